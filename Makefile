@@ -1,0 +1,19 @@
+# sms3300: SMS from PostgreSQL through the 3300 gateway
+
+EXTENSION = sms3300
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" sms3300.control)
+
+MODULE_big = sms3300
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA = $(wildcard sql/$(EXTENSION)--*.sql)
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out $(DATA),$(wildcard sql/*.sql))))
+
+PG_CPPFLAGS = -DSMS3300_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags)
+SHLIB_LINK = $(shell curl-config --libs)
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h) sms3300.control

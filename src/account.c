@@ -1,0 +1,651 @@
+/*
+ * account.c
+ *		A server and a mapping become an account; the validator.
+ *
+ * Credentials are read from the catalog (or a file) when they are needed and
+ * are never cached.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "account.h"
+#include "compat.h"
+#include "http.h"
+#include "text.h"
+#include "wake.h"
+
+#define WRAPPER_NAME "sms3300"
+#define DEFAULT_URL "https://sms.3300.ir/api/wsSend.ashx"
+
+/* The gateway's error codes as far as they are known; accounts may override. */
+#define DEFAULT_TRANSIENT_CODES "15, 23, 409"
+#define DEFAULT_ACCOUNT_CODES "12, 14, 16-20, 22, 29"
+#define DEFAULT_REFUSED_CODES "1-4, 6, 13, 25, 27, 28, 30, 100-110"
+
+#define MAX_PASSWORD_FILE_SIZE 1024
+
+PG_FUNCTION_INFO_V1(sms3300_fdw_validator);
+
+/* -------------------------------------------------------------------------
+ * Options of a server
+ * ------------------------------------------------------------------------- */
+
+/* Refuse an option's value, saying what would do. */
+static void
+invalid_value(const char *name, const char *value, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+			 errdetail("Expected is %s.", expected)));
+}
+
+/* Read a whole number within bounds. */
+static int
+parse_int_option(const char *name, const char *value, int min, int max)
+{
+	char	   *end;
+	long		number;
+
+	errno = 0;
+	number = strtol(value, &end, 10);
+	if (errno != 0 || end == value || *end != '\0' || number < min || number > max)
+		invalid_value(name, value, psprintf("a whole number from %d to %d", min, max));
+	return (int) number;
+}
+
+/* Read an interval literal as microseconds, days being 24 hours and months 30 days. */
+static int64
+parse_duration(const char *name, const char *value, bool zero_allowed)
+{
+	Interval   *interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+																 CStringGetDatum(value),
+																 ObjectIdGetDatum(InvalidOid),
+																 Int32GetDatum(-1)));
+	double		microseconds = (double) interval->time +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
+
+	if (microseconds < 0 || (microseconds == 0 && !zero_allowed) ||
+		microseconds > 100.0 * DAYS_PER_YEAR * USECS_PER_DAY)
+		invalid_value(name, value, zero_allowed ?
+					  "an interval from 0 to 100 years" :
+					  "an interval above 0, of 100 years at most");
+	return (int64) microseconds;
+}
+
+/* Check the URL of the endpoint. */
+static void
+check_url(const char *name, const char *value)
+{
+	const char *problem = http_url_problem(value);
+
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("%s", problem),
+				 errhint("Give a URL such as %s; credentials belong in a user mapping.",
+						 DEFAULT_URL)));
+}
+
+/* Read a number of messages a second. */
+static double
+parse_rate(const char *name, const char *value)
+{
+	char	   *end;
+	double		rate;
+
+	errno = 0;
+	rate = strtod(value, &end);
+	if (errno != 0 || end == value || *end != '\0' || isnan(rate) ||
+		rate < 0 || rate > 1000000 || (rate > 0 && rate < 1e-6))
+		invalid_value(name, value, "a number of messages a second from 0.000001 to 1000000, or 0 for no limit");
+	return rate;
+}
+
+/* Read a set of error codes. */
+static void
+parse_codes(const char *name, const char *value, GatewayCodeSet *codes)
+{
+	if (!gateway_codes_parse(value, codes))
+		invalid_value(name, value,
+					  psprintf("a list of codes and ranges, such as 15, 100-110, of %d at most",
+							   GATEWAY_MAX_RANGES));
+}
+
+typedef enum OptionKind
+{
+	OPTION_URL,
+	OPTION_FILE,				/* superusers only */
+	OPTION_LINE,
+	OPTION_INT,
+	OPTION_RATE,
+	OPTION_DURATION,
+	OPTION_DURATION_OR_ZERO,
+	OPTION_ON_UNKNOWN,
+	OPTION_CODES,
+	OPTION_BOOL
+} OptionKind;
+
+typedef struct ServerOption
+{
+	const char *name;
+	OptionKind	kind;
+	size_t		offset;			/* in Account */
+	int			min;
+	int			max;
+} ServerOption;
+
+static const ServerOption server_options[] =
+{
+	{"url", OPTION_URL, offsetof(Account, url), 0, 0},
+	{"line", OPTION_LINE, offsetof(Account, line), 0, 0},
+	{"line2", OPTION_LINE, offsetof(Account, line2), 0, 0},
+	{"type", OPTION_INT, offsetof(Account, type), 0, 2},
+	{"template", OPTION_INT, offsetof(Account, template), 0, PG_INT32_MAX},
+	{"max_in_flight", OPTION_INT, offsetof(Account, max_in_flight), 1, 100000},
+	{"rate", OPTION_RATE, offsetof(Account, rate), 0, 0},
+	{"timeout", OPTION_DURATION, offsetof(Account, timeout), 0, 0},
+	{"connect_timeout", OPTION_DURATION, offsetof(Account, connect_timeout), 0, 0},
+	{"validity", OPTION_DURATION, offsetof(Account, validity), 0, 0},
+	{"max_attempts", OPTION_INT, offsetof(Account, max_attempts), 1, 1000},
+	{"on_unknown", OPTION_ON_UNKNOWN, offsetof(Account, resend_unknown), 0, 0},
+	{"transient_codes", OPTION_CODES, offsetof(Account, codes.transient), 0, 0},
+	{"account_codes", OPTION_CODES, offsetof(Account, codes.account), 0, 0},
+	{"refused_codes", OPTION_CODES, offsetof(Account, codes.refused), 0, 0},
+	{"paused", OPTION_BOOL, offsetof(Account, paused), 0, 0},
+	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
+	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
+	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
+};
+
+/* Set what an option says, or refuse its value. */
+static void
+set_option(Account *account, const ServerOption *option, const char *value)
+{
+	const char *name = option->name;
+	void	   *field = (char *) account + option->offset;
+
+	switch (option->kind)
+	{
+		case OPTION_URL:
+			check_url(name, value);
+			*(char **) field = pstrdup(value);
+			break;
+		case OPTION_FILE:
+			if (!is_absolute_path(value))
+				invalid_value(name, value, "an absolute path on the server");
+			*(char **) field = pstrdup(value);
+			break;
+		case OPTION_LINE:
+			*(char **) field = line_from_text(value, (int) strlen(value), name);
+			break;
+		case OPTION_INT:
+			*(int *) field = parse_int_option(name, value, option->min, option->max);
+			break;
+		case OPTION_RATE:
+			*(double *) field = parse_rate(name, value);
+			break;
+		case OPTION_DURATION:
+		case OPTION_DURATION_OR_ZERO:
+			*(int64 *) field = parse_duration(name, value, option->kind == OPTION_DURATION_OR_ZERO);
+			break;
+		case OPTION_ON_UNKNOWN:
+			if (strcmp(value, "hold") != 0 && strcmp(value, "resend") != 0)
+				invalid_value(name, value, "\"hold\" or \"resend\"");
+			*(bool *) field = strcmp(value, "resend") == 0;
+			break;
+		case OPTION_CODES:
+			parse_codes(name, value, field);
+			break;
+		case OPTION_BOOL:
+			if (!parse_bool(value, (bool *) field))
+				invalid_value(name, value, "a boolean");
+			break;
+	}
+}
+
+/* Find a server's option by its name; NULL if there is none. */
+static const ServerOption *
+find_server_option(const char *name)
+{
+	for (size_t i = 0; i < lengthof(server_options); i++)
+		if (strcmp(server_options[i].name, name) == 0)
+			return &server_options[i];
+	return NULL;
+}
+
+/* The account that a list of valid options describes, in the current context. */
+static Account *
+account_from_options(List *options)
+{
+	Account    *account = palloc0(sizeof(Account));
+	ListCell   *cell;
+
+	account->url = pstrdup(DEFAULT_URL);
+	account->type = GATEWAY_NONE;
+	account->template = GATEWAY_NONE;
+	account->max_in_flight = 32;
+	account->timeout = 30 * USECS_PER_SEC;
+	account->connect_timeout = 5 * USECS_PER_SEC;
+	account->validity = USECS_PER_DAY;
+	account->max_attempts = 10;
+	account->retention = -1;
+	account->redact_after = -1;
+	gateway_codes_parse(DEFAULT_TRANSIENT_CODES, &account->codes.transient);
+	gateway_codes_parse(DEFAULT_ACCOUNT_CODES, &account->codes.account);
+	gateway_codes_parse(DEFAULT_REFUSED_CODES, &account->codes.refused);
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		const ServerOption *known = find_server_option(option->defname);
+
+		if (known)
+			set_option(account, known, defGetString(option));
+	}
+	return account;
+}
+
+/* -------------------------------------------------------------------------
+ * The validator
+ * ------------------------------------------------------------------------- */
+
+static const char *const mapping_options[] = {"username", "password", "password_file"};
+
+/* Tell whether a user mapping has an option of this name. */
+static bool
+is_mapping_option(const char *name)
+{
+	for (size_t i = 0; i < lengthof(mapping_options); i++)
+		if (strcmp(mapping_options[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* The names of the options valid on an object of a catalog. */
+static char *
+valid_options(Oid catalog)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	if (catalog == ForeignServerRelationId)
+		for (size_t i = 0; i < lengthof(server_options); i++)
+			appendStringInfo(&names, "%s%s", i ? ", " : "", server_options[i].name);
+	else if (catalog == UserMappingRelationId)
+		for (size_t i = 0; i < lengthof(mapping_options); i++)
+			appendStringInfo(&names, "%s%s", i ? ", " : "", mapping_options[i]);
+	return names.data;
+}
+
+/* Refuse an option that has no meaning where it was given. */
+static void
+refuse_option(const char *name, Oid catalog)
+{
+	if (catalog == ForeignServerRelationId && is_mapping_option(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("option \"%s\" belongs in a user mapping", name),
+				 errdetail("Everybody can read the options of a server."),
+				 errhint("Use CREATE USER MAPPING ... OPTIONS (%s ...).", name)));
+	if (catalog == UserMappingRelationId && find_server_option(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("option \"%s\" belongs on the server", name),
+				 errhint("Use ALTER SERVER ... OPTIONS (%s ...).", name)));
+
+	{
+		char	   *valid = valid_options(catalog);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("invalid option \"%s\"", name),
+				 *valid ? errhint("Valid options in this context are: %s.", valid) :
+				 errhint("There are no valid options in this context.")));
+	}
+}
+
+/* Refuse an option that only superusers may set. */
+static void
+require_superuser(const char *name)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\"", name),
+				 errdetail("It names a file on the server, so only superusers may set it.")));
+}
+
+/* Check the options of a user mapping as a whole. */
+static void
+check_mapping(List *options)
+{
+	bool		username = false;
+	bool		password = false;
+	bool		password_file = false;
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		const char *name = option->defname;
+		const char *value = defGetString(option);
+
+		if (!is_mapping_option(name))
+			refuse_option(name, UserMappingRelationId);
+		if (value[0] == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" is empty", name)));
+		if (strcmp(name, "password_file") == 0)
+		{
+			require_superuser(name);
+			if (!is_absolute_path(value))
+				invalid_value(name, value, "an absolute path on the server");
+			password_file = true;
+		}
+		username |= strcmp(name, "username") == 0;
+		password |= strcmp(name, "password") == 0;
+	}
+
+	if (!username || password == password_file)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("a user mapping needs a username and either a password or a password_file"),
+				 errhint("Use OPTIONS (username '...', password '...').")));
+}
+
+/* Check the options of a server. */
+static void
+check_server(List *options)
+{
+	ListCell   *cell;
+	Account    *account;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		const ServerOption *known = find_server_option(option->defname);
+
+		if (known == NULL)
+			refuse_option(option->defname, ForeignServerRelationId);
+		if (known->kind == OPTION_FILE)
+			require_superuser(known->name);
+	}
+
+	account = account_from_options(options);
+	if (account->line2 && account->line == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"line2\" needs option \"line\""),
+				 errdetail("The second line is the backup of the first.")));
+}
+
+/*
+ * Validate the options of a server or user mapping, and have the worker look
+ * at them once they are committed.
+ */
+Datum
+sms3300_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid			catalog = PG_GETARG_OID(1);
+
+	if (catalog == ForeignServerRelationId)
+		check_server(options);
+	else if (catalog == UserMappingRelationId)
+		check_mapping(options);
+	else if (options != NIL)
+		refuse_option(linitial_node(DefElem, options)->defname, catalog);
+
+	if (catalog != ForeignDataWrapperRelationId)
+		wake_at_commit(DT_NOBEGIN);
+	PG_RETURN_VOID();
+}
+
+/* -------------------------------------------------------------------------
+ * Accounts by name
+ * ------------------------------------------------------------------------- */
+
+static MemoryContext cache_context = NULL;
+static List *cache = NIL;		/* of Account */
+static uint64 generation = 0;
+static uint64 cached_generation = 0;
+
+/* Note that a server, a mapping or a wrapper was altered. */
+static void
+on_invalidation(Datum arg, int cacheid, uint32 hashvalue)
+{
+	generation++;
+}
+
+/* Start anew where the catalogs have changed. */
+static void
+refresh_cache(void)
+{
+	if (cache_context == NULL)
+	{
+		cache_context = AllocSetContextCreate(TopMemoryContext, "sms3300 accounts",
+											  ALLOCSET_SMALL_SIZES);
+		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, on_invalidation, (Datum) 0);
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_invalidation, (Datum) 0);
+		CacheRegisterSyscacheCallback(USERMAPPINGOID, on_invalidation, (Datum) 0);
+	}
+	if (cached_generation != generation)
+	{
+		cache = NIL;
+		MemoryContextReset(cache_context);
+		cached_generation = generation;
+	}
+}
+
+const Account *
+account_find(const char *name)
+{
+	ListCell   *cell;
+	Oid			serverid;
+	ForeignServer *server;
+	Account    *account;
+	MemoryContext caller;
+
+	refresh_cache();
+	foreach(cell, cache)
+	{
+		account = lfirst(cell);
+		if (strcmp(account->name, name) == 0)
+			return account;
+	}
+
+	serverid = get_foreign_server_oid(name, true);
+	if (!OidIsValid(serverid))
+		return NULL;
+	server = GetForeignServer(serverid);
+	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
+		return NULL;
+
+	caller = MemoryContextSwitchTo(cache_context);
+	account = account_from_options(server->options);
+	account->serverid = serverid;
+	account->name = pstrdup(name);
+	cache = lappend(cache, account);
+	MemoryContextSwitchTo(caller);
+	return account;
+}
+
+List *
+account_names(void)
+{
+	List	   *names = NIL;
+	Oid			wrapper = get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
+	Relation	servers;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(wrapper))
+		return NIL;
+
+	servers = table_open(ForeignServerRelationId, AccessShareLock);
+	scan = systable_beginscan(servers, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
+
+		if (server->srvfdw == wrapper)
+			names = lappend(names, pstrdup(NameStr(server->srvname)));
+	}
+	systable_endscan(scan);
+	table_close(servers, AccessShareLock);
+	return names;
+}
+
+uint64
+account_generation(void)
+{
+	refresh_cache();
+	return generation;
+}
+
+/* -------------------------------------------------------------------------
+ * Credentials
+ * ------------------------------------------------------------------------- */
+
+/* Find the mapping of a role, else PUBLIC's; NULL if there is neither. */
+static HeapTuple
+find_mapping(const Account *account, Oid role)
+{
+	HeapTuple	mapping = NULL;
+
+	if (OidIsValid(role))
+		mapping = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role),
+								  ObjectIdGetDatum(account->serverid));
+	if (!HeapTupleIsValid(mapping))
+		mapping = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
+								  ObjectIdGetDatum(account->serverid));
+	return mapping;
+}
+
+bool
+account_has_mapping(const Account *account, Oid role)
+{
+	HeapTuple	mapping = find_mapping(account, role);
+
+	if (!HeapTupleIsValid(mapping))
+		return false;
+	ReleaseSysCache(mapping);
+	return true;
+}
+
+/*
+ * Read a password from a file, its first line; NULL and the reason if that
+ * fails.  The file must be readable by nobody but its owner.
+ */
+static char *
+read_password_file(const char *path, const char **problem)
+{
+	char		buffer[MAX_PASSWORD_FILE_SIZE + 1];
+	struct stat st;
+	ssize_t		len;
+	char	   *password;
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+
+	if (fd < 0)
+	{
+		*problem = psprintf("the password file cannot be opened: %s", strerror(errno));
+		return NULL;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)))
+	{
+		*problem = "the password file is not private: only its owner may have access to it";
+		CloseTransientFile(fd);
+		return NULL;
+	}
+
+	len = read(fd, buffer, sizeof(buffer) - 1);
+	CloseTransientFile(fd);
+	buffer[Max(len, 0)] = '\0';
+	buffer[strcspn(buffer, "\r\n")] = '\0';
+	password = pstrdup(buffer);
+	explicit_bzero(buffer, sizeof(buffer));
+	if (*password == '\0')
+		*problem = "the password file is empty";
+	return password;
+}
+
+const char *
+account_credentials(const Account *account, Oid role, Credentials *credentials)
+{
+	HeapTuple	mapping = find_mapping(account, role);
+	const char *problem = NULL;
+	Datum		options;
+	bool		isnull;
+	ListCell   *cell;
+
+	credentials->username = NULL;
+	credentials->password = NULL;
+	if (!HeapTupleIsValid(mapping))
+		return "the account has no user mapping for the sender";
+
+	options = SysCacheGetAttr(USERMAPPINGUSERSERVER, mapping,
+							  Anum_pg_user_mapping_umoptions, &isnull);
+	foreach(cell, isnull ? NIL : untransformRelOptions(options))
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		char	   *value = defGetString(option);
+
+		if (strcmp(option->defname, "username") == 0)
+			credentials->username = value;
+		else if (strcmp(option->defname, "password") == 0)
+			credentials->password = value;
+		else if (strcmp(option->defname, "password_file") == 0)
+			credentials->password = read_password_file(value, &problem);
+	}
+	ReleaseSysCache(mapping);
+	if (problem == NULL && (credentials->username == NULL || credentials->password == NULL))
+		problem = "the user mapping has no credentials";
+	return problem;
+}
+
+/* Overwrite and free a string. */
+static void
+wipe(char **secret)
+{
+	if (*secret)
+	{
+		explicit_bzero(*secret, strlen(*secret));
+		pfree(*secret);
+		*secret = NULL;
+	}
+}
+
+void
+account_forget_credentials(Credentials *credentials)
+{
+	wipe(&credentials->username);
+	wipe(&credentials->password);
+}

@@ -1,0 +1,66 @@
+/*
+ * account.h
+ *		An account: a foreign server of the wrapper sms3300 and its user mappings.
+ *
+ * Durations are in microseconds.
+ */
+#ifndef SMS3300_ACCOUNT_H
+#define SMS3300_ACCOUNT_H
+
+#include "nodes/pg_list.h"
+
+#include "gateway.h"
+
+typedef struct Account
+{
+	Oid			serverid;
+	char	   *name;
+	char	   *url;
+	char	   *ca_file;		/* NULL: the system's */
+	char	   *line;			/* NULL: none */
+	char	   *line2;			/* NULL: none */
+	int			type;			/* GATEWAY_NONE: none */
+	int			template;		/* GATEWAY_NONE: none */
+	int			max_in_flight;
+	double		rate;			/* messages a second; 0: no limit */
+	int64		timeout;
+	int64		connect_timeout;
+	int64		validity;
+	int			max_attempts;
+	bool		resend_unknown;
+	GatewayCodes codes;
+	bool		paused;
+	int64		retention;		/* -1: none */
+	int64		redact_after;	/* -1: none */
+} Account;
+
+typedef struct Credentials
+{
+	char	   *username;
+	char	   *password;
+} Credentials;
+
+/*
+ * The account of a name, from a cache that follows changes of the catalogs;
+ * NULL if there is none.  It stays valid until the next call of a function of
+ * this file in another transaction.
+ */
+extern const Account *account_find(const char *name);
+
+/* The names of all accounts of this database, as a list of strings. */
+extern List *account_names(void);
+
+/* Tell whether a role has a user mapping for the account, its own or PUBLIC's. */
+extern bool account_has_mapping(const Account *account, Oid role);
+
+/* Read the credentials of a role; returns why there are none, NULL if there are. */
+extern const char *account_credentials(const Account *account, Oid role,
+									   Credentials *credentials);
+
+/* Overwrite and free credentials. */
+extern void account_forget_credentials(Credentials *credentials);
+
+/* A number that changes whenever any account or mapping was altered. */
+extern uint64 account_generation(void);
+
+#endif							/* SMS3300_ACCOUNT_H */

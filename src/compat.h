@@ -1,0 +1,130 @@
+/*
+ * compat.h
+ *		What differs between PostgreSQL 14 and 18, and between libcurl versions.
+ *
+ * This is the only file that looks at PG_VERSION_NUM or LIBCURL_VERSION_NUM.
+ */
+#ifndef SMS3300_COMPAT_H
+#define SMS3300_COMPAT_H
+
+#ifndef FRONTEND
+#include "foreign/foreign.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 150000
+#include "common/pg_prng.h"
+#endif
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM < 160000
+#include "catalog/pg_foreign_server.h"
+#endif
+#endif
+
+/* 18 lets a module say its name and version. */
+#ifdef PG_MODULE_MAGIC_EXT
+#define MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC_EXT(.name = (name_), .version = (version_))
+#else
+#define MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC
+#endif
+
+#ifndef FRONTEND
+
+/* 15 reserves a prefix of setting names; before, it only warned. */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* 15 asks for shared memory in a hook of its own. */
+#if PG_VERSION_NUM >= 150000
+#define HAVE_SHMEM_REQUEST_HOOK
+#endif
+
+/* 16 replaced the aclcheck function of each kind of object by one. */
+static inline AclResult
+foreign_server_aclcheck(Oid serverid, Oid roleid, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, serverid, roleid, mode);
+#else
+	return pg_foreign_server_aclcheck(serverid, roleid, mode);
+#endif
+}
+
+/* 17 ties wait event sets to resource owners; ours lives as long as the process. */
+static inline WaitEventSet *
+create_wait_event_set(MemoryContext context, int nevents)
+{
+#if PG_VERSION_NUM >= 170000
+	(void) context;
+	return CreateWaitEventSet(NULL, nevents);
+#else
+	return CreateWaitEventSet(context, nevents);
+#endif
+}
+
+/* 17 lets extensions name what they wait for. */
+static inline uint32
+wait_event_named(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* 15 has random numbers of its own, in [0, 1). */
+static inline double
+random_fraction(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_prng_double(&pg_global_prng_state);
+#else
+	return (double) random() / ((double) MAX_RANDOM_VALUE + 1);
+#endif
+}
+
+#endif							/* !FRONTEND */
+
+/* 16 lets the actions of a JSON parse end it; 17 lets the caller hold the lexer. */
+#if PG_VERSION_NUM >= 160000
+#define JSON_ACTION_RESULT JsonParseErrorType
+#define JSON_ACTION_DONE return JSON_SUCCESS
+#else
+#define JSON_ACTION_RESULT void
+#define JSON_ACTION_DONE return
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define json_lexer(text, len) makeJsonLexContextCstringLen(NULL, (text), (len), PG_UTF8, true)
+#else
+#define json_lexer(text, len) makeJsonLexContextCstringLen((text), (int) (len), PG_UTF8, true)
+#endif
+
+/* 7.85 takes protocols by name. */
+#ifdef LIBCURL_VERSION_NUM
+#if LIBCURL_VERSION_NUM >= 0x075500
+#define curl_allow_http_only(easy) \
+	curl_easy_setopt((easy), CURLOPT_PROTOCOLS_STR, "http,https")
+#else
+#define curl_allow_http_only(easy) \
+	curl_easy_setopt((easy), CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS))
+#endif
+
+/* 7.87 need not wait for the thread of a name that does not resolve. */
+#if LIBCURL_VERSION_NUM >= 0x075700
+#define curl_no_resolver_join(easy) curl_easy_setopt((easy), CURLOPT_QUICK_EXIT, 1L)
+#else
+#define curl_no_resolver_join(easy) ((void) 0)
+#endif
+#endif							/* LIBCURL_VERSION_NUM */
+
+#endif							/* SMS3300_COMPAT_H */

@@ -1,0 +1,73 @@
+/*
+ * compose.c
+ *		A queued message and its account become an HTTP request.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "compat.h"
+#include "compose.h"
+#include "gateway.h"
+
+/* A string of the server's encoding in UTF-8; NULL stays NULL. */
+static const char *
+utf8(const char *text)
+{
+	return text ? pg_server_to_any(text, (int) strlen(text), PG_UTF8) : NULL;
+}
+
+const char *
+compose_request(const Account *account, Oid role, const char *mobile,
+				const char *message, const Route *own, HttpRequest *request)
+{
+	Route		route = route_complete(own, account);
+	Credentials credentials;
+	GatewayMessage form;
+	const char *problem;
+
+	memset(request, 0, sizeof(HttpRequest));
+	if (message == NULL)
+		return "the message has no text any more";
+	problem = route_problem(&route);
+	if (problem)
+		return problem;
+	problem = account_credentials(account, role, &credentials);
+	if (problem == NULL)
+	{
+		form.username = utf8(credentials.username);
+		form.password = utf8(credentials.password);
+		form.mobile = mobile;
+		form.message = utf8(message);
+		form.line = route.line;
+		form.line2 = route.line2;
+		form.type = route.type;
+		form.template = route.template;
+
+		request->url = account->url;
+		request->ca_file = account->ca_file;
+		request->timeout = account->timeout;
+		request->connect_timeout = account->connect_timeout;
+		request->body_size = gateway_form_size(&form);
+		request->body = malloc(request->body_size);
+		if (request->body == NULL)
+			problem = "out of memory";
+		else
+			gateway_form_write(&form, request->body);
+		if (form.password != credentials.password)
+			explicit_bzero(unconstify(char *, form.password), strlen(form.password));
+	}
+	account_forget_credentials(&credentials);
+	return problem;
+}
+
+void
+compose_discard(HttpRequest *request)
+{
+	if (request->body)
+	{
+		explicit_bzero(request->body, request->body_size);
+		free(request->body);
+		request->body = NULL;
+	}
+}

@@ -1,0 +1,24 @@
+/*
+ * compose.h
+ *		A queued message and its account become an HTTP request.
+ */
+#ifndef SMS3300_COMPOSE_H
+#define SMS3300_COMPOSE_H
+
+#include "account.h"
+#include "http.h"
+#include "route.h"
+
+/*
+ * Complete a request for a message.  Strings are in the server's encoding; the
+ * request's strings live as long as the account.  Returns why that can't be
+ * done, NULL if it was.  Needs a transaction.
+ */
+extern const char *compose_request(const Account *account, Oid role, const char *mobile,
+								   const char *message, const Route *own,
+								   HttpRequest *request);
+
+/* Overwrite and free what compose_request() allocated. */
+extern void compose_discard(HttpRequest *request);
+
+#endif							/* SMS3300_COMPOSE_H */

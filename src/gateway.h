@@ -1,0 +1,80 @@
+/*
+ * gateway.h
+ *		The protocol of the 3300 gateway: message to form, reply to verdict.
+ *
+ * No I/O and no server: everything here can be run by itself.
+ */
+#ifndef SMS3300_GATEWAY_H
+#define SMS3300_GATEWAY_H
+
+/* For type and template: the parameter is not posted. */
+#define GATEWAY_NONE (-1)
+
+/* The longest line kept from a reply, and how many ranges of codes a class has. */
+#define GATEWAY_LINE_SIZE 32
+#define GATEWAY_MAX_RANGES 64
+
+/* What is posted for one message; UTF-8, NULL: the parameter is not posted. */
+typedef struct GatewayMessage
+{
+	const char *username;
+	const char *password;
+	const char *mobile;
+	const char *message;
+	const char *line;
+	const char *line2;
+	int			type;
+	int			template;
+} GatewayMessage;
+
+/* A set of the gateway's error codes. */
+typedef struct GatewayCodeSet
+{
+	int			nranges;
+	struct
+	{
+		int			first;
+		int			last;
+	}			ranges[GATEWAY_MAX_RANGES];
+} GatewayCodeSet;
+
+/* The classes of error codes; a code in none of them is ambiguous. */
+typedef struct GatewayCodes
+{
+	GatewayCodeSet transient;
+	GatewayCodeSet account;
+	GatewayCodeSet refused;
+} GatewayCodes;
+
+/* What the JSON of a reply says. */
+typedef struct GatewayReply
+{
+	bool		has_status;
+	int32		status;
+	bool		has_message_id;
+	int64		message_id;
+	char		line[GATEWAY_LINE_SIZE];	/* empty: none given */
+} GatewayReply;
+
+/* What becomes of a message. */
+typedef enum GatewayVerdict
+{
+	VERDICT_SENT,				/* the gateway accepted it */
+	VERDICT_REJECTED,			/* the gateway refused this message */
+	VERDICT_TRANSIENT,			/* refused for now; counts as an attempt */
+	VERDICT_ACCOUNT,			/* refused because of the account */
+	VERDICT_NOT_SENT,			/* provably never reached the gateway */
+	VERDICT_UNKNOWN				/* it may have been sent */
+} GatewayVerdict;
+
+extern bool gateway_codes_parse(const char *text, GatewayCodeSet *codes);
+extern bool gateway_codes_contain(const GatewayCodeSet *codes, int code);
+
+extern size_t gateway_form_size(const GatewayMessage *message);
+extern size_t gateway_form_write(const GatewayMessage *message, char *form);
+
+extern void gateway_parse_reply(const char *text, size_t len, GatewayReply *reply);
+extern GatewayVerdict gateway_verdict(bool request_left, int http_status,
+									  const GatewayReply *reply, const GatewayCodes *codes);
+
+#endif							/* SMS3300_GATEWAY_H */

@@ -1,0 +1,791 @@
+/*
+ * http.c
+ *		Many POST requests at once over libcurl, and the one place to wait.
+ *
+ * libcurl says through its callbacks which sockets it waits for and until
+ * when.  The sockets are gathered in an epoll descriptor of our own, which is
+ * waited on together with the process latch and the postmaster's death.
+ *
+ * No callback calls libcurl or PostgreSQL, raises an error or allocates with
+ * palloc: a longjmp through libcurl would leave it unusable.
+ *
+ * Two habits of libcurl would break the promise that nothing is sent twice:
+ *
+ * - When a kept connection dies before the first byte of the reply, it sends a
+ *   POST again by itself.  The body is therefore handed over by a read
+ *   callback, and a seek callback refuses to rewind it: libcurl then gives up
+ *   with CURLE_SEND_FAIL_REWIND.
+ *
+ * - It looks at its own time limit before it looks at the socket.  A process
+ *   that was held up by its database would so discard replies that have long
+ *   arrived.  The limit of the whole request is therefore kept here, and looked
+ *   at after the sockets.
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "http.h"
+
+/*
+ * A connection that was idle for longer than this is not used again.  Servers
+ * keep idle connections for a second or more; one that closes just as the next
+ * request arrives would leave it unknown whether the request was taken.
+ */
+#define MAX_IDLE_US (500 * 1000)
+
+/* Events taken from the kernel in one go. */
+#define EVENTS 64
+
+typedef struct Transfer
+{
+	HttpReply	reply;			/* first, so that a reply is its transfer */
+	dlist_node	node;			/* in one of the lists of Http */
+	CURL	   *easy;
+	char	   *url;			/* as set on easy */
+	char	   *ca_file;		/* as set on easy */
+	char	   *form;			/* the request's body */
+	size_t		form_size;
+	size_t		form_at;		/* how much of it was handed over */
+	size_t		header_size;	/* bytes of header received */
+	bool		too_large;
+	char	   *buffer;			/* the reply's body */
+	size_t		capacity;
+	int64		deadline;
+	char		error[CURL_ERROR_SIZE];
+} Transfer;
+
+struct Http
+{
+	CURLM	   *multi;
+	int			epoll;
+	WaitEventSet *events;
+	int64		timer;			/* when libcurl wants to be called; -1: never */
+	dlist_head	free;
+	dlist_head	active;
+	dlist_head	done;			/* finished, not fetched yet */
+	dlist_head	held;			/* fetched, not released yet */
+	int			nfree;
+	int			ntransfers;
+	int64	   *idle_since;		/* by descriptor; 0: not an idle connection */
+	int			idle_size;
+	int64		retired_at;		/* when idle connections were last looked at */
+};
+
+/* A clock that nobody sets, in microseconds. */
+static int64
+clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* -------------------------------------------------------------------------
+ * Callbacks
+ * ------------------------------------------------------------------------- */
+
+/* libcurl wants to wait for a socket, or no longer. */
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	Http	   *http = arg;
+	struct epoll_event event = {.data.fd = fd};
+
+	if (fd < http->idle_size)
+		http->idle_since[fd] = 0;
+
+	if (what == CURL_POLL_REMOVE)
+	{
+		/* It may be closed, and so be gone, already. */
+		epoll_ctl(http->epoll, EPOLL_CTL_DEL, fd, &event);
+		return 0;
+	}
+
+	if (what & CURL_POLL_IN)
+		event.events |= EPOLLIN;
+	if (what & CURL_POLL_OUT)
+		event.events |= EPOLLOUT;
+	if (epoll_ctl(http->epoll, EPOLL_CTL_MOD, fd, &event) != 0 &&
+		epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+		return -1;
+	return 0;
+}
+
+/* libcurl wants to be called after some time, or no longer. */
+static int
+on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	Http	   *http = arg;
+
+	http->timer = timeout_ms < 0 ? -1 : clock_us() + (int64) timeout_ms * 1000;
+	return 0;
+}
+
+/* libcurl closes a socket. */
+static int
+on_close(void *arg, curl_socket_t fd)
+{
+	Http	   *http = arg;
+
+	if (fd < http->idle_size)
+		http->idle_since[fd] = 0;
+	return close(fd);
+}
+
+/* libcurl takes the next piece of the body. */
+static size_t
+on_read(char *buffer, size_t size, size_t count, void *arg)
+{
+	Transfer   *transfer = arg;
+	size_t		n = Min(size * count, transfer->form_size - transfer->form_at);
+
+	memcpy(buffer, transfer->form + transfer->form_at, n);
+	transfer->form_at += n;
+	return n;
+}
+
+/* libcurl wants to send the body again: never. */
+static int
+on_seek(void *arg, curl_off_t offset, int origin)
+{
+	return CURL_SEEKFUNC_FAIL;
+}
+
+/* A line of the reply's header arrived. */
+static size_t
+on_header(char *data, size_t size, size_t count, void *arg)
+{
+	Transfer   *transfer = arg;
+
+	transfer->header_size += size * count;
+	if (transfer->header_size > HTTP_MAX_HEADER)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	return size * count;
+}
+
+/* A piece of the reply's body arrived; past the limit the transfer ends. */
+static size_t
+on_write(char *data, size_t size, size_t count, void *arg)
+{
+	Transfer   *transfer = arg;
+	HttpReply  *reply = &transfer->reply;
+	size_t		n = Min(size * count, HTTP_MAX_BODY - reply->body_size);
+
+	if (reply->body_size + n > transfer->capacity)
+	{
+		size_t		capacity = Max(reply->body_size + n, 1024);
+		char	   *larger = realloc(transfer->buffer, capacity);
+
+		if (larger == NULL)
+			return 0;
+		transfer->buffer = larger;
+		transfer->capacity = capacity;
+		reply->body = larger;
+	}
+	memcpy(transfer->buffer + reply->body_size, data, n);
+	reply->body_size += n;
+	if (n < size * count)
+		transfer->too_large = true;
+	return n;
+}
+
+/* -------------------------------------------------------------------------
+ * Transfers
+ * ------------------------------------------------------------------------- */
+
+/* Set what is the same for all requests. */
+static bool
+configure(Http *http, Transfer *transfer)
+{
+	static struct curl_slist *headers = NULL;
+	CURL	   *easy = transfer->easy;
+
+	/* Neither wait for "100 Continue" nor be answered 417. */
+	if (headers == NULL)
+		headers = curl_slist_append(NULL, "Expect:");
+	if (headers == NULL)
+		return false;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "sms3300/" SMS3300_VERSION);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+
+	/* The body, and no second time. */
+	curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+	curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+
+	/* The reply. */
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
+
+	/* One request a connection at a time, so that evidence stays simple. */
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	curl_allow_http_only(easy);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+
+	/* Replies are small; so can libcurl's buffers be. */
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+	curl_no_resolver_join(easy);
+	return true;
+}
+
+/* Take what belongs to one request off a transfer. */
+static void
+clear(Transfer *transfer)
+{
+	if (transfer->form)
+	{
+		explicit_bzero(transfer->form, transfer->form_size);
+		free(transfer->form);
+	}
+	transfer->form = NULL;
+	transfer->form_size = transfer->form_at = 0;
+	transfer->header_size = 0;
+	transfer->too_large = false;
+	transfer->error[0] = '\0';
+	memset(&transfer->reply, 0, sizeof(HttpReply));
+	transfer->reply.body = transfer->buffer;
+	transfer->reply.retry_after = -1;
+}
+
+/* Say what went wrong, in a sentence's part; NULL if nothing did. */
+static const char *
+describe(Transfer *transfer, CURLcode code)
+{
+	if (code == CURLE_OK)
+		return NULL;
+	if (transfer->too_large)
+		return "the reply is too large";
+	if (code == CURLE_SEND_FAIL_REWIND)
+		return "the connection was closed before a reply came";
+	return transfer->error[0] ? transfer->error : curl_easy_strerror(code);
+}
+
+/* Tell how far a transfer got. */
+static HttpPhase
+phase_reached(Transfer *transfer, CURLcode code)
+{
+	curl_off_t	resolved = 0;
+	curl_off_t	connected = 0;
+	curl_off_t	ready = 0;
+
+	if (code == CURLE_OK)
+		return HTTP_DONE;
+	if (transfer->header_size > 0)
+		return HTTP_RECEIVE;
+	if (transfer->reply.request_left)
+		return HTTP_WAIT;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected);
+	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
+	if (code == CURLE_COULDNT_RESOLVE_HOST || resolved == 0)
+		return HTTP_RESOLVE;
+	if (connected == 0)
+		return HTTP_CONNECT;
+	return ready == 0 ? HTTP_TLS : HTTP_SEND;
+}
+
+/* Note that a connection is idle from now on. */
+static void
+note_idle(Http *http, curl_socket_t fd)
+{
+	if (fd >= http->idle_size)
+	{
+		int			size = fd + 64;
+		int64	   *larger = realloc(http->idle_since, size * sizeof(int64));
+
+		if (larger == NULL)
+		{
+			/* What can't be watched must not be used again. */
+			shutdown(fd, SHUT_RDWR);
+			return;
+		}
+		memset(larger + http->idle_size, 0, (size - http->idle_size) * sizeof(int64));
+		http->idle_since = larger;
+		http->idle_size = size;
+	}
+	http->idle_since[fd] = clock_us();
+}
+
+/* End a transfer: note the evidence and put it among the finished ones. */
+static void
+finish(Http *http, Transfer *transfer, CURLcode code, const char *error)
+{
+	HttpReply  *reply = &transfer->reply;
+	long		status = 0;
+	curl_off_t	retry_after = 0;
+	curl_socket_t kept = CURL_SOCKET_BAD;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	reply->status = status >= 200 ? (int) status : 0;
+	reply->retry_after = retry_after > 0 ? (int64) retry_after * 1000000 : -1;
+	reply->request_left = transfer->form_at == transfer->form_size;
+	reply->phase = phase_reached(transfer, code);
+	reply->error = error ? error : describe(transfer, code);
+
+	if (code == CURLE_OK)
+		curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &kept);
+	curl_multi_remove_handle(http->multi, transfer->easy);
+	if (kept != CURL_SOCKET_BAD)
+		note_idle(http, kept);
+
+	dlist_delete(&transfer->node);
+	dlist_push_tail(&http->done, &transfer->node);
+}
+
+/* -------------------------------------------------------------------------
+ * The engine
+ * ------------------------------------------------------------------------- */
+
+/* Block the signals that are handled here, so that libcurl's threads inherit that. */
+static void
+block_signals(sigset_t *saved)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGABRT);
+	pthread_sigmask(SIG_SETMASK, &all, saved);
+}
+
+/* Raise an error about a failed start. */
+static void
+open_failed(Http *http, const char *what)
+{
+	http_close(http);
+	ereport(ERROR,
+			(errcode(ERRCODE_SYSTEM_ERROR),
+			 errmsg("could not set up HTTP requests: %s", what)));
+}
+
+Http *
+http_open(void)
+{
+	static bool initialized = false;
+	Http	   *http;
+
+	if (!initialized)
+	{
+		if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYSTEM_ERROR),
+					 errmsg("could not set up HTTP requests: libcurl does not start")));
+		initialized = true;
+	}
+
+	http = MemoryContextAllocZero(TopMemoryContext, sizeof(Http));
+	http->timer = -1;
+	dlist_init(&http->free);
+	dlist_init(&http->active);
+	dlist_init(&http->done);
+	dlist_init(&http->held);
+	http->epoll = -1;
+
+	ReserveExternalFD();
+	http->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (http->epoll < 0)
+		open_failed(http, strerror(errno));
+
+	http->multi = curl_multi_init();
+	if (http->multi == NULL)
+		open_failed(http, "out of memory");
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
+
+	http->events = create_wait_event_set(TopMemoryContext, 3);
+	AddWaitEventToSet(http->events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(http->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(http->events, WL_SOCKET_READABLE, http->epoll, NULL, NULL);
+	return http;
+}
+
+/* Free a transfer and give its descriptor back. */
+static void
+destroy(Transfer *transfer)
+{
+	clear(transfer);
+	if (transfer->easy)
+		curl_easy_cleanup(transfer->easy);
+	free(transfer->url);
+	free(transfer->ca_file);
+	free(transfer->buffer);
+	free(transfer);
+	ReleaseExternalFD();
+}
+
+/* Free a list of transfers. */
+static void
+destroy_all(dlist_head *transfers)
+{
+	while (!dlist_is_empty(transfers))
+		destroy(dlist_container(Transfer, node, dlist_pop_head_node(transfers)));
+}
+
+void
+http_close(Http *http)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &http->active)
+		curl_multi_remove_handle(http->multi, dlist_container(Transfer, node, iter.cur)->easy);
+	destroy_all(&http->active);
+	destroy_all(&http->done);
+	destroy_all(&http->held);
+	destroy_all(&http->free);
+	if (http->multi)
+		curl_multi_cleanup(http->multi);
+	if (http->events)
+		FreeWaitEventSet(http->events);
+	if (http->epoll >= 0)
+		close(http->epoll);
+	ReleaseExternalFD();
+	free(http->idle_since);
+	pfree(http);
+}
+
+/* A new transfer, with a descriptor set aside; NULL if there is none to be had. */
+static Transfer *
+create(Http *http)
+{
+	Transfer   *transfer;
+
+	if (!AcquireExternalFD())
+		return NULL;
+	transfer = calloc(1, sizeof(Transfer));
+	if (transfer == NULL)
+	{
+		ReleaseExternalFD();
+		return NULL;
+	}
+	clear(transfer);
+	return transfer;
+}
+
+int
+http_reserve(Http *http, int wanted)
+{
+	int			before = http->ntransfers;
+
+	while (http->nfree < wanted)
+	{
+		Transfer   *transfer = create(http);
+
+		if (transfer == NULL)
+			break;
+		dlist_push_head(&http->free, &transfer->node);
+		http->nfree++;
+		http->ntransfers++;
+	}
+
+	/* No more connections, used or idle, than descriptors set aside. */
+	if (http->ntransfers != before)
+	{
+		curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long) http->ntransfers);
+		curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) http->ntransfers);
+	}
+	return http->nfree;
+}
+
+/* Tell whether two strings, either of which may be NULL, are the same. */
+static bool
+same(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Set what a request asks for; false if memory runs out. */
+static bool
+prepare(Http *http, Transfer *transfer, const HttpRequest *request)
+{
+	/* The default of ca_file can't be set again, but on a new handle. */
+	if (transfer->easy && !same(transfer->ca_file, request->ca_file))
+	{
+		curl_easy_cleanup(transfer->easy);
+		transfer->easy = NULL;
+	}
+	if (transfer->easy == NULL)
+	{
+		free(transfer->url);
+		free(transfer->ca_file);
+		transfer->url = transfer->ca_file = NULL;
+		if ((transfer->easy = curl_easy_init()) == NULL || !configure(http, transfer))
+			return false;
+		if (request->ca_file)
+		{
+			if ((transfer->ca_file = strdup(request->ca_file)) == NULL ||
+				curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, request->ca_file) != CURLE_OK)
+				return false;
+		}
+	}
+	if (!same(transfer->url, request->url))
+	{
+		free(transfer->url);
+		if ((transfer->url = strdup(request->url)) == NULL ||
+			curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url) != CURLE_OK)
+			return false;
+	}
+	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_size);
+	curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,
+					 (long) Min(Max(request->connect_timeout / 1000, 1), PG_INT32_MAX));
+	return true;
+}
+
+void
+http_submit(Http *http, const HttpRequest *request)
+{
+	Transfer   *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&http->free));
+	sigset_t	saved;
+	bool		submitted;
+
+	http->nfree--;
+	dlist_push_tail(&http->active, &transfer->node);
+
+	transfer->form = request->body;
+	transfer->form_size = request->body_size;
+	transfer->reply.owner = request->owner;
+	transfer->deadline = clock_us() + request->timeout;
+
+	block_signals(&saved);
+	submitted = prepare(http, transfer, request) &&
+		curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+
+	if (!submitted)
+	{
+		HttpReply  *reply = &transfer->reply;
+
+		reply->phase = HTTP_RESOLVE;
+		reply->error = "out of memory";
+		dlist_delete(&transfer->node);
+		dlist_push_tail(&http->done, &transfer->node);
+	}
+}
+
+/*
+ * Close connections that were idle for too long.  libcurl alone may close
+ * them, but it looks before it uses one again, and finds these dead.
+ */
+static void
+retire_idle(Http *http)
+{
+	int64		now = clock_us();
+
+	if (now - http->retired_at < MAX_IDLE_US / 10)
+		return;
+	http->retired_at = now;
+
+	for (int fd = 0; fd < http->idle_size; fd++)
+		if (http->idle_since[fd] != 0 && now - http->idle_since[fd] > MAX_IDLE_US)
+		{
+			shutdown(fd, SHUT_RDWR);
+			http->idle_since[fd] = 0;
+		}
+}
+
+/* Gather the transfers that libcurl has finished. */
+static void
+gather(Http *http)
+{
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(http->multi, &left)) != NULL)
+	{
+		Transfer   *transfer;
+
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
+		finish(http, transfer, message->data.result, NULL);
+	}
+}
+
+/* Let libcurl do what can be done without waiting. */
+static void
+run(Http *http)
+{
+	struct epoll_event events[EVENTS];
+	sigset_t	saved;
+	dlist_mutable_iter iter;
+	int			running;
+	int			n;
+	int64		now;
+
+	block_signals(&saved);
+	retire_idle(http);
+
+	do
+	{
+		n = epoll_wait(http->epoll, events, EVENTS, 0);
+		for (int i = 0; i < n; i++)
+		{
+			int			what = 0;
+
+			if (events[i].events & (EPOLLIN | EPOLLHUP))
+				what |= CURL_CSELECT_IN;
+			if (events[i].events & EPOLLOUT)
+				what |= CURL_CSELECT_OUT;
+			if (events[i].events & EPOLLERR)
+				what |= CURL_CSELECT_ERR;
+			curl_multi_socket_action(http->multi, events[i].data.fd, what, &running);
+		}
+	} while (n == EVENTS);
+
+	if (http->timer >= 0 && clock_us() >= http->timer)
+	{
+		http->timer = -1;
+		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	gather(http);
+
+	now = clock_us();
+	dlist_foreach_modify(iter, &http->active)
+	{
+		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (now >= transfer->deadline)
+			finish(http, transfer, CURLE_OPERATION_TIMEDOUT, "the request timed out");
+	}
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+/* The milliseconds until libcurl or a request's time-out has to be looked at; -1: none. */
+static long
+next_timer_ms(Http *http, int64 timeout)
+{
+	int64		now = clock_us();
+	int64		next = timeout < 0 ? PG_INT64_MAX : now + timeout;
+	dlist_iter	iter;
+
+	if (http->timer >= 0)
+		next = Min(next, http->timer);
+	dlist_foreach(iter, &http->active)
+		next = Min(next, dlist_container(Transfer, node, iter.cur)->deadline);
+
+	if (next == PG_INT64_MAX)
+		return -1;
+	return (long) Min((Max(next - now, 0) + 999) / 1000, PG_INT32_MAX);
+}
+
+void
+http_wait(Http *http, int64 timeout, uint32 wait_event)
+{
+	WaitEvent	event;
+	long		wait_ms = dlist_is_empty(&http->done) ? next_timer_ms(http, timeout) : 0;
+
+	if (WaitEventSetWait(http->events, wait_ms, &event, 1, wait_event) > 0 &&
+		(event.events & WL_LATCH_SET))
+		ResetLatch(MyLatch);
+	run(http);
+}
+
+const HttpReply *
+http_next(Http *http)
+{
+	Transfer   *transfer;
+
+	if (dlist_is_empty(&http->done))
+		return NULL;
+	transfer = dlist_container(Transfer, node, dlist_pop_head_node(&http->done));
+	dlist_push_tail(&http->held, &transfer->node);
+	return &transfer->reply;
+}
+
+void
+http_release(Http *http, const HttpReply *reply)
+{
+	Transfer   *transfer = (Transfer *) reply;
+
+	clear(transfer);
+	dlist_delete(&transfer->node);
+	dlist_push_head(&http->free, &transfer->node);
+	http->nfree++;
+}
+
+void
+http_abort_all(Http *http, const char *reason)
+{
+	dlist_mutable_iter iter;
+	sigset_t	saved;
+
+	block_signals(&saved);
+	gather(http);
+	dlist_foreach_modify(iter, &http->active)
+		finish(http, dlist_container(Transfer, node, iter.cur), CURLE_ABORTED_BY_CALLBACK, reason);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+/* -------------------------------------------------------------------------
+ * Names
+ * ------------------------------------------------------------------------- */
+
+const char *
+http_url_problem(const char *url)
+{
+	const char *problem = NULL;
+	CURLU	   *parsed = curl_url();
+	char	   *part = NULL;
+
+	if (parsed == NULL)
+		return "Memory ran out.";
+	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK)
+		problem = "It is no URL.";
+	else if (curl_url_get(parsed, CURLUPART_USER, &part, 0) == CURLUE_OK ||
+			 curl_url_get(parsed, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK)
+		problem = "It contains credentials, which everybody could read there.";
+	else if (curl_url_get(parsed, CURLUPART_SCHEME, &part, 0) != CURLUE_OK ||
+			 (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))
+		problem = "Only http and https are supported.";
+	curl_free(part);
+	curl_url_cleanup(parsed);
+	return problem;
+}
+
+const char *
+http_phase_name(HttpPhase phase)
+{
+	static const char *const names[] = {
+		"resolve", "connect", "tls", "send", "wait", "receive", "done"
+	};
+
+	return names[phase];
+}

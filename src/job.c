@@ -1,0 +1,159 @@
+/*
+ * job.c
+ *		A claimed message in the worker: from its claim to its result's commit.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "account.h"
+#include "compat.h"
+#include "job.h"
+#include "reply.h"
+#include "throttle.h"
+
+/* The first delay after a transient refusal; the gateway asks for 5 s (code 409). */
+#define FIRST_RETRY_DELAY (5 * USECS_PER_SEC)
+
+/* When a message that can't be composed is tried again. */
+#define COMPOSE_RETRY_DELAY USECS_PER_MINUTE
+
+/* Where an account is gone, its messages are judged by the default. */
+#define DEFAULT_MAX_ATTEMPTS 10
+
+/* Begin a job for a claimed message. */
+Job *
+job_create(int64 id, Lane *lane, int attempts)
+{
+	Job		   *job = MemoryContextAllocZero(TopMemoryContext, sizeof(Job));
+
+	job->id = id;
+	job->lane = lane;
+	job->attempts = attempts;
+	return job;
+}
+
+/* Note a reply, or that none came, and judge it. */
+void
+job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
+{
+	job->reply = reply;
+	strlcpy(job->problem, reply->error ? reply->error : "", JOB_PROBLEM_SIZE);
+	job->finished_at = GetCurrentTimestamp();
+
+	/* A reply that broke off says nothing but its HTTP status. */
+	if (reply->phase == HTTP_DONE)
+		gateway_parse_reply(reply->body, reply->body_size, &job->said);
+	job->verdict = gateway_verdict(reply->request_left, reply->status, &job->said, codes);
+}
+
+/* Finish a job without a request having been made, or anybody waiting for its reply. */
+void
+job_fail(Job *job, GatewayVerdict verdict, const char *problem)
+{
+	job->verdict = verdict;
+	strlcpy(job->problem, problem, JOB_PROBLEM_SIZE);
+	job->finished_at = GetCurrentTimestamp();
+}
+
+/* End a job, and give back what it holds. */
+void
+job_destroy(Job *job, Http *http)
+{
+	if (job->reply)
+		http_release(http, job->reply);
+	pfree(job);
+}
+
+/* Say in short why a job did not end as 'sent'; in memory of the current context. */
+const char *
+job_reason(const Job *job)
+{
+	if (job->said.has_status)
+		return psprintf("the gateway answered status %d", job->said.status);
+	if (job->reply == NULL || job->reply->status == 0)
+		return job->problem;
+	if (job->problem[0])
+		return psprintf("HTTP status %d, %s", job->reply->status, job->problem);
+	return psprintf("HTTP status %d%s", job->reply->status,
+					job->reply->status < 300 ? " without a readable reply" : "");
+}
+
+/* Say for a person what went wrong; NULL if nothing did. */
+static const char *
+describe(const Job *job, Jsonb *response)
+{
+	const char *reason = job_reason(job);
+	const char *text = job->said.has_status ? reply_text(response, "msg") : NULL;
+
+	if (job->verdict == VERDICT_SENT)
+		return NULL;
+	return psprintf("%s%s%s%s", reason, text ? ": " : "", text ? text : "",
+					job->verdict == VERDICT_UNKNOWN ? "; it may have been sent" : "");
+}
+
+/* What a finished job means for its row.  Needs a transaction. */
+void
+job_result(const Job *job, OutboxResult *result)
+{
+	const Account *account = account_find(job->lane->name);
+	const HttpReply *reply = job->reply;
+
+	memset(result, 0, sizeof(OutboxResult));
+	result->id = job->id;
+	result->at = job->finished_at;
+	result->due_at = DT_NOBEGIN;
+	result->counted = true;
+
+	if (reply && reply->status != 0)
+	{
+		result->http_status = reply->status;
+		result->has_api_status = job->said.has_status;
+		result->api_status = job->said.status;
+		result->has_message_id = job->said.has_message_id;
+		result->message_id = job->said.message_id;
+		result->sent_line = job->said.line[0] ? job->said.line : NULL;
+		result->response = reply_as_jsonb(reply->body, reply->body_size);
+	}
+	result->error = describe(job, result->response);
+	result->phase = reply ? http_phase_name(reply->phase) : "none";
+
+	switch (job->verdict)
+	{
+		case VERDICT_SENT:
+			result->status = "sent";
+			break;
+		case VERDICT_REJECTED:
+			result->status = "rejected";
+			break;
+		case VERDICT_TRANSIENT:
+			if (job->attempts >= (account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS))
+				result->status = "failed";
+			else
+			{
+				result->status = "queued";
+				result->due_at = job->finished_at +
+					throttle_backoff(FIRST_RETRY_DELAY, job->attempts);
+			}
+			break;
+		case VERDICT_ACCOUNT:
+		case VERDICT_NOT_SENT:
+			result->status = "queued";
+			result->counted = false;
+			if (reply == NULL && job->verdict == VERDICT_ACCOUNT)
+				result->due_at = job->finished_at + COMPOSE_RETRY_DELAY;
+			break;
+		case VERDICT_UNKNOWN:
+			if (account && account->resend_unknown)
+			{
+				result->status = "queued";
+				result->due_at = job->finished_at +
+					throttle_backoff(FIRST_RETRY_DELAY, job->attempts);
+			}
+			else
+				result->status = "unknown";
+			break;
+	}
+}

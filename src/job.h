@@ -1,0 +1,41 @@
+/*
+ * job.h
+ *		A claimed message in the worker: from its claim to its result's commit.
+ */
+#ifndef SMS3300_JOB_H
+#define SMS3300_JOB_H
+
+#include "lib/ilist.h"
+
+#include "gateway.h"
+#include "http.h"
+#include "lane.h"
+#include "outbox.h"
+
+#define JOB_PROBLEM_SIZE 256
+
+typedef struct Job
+{
+	dlist_node	node;			/* among the finished ones */
+	int64		id;
+	Lane	   *lane;
+	int			attempts;		/* requests made, this one included */
+	HttpRequest request;		/* until it is submitted */
+
+	/* Once it is finished */
+	const HttpReply *reply;		/* NULL: no request was made, or nobody waits for it */
+	GatewayReply said;			/* what the reply's JSON says */
+	GatewayVerdict verdict;
+	char		problem[JOB_PROBLEM_SIZE];	/* why there is no whole reply; or empty */
+	TimestampTz finished_at;
+	TimestampTz retry_at;		/* no attempt to record it before this */
+} Job;
+
+extern Job *job_create(int64 id, Lane *lane, int attempts);
+extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
+extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
+extern const char *job_reason(const Job *job);
+extern void job_result(const Job *job, OutboxResult *result);
+extern void job_destroy(Job *job, Http *http);
+
+#endif							/* SMS3300_JOB_H */

@@ -1,0 +1,306 @@
+/*
+ * lane.c
+ *		What the worker knows of each account's queue.
+ *
+ * Candidates for sending are fetched in windows, not one by one: the entries
+ * of messages that are done stay at the head of the queue's index until vacuum,
+ * or as long as anybody holds an old snapshot, and each look passes over them.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "lane.h"
+#include "outbox.h"
+#include "settings.h"
+
+/* Messages that are due but locked by somebody are looked at again after this. */
+#define LOCKED_RETRY_DELAY USECS_PER_SEC
+
+static dlist_head lanes = DLIST_STATIC_INIT(lanes);
+static uint64 known_generation = 0;
+
+/* Find the lane of an account, or begin one. */
+Lane *
+lane_find_or_add(const char *name)
+{
+	dlist_iter	iter;
+	Lane	   *lane;
+
+	dlist_foreach(iter, &lanes)
+	{
+		lane = dlist_container(Lane, node, iter.cur);
+		if (strcmp(lane->name, name) == 0)
+			return lane;
+	}
+	lane = MemoryContextAllocZero(TopMemoryContext, sizeof(Lane));
+	strlcpy(lane->name, name, NAMEDATALEN);
+	lane->next_due = DT_NOBEGIN;
+	dlist_push_tail(&lanes, &lane->node);
+	return lane;
+}
+
+/* Forget the candidates, and fetch them again when asked. */
+static void
+reset(Lane *lane)
+{
+	lane->nids = lane->next_id = 0;
+	lane->fetched_all = false;
+	lane->next_due = DT_NOBEGIN;
+}
+
+/* Forget all candidates: a transaction failed, or new messages were queued. */
+void
+lanes_reset(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lanes)
+		reset(dlist_container(Lane, node, iter.cur));
+}
+
+/* Take what is needed of a lane's account. */
+static void
+configure(Lane *lane)
+{
+	const Account *account = account_find(lane->name);
+
+	lane->exists = account != NULL;
+	if (account)
+	{
+		lane->paused = account->paused;
+		lane->max_in_flight = account->max_in_flight;
+		lane->rate = account->rate;
+		lane->codes = account->codes;
+	}
+	lane->taken = lane->claimed = 0;
+}
+
+/*
+ * Begin a transaction: follow changes of the accounts, which open those that
+ * had stopped; with "look", also those of the queue.
+ */
+void
+lanes_begin(bool look)
+{
+	dlist_mutable_iter iter;
+	ListCell   *cell;
+	uint64		generation = account_generation();
+
+	if (look || generation != known_generation)
+	{
+		foreach(cell, account_names())
+			lane_find_or_add(lfirst(cell));
+		lanes_reset();
+	}
+
+	dlist_foreach_modify(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+
+		configure(lane);
+		if (generation != known_generation)
+			throttle_open(&lane->throttle);
+		if (!lane->exists && lane->njobs == 0)
+		{
+			dlist_delete(&lane->node);
+			pfree(lane);
+		}
+	}
+	known_generation = generation;
+}
+
+/* Tell whether a lane may send at all. */
+static bool
+is_open(const Lane *lane)
+{
+	return settings_enabled && lane->exists && !lane->paused;
+}
+
+/* Tell whether there are candidates, or may be if they were fetched now. */
+static bool
+has_candidates(const Lane *lane, TimestampTz now)
+{
+	return lane->next_id < lane->nids || lane->next_due <= now;
+}
+
+/* How many messages of a lane may be claimed now, as far as is known. */
+static int
+allowance(const Lane *lane, TimestampTz now)
+{
+	if (!is_open(lane) || !has_candidates(lane, now))
+		return 0;
+	return throttle_allowance(&lane->throttle, lane->max_in_flight, lane->rate, now);
+}
+
+/* How many messages may be claimed now, as far as is known. */
+int
+lanes_wanted(TimestampTz now)
+{
+	dlist_iter	iter;
+	int			wanted = 0;
+
+	dlist_foreach(iter, &lanes)
+		wanted += allowance(dlist_container(Lane, node, iter.cur), now);
+	return wanted;
+}
+
+/* Take candidates of a lane, fetching them if need be. */
+static int
+take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
+{
+	int			taken = 0;
+
+	while (taken < wanted && has_candidates(lane, now))
+	{
+		if (lane->next_id == lane->nids)
+		{
+			outbox_candidates(lane->name, now, LANE_WINDOW, lane->ids, &lane->nids);
+			lane->next_id = 0;
+			lane->fetched_all = lane->nids < LANE_WINDOW;
+
+			/* What was taken but is not claimed yet would be found again. */
+			lane->next_due = DT_NOEND;
+			continue;
+		}
+		ids[taken++] = lane->ids[lane->next_id++];
+	}
+	lane->taken += taken;
+	return taken;
+}
+
+/*
+ * Take candidates of all lanes, room at the most.  The lane served first
+ * changes each time, so that none is starved where room is scarce.
+ */
+int
+lanes_take(int room, TimestampTz now, int64 *ids)
+{
+	dlist_iter	iter;
+	int			taken = 0;
+
+	if (dlist_is_empty(&lanes))
+		return 0;
+	dlist_push_tail(&lanes, dlist_pop_head_node(&lanes));
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+
+		taken += take(lane, Min(allowance(lane, now), room - taken), now, ids + taken);
+	}
+	return taken;
+}
+
+/* End a transaction, after its claims: find out when to fetch again. */
+void
+lanes_end(TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+
+		if (lane->next_id < lane->nids)
+			continue;
+		if (lane->taken > 0 && lane->claimed == 0)
+			lane->next_due = now + LOCKED_RETRY_DELAY;
+		else if (!lane->fetched_all)
+			lane->next_due = DT_NOBEGIN;
+		else if (lane->next_due == DT_NOEND)
+		{
+			lane->next_due = outbox_next_due(lane->name);
+			if (lane->next_due <= now)
+				lane->next_due = now + LOCKED_RETRY_DELAY;
+		}
+	}
+}
+
+/* Note that a message was claimed. */
+void
+lane_claimed(Lane *lane, TimestampTz now)
+{
+	lane->claimed++;
+	throttle_begin(&lane->throttle, lane->rate, now);
+}
+
+/* Note that a message is due again. */
+void
+lane_due(Lane *lane, TimestampTz due)
+{
+	lane->next_due = Min(lane->next_due, due);
+}
+
+/* Note what became of a request, which may stop the account or open it again. */
+void
+lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
+			  const char *reason, TimestampTz now)
+{
+	Throttle   *throttle = &lane->throttle;
+	bool		was_stopped = throttle->stopped;
+
+	throttle_end(throttle);
+	switch (verdict)
+	{
+		case VERDICT_SENT:
+		case VERDICT_REJECTED:
+		case VERDICT_TRANSIENT:
+			throttle_open(throttle);
+			break;
+		case VERDICT_ACCOUNT:
+		case VERDICT_NOT_SENT:
+			throttle_stop(throttle, retry_after, now);
+			break;
+		case VERDICT_UNKNOWN:
+			if (was_stopped)
+				throttle_stop(throttle, retry_after, now);
+			break;
+	}
+
+	if (throttle->stopped && !was_stopped)
+		ereport(LOG,
+				(errmsg("sms3300: account \"%s\" stopped: %s", lane->name, reason),
+				 errdetail("Its messages stay queued, and one is tried now and then.")));
+	else if (was_stopped && !throttle->stopped)
+		ereport(LOG,
+				(errmsg("sms3300: account \"%s\" sends again", lane->name)));
+}
+
+/* When something can be done without being told; DT_NOEND: never. */
+TimestampTz
+lanes_next_event(TimestampTz now)
+{
+	dlist_iter	iter;
+	TimestampTz next = DT_NOEND;
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+		TimestampTz candidates = lane->next_id < lane->nids ? DT_NOBEGIN : lane->next_due;
+
+		if (is_open(lane))
+			next = Min(next, Max(candidates,
+								 throttle_next(&lane->throttle, lane->max_in_flight)));
+	}
+	return next;
+}
+
+/* Tell whether an account has stopped with messages queued, which must not be forgotten. */
+bool
+lanes_must_stay(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+
+		if (is_open(lane) && lane->throttle.stopped &&
+			(lane->next_id < lane->nids || lane->next_due != DT_NOEND))
+			return true;
+	}
+	return false;
+}

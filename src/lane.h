@@ -1,0 +1,58 @@
+/*
+ * lane.h
+ *		What the worker knows of each account's queue.
+ *
+ * A lane keeps what is needed of its account between transactions.
+ */
+#ifndef SMS3300_LANE_H
+#define SMS3300_LANE_H
+
+#include "lib/ilist.h"
+
+#include "account.h"
+#include "throttle.h"
+
+/* Candidates are fetched in windows of this many. */
+#define LANE_WINDOW 1000
+
+typedef struct Lane
+{
+	dlist_node	node;
+	char		name[NAMEDATALEN];	/* the account's */
+	int			njobs;			/* jobs that refer to this lane */
+
+	/* Of the account, as of the last transaction */
+	bool		exists;
+	bool		paused;
+	int			max_in_flight;
+	double		rate;
+	GatewayCodes codes;
+
+	/* The queue */
+	Throttle	throttle;
+	int64		ids[LANE_WINDOW];	/* candidates, best first */
+	int			nids;
+	int			next_id;		/* those before were taken */
+	bool		fetched_all;	/* no more were due when they were fetched */
+	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when told */
+	int			taken;			/* candidates taken in this transaction */
+	int			claimed;		/* and how many of them were claimed */
+} Lane;
+
+/* In a transaction with the outbox open, in this order */
+extern void lanes_begin(bool look);
+extern int	lanes_take(int room, TimestampTz now, int64 *ids);
+extern void lanes_end(TimestampTz now);
+
+/* Anywhere */
+extern Lane *lane_find_or_add(const char *name);
+extern void lane_claimed(Lane *lane, TimestampTz now);
+extern void lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
+						  const char *reason, TimestampTz now);
+extern void lane_due(Lane *lane, TimestampTz due);
+extern void lanes_reset(void);
+extern int	lanes_wanted(TimestampTz now);
+extern TimestampTz lanes_next_event(TimestampTz now);
+extern bool lanes_must_stay(void);
+
+#endif							/* SMS3300_LANE_H */

@@ -1,0 +1,241 @@
+/*
+ * launcher.c
+ *		Which databases need a worker.
+ *
+ * At its start the launcher has every database probed, one after the other;
+ * after that it sleeps until it is woken, or a message is due in a database
+ * whose worker has left.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "launcher.h"
+#include "settings.h"
+#include "shmem.h"
+
+#define LAUNCHER_TYPE "sms3300 launcher"
+#define WORKER_TYPE "sms3300 worker"
+
+/* When there is no slot for a worker process, or it did not come up. */
+#define RETRY_DELAY (5 * USECS_PER_SEC)
+
+/* A worker process that has not attached yet. */
+typedef struct Starting
+{
+	Oid			database;
+	BackgroundWorkerHandle *handle;
+} Starting;
+
+static List *starting = NIL;	/* of Starting */
+static List *unprobed = NIL;	/* of Oid */
+
+/* Register the launcher; called while the library is preloaded. */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "sms3300", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "sms3300_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, LAUNCHER_TYPE, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, LAUNCHER_TYPE, BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* The databases that can be connected to; or just whether one of them is. */
+static List *
+connectable_databases(Oid only)
+{
+	List	   *databases = NIL;
+	MemoryContext caller = CurrentMemoryContext;
+	Relation	catalog;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	catalog = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(catalog, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && (!OidIsValid(only) || database->oid == only))
+		{
+			MemoryContext scanning = MemoryContextSwitchTo(caller);
+
+			databases = lappend_oid(databases, database->oid);
+			MemoryContextSwitchTo(scanning);
+		}
+	}
+	table_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return databases;
+}
+
+/* Start a worker for a database. */
+static void
+start_worker(Oid database)
+{
+	static bool out_of_slots = false;
+	BackgroundWorker worker;
+	Starting   *entry = palloc(sizeof(Starting));
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "sms3300", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "sms3300_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, WORKER_TYPE, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, WORKER_TYPE, BGW_MAXLEN);
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+
+	entry->database = database;
+	if (RegisterDynamicBackgroundWorker(&worker, &entry->handle))
+	{
+		starting = lappend(starting, entry);
+		out_of_slots = false;
+		return;
+	}
+
+	pfree(entry);
+	shmem_start_failed(database, GetCurrentTimestamp() + RETRY_DELAY);
+	if (!out_of_slots)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("sms3300: no background worker slot is free, messages wait"),
+				 errhint("Raise max_worker_processes and restart the server.")));
+	out_of_slots = true;
+}
+
+/* Follow the workers that were started until they have attached, or failed. */
+static void
+follow_starting(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, starting)
+	{
+		Starting   *entry = lfirst(cell);
+		pid_t		pid;
+
+		if (shmem_is_starting(entry->database))
+		{
+			if (GetBackgroundWorkerPid(entry->handle, &pid) != BGWH_STOPPED)
+				continue;
+			if (connectable_databases(entry->database) == NIL)
+				shmem_forget(entry->database);
+			else
+				shmem_start_failed(entry->database, GetCurrentTimestamp() + RETRY_DELAY);
+		}
+		starting = foreach_delete_current(starting, cell);
+		pfree(entry->handle);
+		pfree(entry);
+	}
+}
+
+/* Sleep until something happens, or until a time at the latest. */
+static void
+sleep_until(TimestampTz when)
+{
+	static uint32 wait_event = 0;
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (wait_event == 0)
+		wait_event = wait_event_named("Sms3300LauncherMain");
+	if (when != DT_NOEND)
+	{
+		events |= WL_TIMEOUT;
+		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), when);
+	}
+	(void) WaitLatch(MyLatch, events, timeout, wait_event);
+	ResetLatch(MyLatch);
+}
+
+/* Follow the configuration file; when sending is switched on, look everywhere. */
+static void
+reload(void)
+{
+	bool		was_enabled = settings_enabled;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	if (settings_enabled && !was_enabled)
+		shmem_look_everywhere();
+}
+
+/* Detach when the process ends. */
+static void
+on_exit_callback(int code, Datum arg)
+{
+	shmem_launcher_detach();
+}
+
+/*
+ * The launcher's main function.  On SIGTERM it exits with 1, after which the
+ * postmaster starts it again unless the server is stopping.
+ */
+void
+sms3300_launcher_main(Datum unused)
+{
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	before_shmem_exit(on_exit_callback, (Datum) 0);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	shmem_launcher_attach();
+	unprobed = connectable_databases(InvalidOid);
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz wake_at;
+		Oid			database;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload();
+		if (shmem_take_overflow())
+		{
+			list_free(unprobed);
+			unprobed = connectable_databases(InvalidOid);
+		}
+
+		follow_starting();
+		if (unprobed != NIL && shmem_probe(linitial_oid(unprobed)))
+			unprobed = list_delete_first(unprobed);
+		while (OidIsValid(database = shmem_take_wanted(GetCurrentTimestamp(), &wake_at)))
+			start_worker(database);
+
+		sleep_until(wake_at);
+	}
+	proc_exit(1);
+}

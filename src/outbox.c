@@ -1,0 +1,834 @@
+/*
+ * outbox.c
+ *		Every statement on sms_outbox.
+ *
+ * The worker's statements run as the table's owner in a security-restricted
+ * operation, because they fire triggers that users put on the table; nothing
+ * but pg_catalog is in its search_path.  Every name below is qualified.
+ *
+ * The queue is the index on due_at, which is NULL once a message is finished.
+ * A claim changes no indexed column, so it is a HOT update; a row that is
+ * being sent stays in the index, which is where orphans are found.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+
+#include "compat.h"
+#include "gateway.h"
+#include "outbox.h"
+
+#define TABLE_NAME "sms_outbox"
+
+/* The worker's search_path. */
+#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
+
+/* Rows that expire in one transaction. */
+#define EXPIRE_BATCH 1000
+
+/* The objects in "errors" that are kept, the newest. */
+#define MAX_ERRORS 50
+
+/* -------------------------------------------------------------------------
+ * Statements
+ *
+ * %s is the table, qualified and quoted.
+ * ------------------------------------------------------------------------- */
+
+typedef enum StatementId
+{
+	STATEMENT_CANDIDATES,
+	STATEMENT_NEXT_DUE,
+	STATEMENT_EXPIRE,
+	STATEMENT_NEXT_EXPIRY,
+	STATEMENT_CLAIM,
+	STATEMENT_RECORD,
+	STATEMENT_STILL_SENDING,
+	STATEMENT_ORPHANS,
+	STATEMENT_HAS_PREPARED,
+	STATEMENT_INSERT,
+	STATEMENT_INSERT_ONCE,
+	STATEMENT_FIND_KEY,
+	STATEMENT_VISIBLE,
+	STATEMENT_CANCEL,
+	STATEMENT_REQUEUE,
+	STATEMENT_ADOPT,
+	NUM_STATEMENTS
+} StatementId;
+
+#define MAX_ARGS 14
+
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[MAX_ARGS];
+} Statement;
+
+#define CALLER_COLUMNS \
+	"mobile, message, line, line2, type, template, account, priority, " \
+	"send_after, send_before, dedup_key, metadata"
+
+#define CALLER_TYPES \
+	{TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, INT4OID, NAMEOID, INT2OID, \
+	 TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, JSONBOID}
+
+static const Statement statements[NUM_STATEMENTS] =
+{
+	/* One descent of the index a priority: rows due later cost nothing. */
+	[STATEMENT_CANDIDATES] = {
+		"SELECT q.id FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+		" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM %s AS o"
+		"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
+		"  AND o.due_at <= $3 AND o.status = 'queued'"
+		"  ORDER BY o.due_at, o.id LIMIT $4) AS q"
+		" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $4",
+		4, {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID}
+	},
+	[STATEMENT_NEXT_DUE] = {
+		"SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+		" CROSS JOIN LATERAL (SELECT o.due_at FROM %s AS o"
+		"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
+		"  AND o.due_at IS NOT NULL AND o.status = 'queued'"
+		"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
+		2, {INT8OID, NAMEOID}
+	},
+	[STATEMENT_EXPIRE] = {
+		"UPDATE %1$s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
+		" error = 'it was not sent before ' || o.send_before"
+		" FROM (SELECT id FROM %1$s WHERE origin = $1 AND send_before <= $2"
+		"  AND due_at IS NOT NULL AND status = 'queued'"
+		"  ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS e"
+		" WHERE o.id = e.id",
+		3, {INT8OID, TIMESTAMPTZOID, INT8OID}
+	},
+	[STATEMENT_NEXT_EXPIRY] = {
+		"SELECT send_before FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
+		" AND status = 'queued' ORDER BY send_before LIMIT 1",
+		1, {INT8OID}
+	},
+	[STATEMENT_CLAIM] = {
+		"UPDATE %1$s AS o SET status = 'sending', attempts = o.attempts + 1,"
+		" started_at = $2"
+		" FROM (SELECT id FROM %1$s WHERE id = ANY ($1) AND status = 'queued'"
+		"  AND origin = $3 AND due_at <= $2 AND send_before > $2"
+		"  FOR NO KEY UPDATE SKIP LOCKED) AS c"
+		" WHERE o.id = c.id"
+		" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
+		" o.account, o.sender, o.attempts",
+		3, {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
+	},
+	[STATEMENT_RECORD] = {
+		"UPDATE %1$s AS o SET status = r.status::%2$s,"
+		" due_at = CASE WHEN r.status = 'queued' THEN coalesce(r.due_at, o.due_at) END,"
+		" finished_at = CASE WHEN r.status <> 'queued' THEN r.at END,"
+		" attempts = o.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,"
+		" http_status = coalesce(r.http_status, o.http_status),"
+		" api_status = CASE WHEN r.http_status IS NULL THEN o.api_status ELSE r.api_status END,"
+		" message_id = CASE WHEN r.http_status IS NULL THEN o.message_id ELSE r.message_id END,"
+		" sent_line = CASE WHEN r.http_status IS NULL THEN o.sent_line ELSE r.sent_line END,"
+		" response = CASE WHEN r.http_status IS NULL THEN o.response ELSE r.response END,"
+		" error = r.error,"
+		" errors = CASE WHEN r.error IS NULL THEN o.errors ELSE"
+		"  CASE WHEN pg_catalog.jsonb_array_length(o.errors) < $14 THEN o.errors ELSE o.errors - 0 END"
+		"  || pg_catalog.jsonb_build_object('attempt', o.attempts, 'at', r.at,"
+		"   'phase', r.phase, 'http_status', r.http_status, 'api_status', r.api_status,"
+		"   'error', r.error) END"
+		" FROM ROWS FROM (pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12))"
+		"  AS r(id, status, due_at, counted, at, http_status, api_status, message_id,"
+		"   sent_line, response, error, phase)"
+		" WHERE o.id = r.id AND o.status = 'sending' AND o.origin = $13"
+		" RETURNING o.id",
+		14, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
+		INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, INT8OID, INT4OID}
+	},
+	[STATEMENT_STILL_SENDING] = {
+		"SELECT id FROM %s WHERE id = ANY ($1) AND status = 'sending' AND origin = $2",
+		2, {INT8ARRAYOID, INT8OID}
+	},
+	[STATEMENT_ORPHANS] = {
+		"SELECT id, account FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
+		" AND status = 'sending'",
+		1, {INT8OID}
+	},
+	[STATEMENT_HAS_PREPARED] = {
+		"SELECT 1 FROM pg_catalog.pg_prepared_xacts"
+		" WHERE database = pg_catalog.current_database() LIMIT 1",
+		0, {0}
+	},
+	[STATEMENT_INSERT] = {
+		"INSERT INTO %s (" CALLER_COLUMNS ")"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id",
+		OUTBOX_CALLER_COLUMNS, CALLER_TYPES
+	},
+	[STATEMENT_INSERT_ONCE] = {
+		"INSERT INTO %s (" CALLER_COLUMNS ")"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+		" ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING"
+		" RETURNING id",
+		OUTBOX_CALLER_COLUMNS, CALLER_TYPES
+	},
+	[STATEMENT_FIND_KEY] = {
+		"SELECT id FROM %s WHERE sender OPERATOR(pg_catalog.=) CURRENT_USER"
+		" AND dedup_key OPERATOR(pg_catalog.=) $1",
+		1, {TEXTOID}
+	},
+	[STATEMENT_VISIBLE] = {
+		"SELECT account FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	},
+	[STATEMENT_CANCEL] = {
+		"UPDATE %s SET status = 'cancelled', due_at = NULL,"
+		" finished_at = pg_catalog.clock_timestamp()"
+		" WHERE id = $1 AND status = 'queued'",
+		1, {INT8OID}
+	},
+	/* A message that expired gets as long as it had at first. */
+	[STATEMENT_REQUEUE] = {
+		"UPDATE %s SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
+		" due_at = greatest(send_after, pg_catalog.now()),"
+		" send_before = greatest(send_before,"
+		"  pg_catalog.now() + (send_before - send_after))"
+		" WHERE id = $1 AND message IS NOT NULL"
+		" AND status IN ('rejected', 'failed', 'unknown', 'expired', 'cancelled')",
+		2, {INT8OID, INT8OID}
+	},
+	[STATEMENT_ADOPT] = {
+		"UPDATE %s SET origin = $1,"
+		" status = CASE status WHEN 'sending' THEN 'unknown' ELSE status END,"
+		" finished_at = CASE status WHEN 'sending' THEN pg_catalog.now() END,"
+		" error = CASE status WHEN 'sending'"
+		"  THEN 'it was being sent when this copy of the row was made' ELSE error END,"
+		" due_at = CASE status WHEN 'queued' THEN due_at END"
+		" WHERE origin <> $1 AND due_at IS NOT NULL",
+		1, {INT8OID}
+	},
+};
+
+/* Plans for the table in one schema. */
+static SPIPlanPtr plans[NUM_STATEMENTS];
+static Oid	plans_namespace = InvalidOid;
+
+/* Between outbox_open and outbox_close */
+static Oid	worker_namespace = InvalidOid;
+static Oid	saved_user;
+static int	saved_security_context;
+
+/* Forget the plans of another schema. */
+static void
+use_namespace(Oid namespace)
+{
+	if (plans_namespace == namespace)
+		return;
+	for (int i = 0; i < NUM_STATEMENTS; i++)
+	{
+		if (plans[i])
+			SPI_freeplan(plans[i]);
+		plans[i] = NULL;
+	}
+	plans_namespace = namespace;
+}
+
+/* Run a statement on the table in a schema; the rows are in SPI_tuptable. */
+static void
+run(Oid namespace, StatementId id, Datum *values, const char *nulls)
+{
+	const Statement *statement = &statements[id];
+	int			code;
+
+	use_namespace(namespace);
+	if (plans[id] == NULL)
+	{
+		const char *schema = quote_identifier(get_namespace_name(namespace));
+		SPIPlanPtr	plan = SPI_prepare(psprintf(statement->sql,
+												psprintf("%s." TABLE_NAME, schema),
+												psprintf("%s.sms_status", schema)),
+									   statement->nargs, (Oid *) statement->argtypes);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare statement %d: %s", id,
+				 SPI_result_code_string(SPI_result));
+		plans[id] = plan;
+	}
+
+	code = SPI_execute_plan(plans[id], values, nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "could not execute statement %d: %s", id, SPI_result_code_string(code));
+}
+
+/* A value of a row of the last result. */
+static Datum
+value_of(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/* A 64-bit value of a row of the last result. */
+static int64
+int64_of(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(value_of(row, column, &isnull));
+}
+
+/* A timestamp of the first row of the last result; DT_NOEND if it is none. */
+static TimestampTz
+timestamp_or_never(void)
+{
+	bool		isnull = true;
+	Datum		value = (Datum) 0;
+
+	if (SPI_processed > 0)
+		value = value_of(0, 1, &isnull);
+	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
+/* An array of 64-bit numbers as a parameter. */
+static Datum
+int64_array(const int64 *numbers, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = Int64GetDatum(numbers[i]);
+	return PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+int64
+outbox_origin(void)
+{
+	static int64 origin = 0;
+
+	if (origin == 0)
+	{
+		struct
+		{
+			uint64		system;
+			uint64		database;
+		}			key = {GetSystemIdentifier(), MyDatabaseId};
+
+		origin = (int64) hash_bytes_extended((const unsigned char *) &key, sizeof(key), 0);
+	}
+	return origin;
+}
+
+/* -------------------------------------------------------------------------
+ * The worker's
+ * ------------------------------------------------------------------------- */
+
+/* The schema of the extension; InvalidOid if it is not in this database. */
+static Oid
+find_namespace(void)
+{
+	Oid			extension = get_extension_oid("sms3300", true);
+	Oid			namespace = InvalidOid;
+	Relation	extensions;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(extension))
+		return InvalidOid;
+
+	extensions = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(extensions, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		namespace = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return namespace;
+}
+
+/* The owner of a table; InvalidOid if it is gone. */
+static Oid
+table_owner(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Begin to work on the table in the current transaction.  Never waits for a
+ * lock: who holds one, such as DROP EXTENSION, may hold it for long.
+ */
+OutboxAccess
+outbox_open(void)
+{
+	Oid			namespace = find_namespace();
+	Oid			table = OidIsValid(namespace) ? get_relname_relid(TABLE_NAME, namespace) : InvalidOid;
+	Oid			owner;
+
+	if (!OidIsValid(table))
+		return OUTBOX_MISSING;
+	if (!ConditionalLockRelationOid(table, RowExclusiveLock))
+		return OUTBOX_LOCKED;
+	owner = table_owner(table);
+	if (!OidIsValid(owner))
+		return OUTBOX_MISSING;
+
+	GetUserIdAndSecContext(&saved_user, &saved_security_context);
+	SetUserIdAndSecContext(owner, saved_security_context |
+						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SPI_connect();
+	worker_namespace = namespace;
+	return OUTBOX_OPEN;
+}
+
+/* End the work on the table, before the transaction commits. */
+void
+outbox_close(void)
+{
+	SPI_finish();
+	SetUserIdAndSecContext(saved_user, saved_security_context);
+}
+
+/* The messages of an account that are due, best first, as many as asked for. */
+void
+outbox_candidates(const char *account, TimestampTz now, int limit, int64 *ids, int *nids)
+{
+	NameData	name;
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), NameGetDatum(&name),
+		TimestampTzGetDatum(now), Int64GetDatum(limit)
+	};
+
+	namestrcpy(&name, account);
+	run(worker_namespace, STATEMENT_CANDIDATES, values, NULL);
+	*nids = (int) SPI_processed;
+	for (int i = 0; i < *nids; i++)
+		ids[i] = int64_of(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* When the next message of an account is due; DT_NOEND: it has none queued. */
+TimestampTz
+outbox_next_due(const char *account)
+{
+	NameData	name;
+	Datum		values[] = {Int64GetDatum(outbox_origin()), NameGetDatum(&name)};
+	TimestampTz due;
+
+	namestrcpy(&name, account);
+	run(worker_namespace, STATEMENT_NEXT_DUE, values, NULL);
+	due = timestamp_or_never();
+	SPI_freetuptable(SPI_tuptable);
+	return due;
+}
+
+/* When the next queued message expires; DT_NOEND: nothing is queued. */
+TimestampTz
+outbox_next_expiry(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	TimestampTz next;
+
+	run(worker_namespace, STATEMENT_NEXT_EXPIRY, values, NULL);
+	next = timestamp_or_never();
+	SPI_freetuptable(SPI_tuptable);
+	return next;
+}
+
+/* Expire queued messages whose time is over, a limited number; how many. */
+int
+outbox_expire(TimestampTz now)
+{
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(EXPIRE_BATCH)
+	};
+
+	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
+	return (int) SPI_processed;
+}
+
+/* Order claims by id. */
+static int
+compare_claims(const void *a, const void *b)
+{
+	int64		x = ((const OutboxClaim *) a)->id;
+	int64		y = ((const OutboxClaim *) b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+/* A string of a row of the last result, NULL if it is null. */
+static char *
+string_of(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+/* A small number of a row of the last result, GATEWAY_NONE if it is null. */
+static int
+number_of(uint64 row, int column, Oid type)
+{
+	bool		isnull;
+	Datum		value = value_of(row, column, &isnull);
+
+	if (isnull)
+		return GATEWAY_NONE;
+	return type == INT2OID ? DatumGetInt16(value) : DatumGetInt32(value);
+}
+
+/*
+ * Claim messages: those that are still queued, and not locked by anybody, are
+ * 'sending' from the commit on.  They come in the order asked for, in memory
+ * of the transaction.
+ */
+OutboxClaim *
+outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
+{
+	Datum		values[] = {
+		int64_array(ids, nids), TimestampTzGetDatum(now), Int64GetDatum(outbox_origin())
+	};
+	OutboxClaim *found;
+	OutboxClaim *claims;
+	int			n;
+
+	run(worker_namespace, STATEMENT_CLAIM, values, NULL);
+	n = (int) SPI_processed;
+	found = palloc(sizeof(OutboxClaim) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		OutboxClaim *claim = &found[i];
+
+		claim->id = int64_of(i, 1);
+		claim->mobile = string_of(i, 2);
+		claim->message = string_of(i, 3);
+		claim->line = string_of(i, 4);
+		claim->line2 = string_of(i, 5);
+		claim->type = number_of(i, 6, INT2OID);
+		claim->template = number_of(i, 7, INT4OID);
+		claim->account = string_of(i, 8);
+		claim->sender = string_of(i, 9);
+		claim->attempts = number_of(i, 10, INT2OID);
+	}
+	SPI_freetuptable(SPI_tuptable);
+
+	qsort(found, n, sizeof(OutboxClaim), compare_claims);
+	claims = palloc(sizeof(OutboxClaim) * Max(n, 1));
+	*nclaims = 0;
+	for (int i = 0; i < nids && *nclaims < n; i++)
+	{
+		OutboxClaim key = {.id = ids[i]};
+		OutboxClaim *claim = bsearch(&key, found, n, sizeof(OutboxClaim), compare_claims);
+
+		if (claim)
+			claims[(*nclaims)++] = *claim;
+	}
+	return claims;
+}
+
+/* One column of the results as an array parameter, built value by value. */
+typedef struct ResultColumn
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+} ResultColumn;
+
+/* Begin a column of results. */
+static ResultColumn
+new_column(int nresults)
+{
+	ResultColumn column = {
+		palloc(sizeof(Datum) * Max(nresults, 1)), palloc(sizeof(bool) * Max(nresults, 1)), 0
+	};
+
+	return column;
+}
+
+/* Append a value to a column. */
+static void
+add_value(ResultColumn *column, Datum value, bool isnull)
+{
+	column->values[column->n] = value;
+	column->nulls[column->n] = isnull;
+	column->n++;
+}
+
+/* Append a string to a column of texts. */
+static void
+add_text(ResultColumn *column, const char *value)
+{
+	add_value(column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+/* A column as an array of its type. */
+static Datum
+column_array(const ResultColumn *column, Oid type)
+{
+	int			dims[] = {column->n};
+	int			bounds[] = {1};
+	int16		length;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	return PointerGetDatum(construct_md_array(column->values, column->nulls, 1, dims, bounds,
+											  type, length, byval, align));
+}
+
+enum
+{
+	RESULT_ID, RESULT_STATUS, RESULT_DUE_AT, RESULT_COUNTED, RESULT_AT, RESULT_HTTP_STATUS,
+	RESULT_API_STATUS, RESULT_MESSAGE_ID, RESULT_SENT_LINE, RESULT_RESPONSE, RESULT_ERROR,
+	RESULT_PHASE, NUM_RESULT_COLUMNS
+};
+
+/*
+ * Record what became of messages.  Those whose row took it are marked as
+ * recorded, and so are those whose row is no longer being sent: somebody with
+ * the right to do so deleted or changed it by hand.  What is left unmarked was
+ * suppressed by a trigger.
+ */
+void
+outbox_record(OutboxResult *results, int nresults)
+{
+	static const Oid types[NUM_RESULT_COLUMNS] = {
+		INT8OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID,
+		INT4OID, INT8OID, TEXTOID, JSONBOID, TEXTOID, TEXTOID
+	};
+	ResultColumn columns[NUM_RESULT_COLUMNS];
+	Datum		values[NUM_RESULT_COLUMNS + 2];
+	int64	   *open_ids;
+	int			nopen = 0;
+
+	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
+		columns[i] = new_column(nresults);
+	for (int i = 0; i < nresults; i++)
+	{
+		const OutboxResult *result = &results[i];
+
+		add_value(&columns[RESULT_ID], Int64GetDatum(result->id), false);
+		add_text(&columns[RESULT_STATUS], result->status);
+		add_value(&columns[RESULT_DUE_AT], TimestampTzGetDatum(result->due_at),
+				  result->due_at == DT_NOBEGIN);
+		add_value(&columns[RESULT_COUNTED], BoolGetDatum(result->counted), false);
+		add_value(&columns[RESULT_AT], TimestampTzGetDatum(result->at), false);
+		add_value(&columns[RESULT_HTTP_STATUS], Int32GetDatum(result->http_status),
+				  result->http_status == 0);
+		add_value(&columns[RESULT_API_STATUS], Int32GetDatum(result->api_status),
+				  !result->has_api_status);
+		add_value(&columns[RESULT_MESSAGE_ID], Int64GetDatum(result->message_id),
+				  !result->has_message_id);
+		add_text(&columns[RESULT_SENT_LINE], result->sent_line);
+		add_value(&columns[RESULT_RESPONSE], JsonbPGetDatum(result->response),
+				  result->response == NULL);
+		add_text(&columns[RESULT_ERROR], result->error);
+		add_text(&columns[RESULT_PHASE], result->phase);
+	}
+	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
+		values[i] = column_array(&columns[i], types[i]);
+	values[NUM_RESULT_COLUMNS] = Int64GetDatum(outbox_origin());
+	values[NUM_RESULT_COLUMNS + 1] = Int32GetDatum(MAX_ERRORS);
+
+	run(worker_namespace, STATEMENT_RECORD, values, NULL);
+	if (SPI_processed == (uint64) nresults)
+	{
+		SPI_freetuptable(SPI_tuptable);
+		for (int i = 0; i < nresults; i++)
+			results[i].recorded = true;
+		return;
+	}
+	SPI_freetuptable(SPI_tuptable);
+
+	/* Rare: find out whose row is still to be written. */
+	run(worker_namespace, STATEMENT_STILL_SENDING,
+		(Datum[]) {values[RESULT_ID], values[NUM_RESULT_COLUMNS]}, NULL);
+	open_ids = palloc(sizeof(int64) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+		open_ids[nopen++] = int64_of(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; i < nresults; i++)
+	{
+		results[i].recorded = true;
+		for (int j = 0; j < nopen; j++)
+			if (open_ids[j] == results[i].id)
+				results[i].recorded = false;
+	}
+}
+
+/* The rows that a former worker left in the state 'sending'. */
+List *
+outbox_orphans(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	List	   *orphans = NIL;
+
+	run(worker_namespace, STATEMENT_ORPHANS, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		OutboxOrphan *orphan = palloc(sizeof(OutboxOrphan));
+
+		orphan->id = int64_of(i, 1);
+		orphan->account = string_of(i, 2);
+		orphans = lappend(orphans, orphan);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return orphans;
+}
+
+/* Tell whether this database has prepared transactions. */
+bool
+outbox_has_prepared(void)
+{
+	bool		any;
+
+	run(worker_namespace, STATEMENT_HAS_PREPARED, NULL, NULL);
+	any = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return any;
+}
+
+/* -------------------------------------------------------------------------
+ * The callers'
+ * ------------------------------------------------------------------------- */
+
+/*
+ * Queue a message with the caller's rights.  Where the caller has queued one
+ * with the same dedup_key before, its id is returned and nothing is queued.
+ */
+int64
+outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inserted)
+{
+	const int	key = OUTBOX_DEDUP_KEY - OUTBOX_MOBILE;
+	bool		once = !nulls[key];
+	Datum		args[OUTBOX_CALLER_COLUMNS];
+	char		flags[OUTBOX_CALLER_COLUMNS];
+	int64		id;
+
+	for (int i = 0; i < OUTBOX_CALLER_COLUMNS; i++)
+	{
+		args[i] = values[i];
+		flags[i] = nulls[i] ? 'n' : ' ';
+	}
+
+	SPI_connect();
+	for (;;)
+	{
+		run(namespace, once ? STATEMENT_INSERT_ONCE : STATEMENT_INSERT, args, flags);
+		*inserted = SPI_processed > 0;
+		if (*inserted || !once)
+			break;
+
+		/* Who holds the key may delete its row just now: then try again. */
+		run(namespace, STATEMENT_FIND_KEY, &args[key], NULL);
+		if (SPI_processed > 0)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("the message was not queued"),
+				 errdetail("A trigger on %s suppressed its row.", TABLE_NAME)));
+	id = int64_of(0, 1);
+	SPI_finish();
+	return id;
+}
+
+/* Tell whether the caller may see a message, and its account. */
+bool
+outbox_visible(Oid namespace, int64 id, char **account)
+{
+	Datum		values[] = {Int64GetDatum(id)};
+	MemoryContext caller = CurrentMemoryContext;
+	bool		visible;
+
+	SPI_connect();
+	run(namespace, STATEMENT_VISIBLE, values, NULL);
+	visible = SPI_processed > 0;
+	if (visible)
+		*account = MemoryContextStrdup(caller, string_of(0, 1));
+	SPI_finish();
+	return visible;
+}
+
+/* Run an update with the rights of the table's owner; how many rows it changed. */
+static uint64
+update_as_owner(Oid namespace, StatementId id, Datum *values)
+{
+	Oid			table = get_relname_relid(TABLE_NAME, namespace);
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+	uint64		changed;
+
+	GetUserIdAndSecContext(&user, &security_context);
+	SetUserIdAndSecContext(table_owner(table), security_context |
+						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	nest_level = NewGUCNestLevel();
+	set_config_option("search_path", SAFE_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
+
+	SPI_connect();
+	run(namespace, id, values, NULL);
+	changed = SPI_processed;
+	SPI_finish();
+
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(user, security_context);
+	return changed;
+}
+
+/* Cancel a message if it is still queued; the caller has checked who may. */
+bool
+outbox_cancel(Oid namespace, int64 id)
+{
+	Datum		values[] = {Int64GetDatum(id)};
+
+	return update_as_owner(namespace, STATEMENT_CANCEL, values) > 0;
+}
+
+/* Queue a finished message again; the caller has checked who may. */
+bool
+outbox_requeue(Oid namespace, int64 id)
+{
+	Datum		values[] = {Int64GetDatum(id), Int64GetDatum(outbox_origin())};
+
+	return update_as_owner(namespace, STATEMENT_REQUEUE, values) > 0;
+}
+
+/* Make queued rows that came from elsewhere this database's; how many. */
+int64
+outbox_adopt(Oid namespace)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+
+	return (int64) update_as_owner(namespace, STATEMENT_ADOPT, values);
+}

@@ -1,0 +1,536 @@
+/*
+ * round.c
+ *		The worker's work on the table: results and claims in one transaction.
+ *
+ * A round records the results at hand and claims what there is room for, in
+ * one short transaction; requests leave after its commit.  Nothing in it waits
+ * for long: not for the table's lock, and for a row's only lock_timeout.
+ *
+ * Where a round fails, each result and each claim gets a transaction of its
+ * own, so that one bad row, or a user's trigger that fails for it, does not
+ * hold up the others; and a row that still fails is written with triggers off.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "utils/acl.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "compose.h"
+#include "outbox.h"
+#include "round.h"
+#include "settings.h"
+#include "shmem.h"
+
+/* A user's trigger may take this long. */
+#define TRIGGER_TIMEOUT_MS 10000
+
+/* The table is tried again after this while somebody holds a lock on it ... */
+#define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
+
+/* ... and a row after this. */
+#define LOCKED_ROW_DELAY USECS_PER_SEC
+
+/* The most that one transaction claims. */
+#define MAX_CLAIMS 1000
+
+/* What one transaction is to do, and what it did. */
+typedef struct Batch
+{
+	bool		look;
+	bool		expire;
+	bool		triggers_off;
+	Job		  **jobs;			/* to record */
+	int			njobs;
+	OutboxResult *results;		/* of those jobs */
+	int			room;			/* how many to claim at the most */
+	int64		ids[MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
+	int			nids;
+	dlist_head	claimed;		/* jobs */
+	int			nexpired;
+	int			sqlstate;		/* of the error, if it failed */
+} Batch;
+
+typedef enum BatchOutcome
+{
+	BATCH_DONE,
+	BATCH_LOCKED,
+	BATCH_MISSING,				/* the extension is not in this database */
+	BATCH_FAILED
+} BatchOutcome;
+
+/* Put a job among those whose result is to be recorded. */
+void
+work_add_finished(Work *work, Job *job)
+{
+	dlist_push_tail(&work->finished, &job->node);
+}
+
+/* -------------------------------------------------------------------------
+ * One transaction
+ * ------------------------------------------------------------------------- */
+
+/* Make jobs of the rows that a former worker left behind. */
+static void
+find_orphans(Work *work)
+{
+	ListCell   *cell;
+	List	   *orphans = outbox_orphans();
+
+	foreach(cell, orphans)
+	{
+		OutboxOrphan *orphan = lfirst(cell);
+		Lane	   *lane = lane_find_or_add(orphan->account);
+		Job		   *job = job_create(orphan->id, lane, 1);
+
+		lane->njobs++;
+		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply came");
+		work_add_finished(work, job);
+	}
+	if (orphans != NIL)
+		ereport(LOG,
+				(errmsg("sms3300: %d messages were being sent when the last worker ended",
+						list_length(orphans))));
+	work->orphans = false;
+}
+
+/* Make a job of a claimed message, with its request. */
+static Job *
+begin_job(const OutboxClaim *claim, TimestampTz now)
+{
+	Lane	   *lane = lane_find_or_add(claim->account);
+	Job		   *job = job_create(claim->id, lane, claim->attempts);
+	Route		route = {claim->line, claim->line2, claim->type, claim->template};
+	const char *problem;
+
+	lane->njobs++;
+	lane_claimed(lane, now);
+	problem = compose_request(account_find(lane->name), get_role_oid(claim->sender, true),
+							  claim->mobile, claim->message, &route, &job->request);
+	if (problem)
+		job_fail(job, VERDICT_ACCOUNT, problem);
+	return job;
+}
+
+/* Do a batch's work inside its transaction. */
+static void
+work_in_transaction(Work *work, Batch *batch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	OutboxClaim *claims;
+	int			nclaims;
+
+	if (batch->look && work->prepared)
+	{
+		/* Whoever is not in this list has rows that the statements below see. */
+		work->prepared = outbox_has_prepared();
+		work->poll_at = now + (int64) settings_poll_interval * 1000;
+	}
+	if (work->orphans)
+		find_orphans(work);
+	lanes_begin(batch->look);
+
+	if (batch->expire)
+		batch->nexpired = outbox_expire(now);
+	if (batch->njobs > 0)
+	{
+		batch->results = palloc(sizeof(OutboxResult) * batch->njobs);
+		for (int i = 0; i < batch->njobs; i++)
+			job_result(batch->jobs[i], &batch->results[i]);
+		outbox_record(batch->results, batch->njobs);
+	}
+
+	if (batch->nids == 0 && batch->room > 0)
+		batch->nids = lanes_take(Min(batch->room, MAX_CLAIMS), now, batch->ids);
+	if (batch->nids > 0)
+	{
+		claims = outbox_claim(batch->ids, batch->nids, now, &nclaims);
+		for (int i = 0; i < nclaims; i++)
+			dlist_push_tail(&batch->claimed, &begin_job(&claims[i], now)->node);
+	}
+	if (batch->room > 0 || batch->look)
+		lanes_end(now);
+	if (batch->look || batch->expire)
+		work->next_expiry = outbox_next_expiry();
+}
+
+/* Undo in memory what a failed transaction claimed. */
+static void
+forget_claims(Work *work, Batch *batch)
+{
+	while (!dlist_is_empty(&batch->claimed))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&batch->claimed));
+
+		throttle_cancel(&job->lane->throttle);
+		job->lane->njobs--;
+		compose_discard(&job->request);
+		job_destroy(job, work->http);
+	}
+	lanes_reset();
+}
+
+/*
+ * Run a batch in a transaction.  An error is logged without its detail, which
+ * may show a row, and undone.
+ */
+static BatchOutcome
+run_transaction(Work *work, Batch *batch)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile OutboxAccess access = OUTBOX_OPEN;
+	volatile bool failed = false;
+
+	dlist_init(&batch->claimed);
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		if (batch->triggers_off)
+			set_config_option("session_replication_role", "replica", PGC_SUSET,
+							  PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
+		enable_timeout_after(STATEMENT_TIMEOUT, TRIGGER_TIMEOUT_MS);
+		access = outbox_open();
+		if (access == OUTBOX_OPEN)
+		{
+			MemoryContextSwitchTo(caller);
+			work_in_transaction(work, batch);
+			outbox_close();
+		}
+		disable_timeout(STATEMENT_TIMEOUT, false);
+
+		/* A commit that waits for a standby is cut short only by a stop. */
+		if (!ShutdownRequestPending)
+			QueryCancelPending = false;
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		AbortCurrentTransaction();
+		QueryCancelPending = false;
+		batch->sqlstate = error->sqlerrcode;
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("sms3300: a transaction on sms_outbox failed: %s", error->message)));
+		failed = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+
+	if (failed)
+	{
+		forget_claims(work, batch);
+		return BATCH_FAILED;
+	}
+	return access == OUTBOX_OPEN ? BATCH_DONE :
+		access == OUTBOX_LOCKED ? BATCH_LOCKED : BATCH_MISSING;
+}
+
+/* After a commit: let go of what is recorded, and have what was claimed sent. */
+static void
+settle(Work *work, Batch *batch)
+{
+	for (int i = 0; i < batch->njobs; i++)
+	{
+		Job		   *job = batch->jobs[i];
+		const OutboxResult *result = &batch->results[i];
+
+		if (!result->recorded)
+			continue;
+		if (strcmp(result->status, "queued") == 0)
+			lane_due(job->lane, result->due_at);
+		job->lane->njobs--;
+		dlist_delete(&job->node);
+		job_destroy(job, work->http);
+	}
+
+	while (!dlist_is_empty(&batch->claimed))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&batch->claimed));
+
+		if (job->request.body && !ShutdownRequestPending)
+		{
+			job->request.owner = job;
+			http_submit(work->http, &job->request);
+			work->in_flight++;
+			continue;
+		}
+		compose_discard(&job->request);
+		if (job->problem[0] == '\0')
+			job_fail(job, VERDICT_NOT_SENT, "the server was stopping");
+		throttle_cancel(&job->lane->throttle);
+		work_add_finished(work, job);
+	}
+}
+
+/* -------------------------------------------------------------------------
+ * One row at a time
+ * ------------------------------------------------------------------------- */
+
+/*
+ * Record one result by itself, in the end with triggers off.  False if that
+ * does not work either, so that the trouble is not this row's.
+ */
+static bool
+record_alone(Work *work, Job *job)
+{
+	Batch	   *batch = palloc0(sizeof(Batch));
+
+	batch->jobs = &job;
+	batch->njobs = 1;
+	for (int i = 0; i < 2; i++)
+	{
+		BatchOutcome outcome = run_transaction(work, batch);
+
+		if (outcome == BATCH_LOCKED || outcome == BATCH_MISSING)
+			return false;
+		if (outcome == BATCH_DONE && batch->results[0].recorded)
+		{
+			settle(work, batch);
+			return true;
+		}
+		if (outcome == BATCH_FAILED && batch->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			job->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
+			return true;
+		}
+		if (!batch->triggers_off)
+			ereport(LOG,
+					(errmsg("sms3300: the result of message " INT64_FORMAT
+							" is recorded with triggers off", job->id),
+					 errdetail("A trigger on sms_outbox failed, or suppressed the update.")));
+		batch->triggers_off = true;
+	}
+	return false;
+}
+
+/* Claim messages one by one; false as above. */
+static bool
+claim_alone(Work *work, int room)
+{
+	Batch	   *batch = palloc(sizeof(Batch));
+
+	for (; room > 0; room--)
+	{
+		BatchOutcome outcome;
+
+		memset(batch, 0, sizeof(Batch));
+		batch->room = 1;
+		outcome = run_transaction(work, batch);
+		if (outcome == BATCH_FAILED && batch->nids == 1)
+		{
+			ereport(LOG,
+					(errmsg("sms3300: message " INT64_FORMAT
+							" is claimed with triggers off", batch->ids[0]),
+					 errdetail("A trigger on sms_outbox failed.")));
+			batch->triggers_off = true;
+			outcome = run_transaction(work, batch);
+		}
+		if (outcome != BATCH_DONE)
+			return false;
+		settle(work, batch);
+		if (batch->nids == 0)
+			break;
+	}
+	return true;
+}
+
+/* -------------------------------------------------------------------------
+ * A round
+ * ------------------------------------------------------------------------- */
+
+/* The jobs whose result may be recorded now. */
+static Job **
+recordable(Work *work, TimestampTz now, int *njobs)
+{
+	dlist_iter	iter;
+	Job		  **jobs;
+	int			n = 0;
+
+	dlist_foreach(iter, &work->finished)
+		n++;
+	jobs = palloc(sizeof(Job *) * Max(n, 1));
+	*njobs = 0;
+	dlist_foreach(iter, &work->finished)
+	{
+		Job		   *job = dlist_container(Job, node, iter.cur);
+
+		if (job->retry_at <= now)
+			jobs[(*njobs)++] = job;
+	}
+	return jobs;
+}
+
+/* After a failure: leave the table alone for a while. */
+static void
+back_off(Work *work)
+{
+	work->failures++;
+	work->retry_at = GetCurrentTimestamp() +
+		throttle_backoff(USECS_PER_SEC, work->failures) / (work->stopping ? 10 : 1);
+}
+
+/* Do again, row by row, what failed together. */
+static void
+one_by_one(Work *work, Batch *batch)
+{
+	for (int i = 0; i < batch->njobs; i++)
+		if (!record_alone(work, batch->jobs[i]))
+		{
+			back_off(work);
+			return;
+		}
+	if (!work->stopping && !claim_alone(work, batch->room))
+		back_off(work);
+}
+
+/* Expire what is to expire, if need be with triggers off. */
+static void
+expire(Work *work)
+{
+	Batch	   *batch = palloc0(sizeof(Batch));
+
+	batch->expire = true;
+	if (run_transaction(work, batch) != BATCH_FAILED)
+		return;
+	batch->triggers_off = true;
+	if (run_transaction(work, batch) == BATCH_FAILED)
+		back_off(work);
+}
+
+/* Do a round in memory that is freed after it. */
+static bool
+round_in_context(Work *work)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Batch	   *batch = palloc0(sizeof(Batch));
+
+	if (!work->stopping && work->next_expiry <= now)
+		expire(work);
+
+	if (shmem_worker_wanted(now))
+	{
+		bool		prepared;
+
+		shmem_worker_begin_look(&prepared);
+		work->prepared |= prepared;
+		work->look = true;
+	}
+	if (work->prepared && work->poll_at <= now)
+		work->look = true;
+
+	batch->look = work->look;
+	batch->jobs = recordable(work, now, &batch->njobs);
+	if (!work->stopping)
+		batch->room = http_reserve(work->http, work->look ? MAX_CLAIMS : lanes_wanted(now));
+
+	switch (run_transaction(work, batch))
+	{
+		case BATCH_DONE:
+			work->look = false;
+			work->failures = 0;
+			work->retry_at = DT_NOBEGIN;
+			settle(work, batch);
+			for (int i = 0; i < batch->njobs; i++)
+				if (!batch->results[i].recorded && !record_alone(work, batch->jobs[i]))
+					back_off(work);
+			shmem_worker_end_look();
+			break;
+		case BATCH_LOCKED:
+			work->retry_at = now + LOCKED_TABLE_DELAY;
+			break;
+		case BATCH_MISSING:
+			return false;
+		case BATCH_FAILED:
+			one_by_one(work, batch);
+			break;
+	}
+	return true;
+}
+
+/*
+ * Record and claim what can be.  False if the extension is no longer in this
+ * database.
+ */
+bool
+work_round(Work *work)
+{
+	static MemoryContext context = NULL;
+	MemoryContext caller;
+	bool		present;
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "sms3300 round",
+										ALLOCSET_DEFAULT_SIZES);
+	pgstat_report_activity(STATE_RUNNING, "sms3300: recording and claiming messages");
+	caller = MemoryContextSwitchTo(context);
+	present = round_in_context(work);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(context);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return present;
+}
+
+/* When the next result can be recorded; DT_NOEND: there is none. */
+static TimestampTz
+next_recordable(Work *work)
+{
+	dlist_iter	iter;
+	TimestampTz next = DT_NOEND;
+
+	dlist_foreach(iter, &work->finished)
+		next = Min(next, dlist_container(Job, node, iter.cur)->retry_at);
+	return next;
+}
+
+/* Tell whether there is anything for a round to do. */
+bool
+work_is_wanted(Work *work, TimestampTz now)
+{
+	int			wanted;
+
+	if (work->retry_at > now)
+		return false;
+	if (next_recordable(work) <= now)
+		return true;
+	if (work->stopping)
+		return false;
+	if (work->look || work->next_expiry <= now || (work->prepared && work->poll_at <= now) ||
+		shmem_worker_wanted(now))
+		return true;
+	wanted = lanes_wanted(now);
+	return wanted > 0 && http_reserve(work->http, wanted) > 0;
+}
+
+/* When there may be something to do without being told; DT_NOEND: never. */
+TimestampTz
+work_next_event(Work *work, TimestampTz now)
+{
+	TimestampTz next = Min(work->next_expiry, shmem_worker_due());
+
+	if (work->look)
+		next = DT_NOBEGIN;
+	next = Min(next, next_recordable(work));
+	if (work->prepared)
+		next = Min(next, work->poll_at);
+
+	/* Without room for a request, a reply makes some. */
+	if (http_reserve(work->http, 1) > 0)
+		next = Min(next, lanes_next_event(now));
+	return Max(next, work->retry_at);
+}

@@ -1,0 +1,420 @@
+/*
+ * send.c
+ *		What callers call: queue, cancel and queue again; and the triggers that
+ *		check and complete each row.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "account.h"
+#include "compat.h"
+#include "outbox.h"
+#include "route.h"
+#include "settings.h"
+#include "text.h"
+#include "wake.h"
+
+PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
+PG_FUNCTION_INFO_V1(sms3300_outbox_update);
+PG_FUNCTION_INFO_V1(sms3300_send);
+PG_FUNCTION_INFO_V1(sms3300_cancel);
+PG_FUNCTION_INFO_V1(sms3300_resend);
+PG_FUNCTION_INFO_V1(sms3300_adopt);
+
+/* -------------------------------------------------------------------------
+ * The triggers
+ * ------------------------------------------------------------------------- */
+
+/* A row on its way into the table, and what the trigger changes of it. */
+typedef struct Row
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	int			nchanges;
+	int			columns[OUTBOX_ORIGIN];
+	Datum		values[OUTBOX_ORIGIN];
+	bool		nulls[OUTBOX_ORIGIN];
+} Row;
+
+/* A column's value; the ones that the trigger changed keep their old value here. */
+static Datum
+get(const Row *row, int column, bool *isnull)
+{
+	return heap_getattr(row->tuple, column, row->desc, isnull);
+}
+
+/* A text column's value as a string; NULL if it is null. */
+static char *
+get_text(const Row *row, int column)
+{
+	bool		isnull;
+	Datum		value = get(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Change a column's value. */
+static void
+set(Row *row, int column, Datum value)
+{
+	row->columns[row->nchanges] = column;
+	row->values[row->nchanges] = value;
+	row->nulls[row->nchanges] = false;
+	row->nchanges++;
+}
+
+/* A timestamp column's value; a default where it is null, which is then set. */
+static TimestampTz
+get_timestamp(Row *row, int column, TimestampTz otherwise)
+{
+	bool		isnull;
+	Datum		value = get(row, column, &isnull);
+
+	if (!isnull)
+		return DatumGetTimestampTz(value);
+	set(row, column, TimestampTzGetDatum(otherwise));
+	return otherwise;
+}
+
+/* Bring a line to its canonical form. */
+static const char *
+check_line(Row *row, int column, const char *name)
+{
+	char	   *given = get_text(row, column);
+	char	   *line;
+
+	if (given == NULL)
+		return NULL;
+	line = line_from_text(given, (int) strlen(given), name);
+	if (strcmp(line, given) != 0)
+		set(row, column, CStringGetTextDatum(line));
+	return line;
+}
+
+/* A small number, GATEWAY_NONE where it is null. */
+static int
+get_number(const Row *row, int column)
+{
+	bool		isnull;
+	Datum		value = get(row, column, &isnull);
+
+	if (isnull)
+		return GATEWAY_NONE;
+	return TupleDescAttr(row->desc, column - 1)->atttypid == INT2OID ?
+		DatumGetInt16(value) : DatumGetInt32(value);
+}
+
+/*
+ * Check the text: there must be one, and it must have a form in UTF-8, which
+ * is what the gateway gets.
+ */
+static void
+check_message(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
+	text	   *message;
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a message needs a text"),
+				 errdetail("The column \"message\" is null."),
+				 errhint("Give the text to send as \"message\".")));
+
+	/* An empty one need not be fetched from where long ones are. */
+	if (toast_raw_datum_size(value) <= VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a message needs a text"),
+				 errdetail("The column \"message\" is an empty string."),
+				 errhint("Give the text to send as \"message\".")));
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return;
+	message = DatumGetTextPP(value);
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		pg_verify_mbstr(PG_UTF8, VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message), false);
+	else
+		pg_server_to_any(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message), PG_UTF8);
+}
+
+/*
+ * Check what the caller asks for, and complete the caller's columns.  The
+ * account is looked up by the function given, which raises an error if need be.
+ */
+static void
+check_caller_columns(Row *row, const Account *(*find_account) (const char *name))
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	const Account *account;
+	char	   *mobile = get_text(row, OUTBOX_MOBILE);
+	char	   *canonical;
+	bool		isnull;
+	Datum		value;
+	TimestampTz send_after;
+	TimestampTz send_before;
+	NameData   *name;
+	Route		own;
+
+	if (mobile == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a message needs a recipient"),
+				 errdetail("The column \"mobile\" is null."),
+				 errhint("Give a mobile number such as 09123456789 as \"mobile\".")));
+	canonical = mobile_from_text(mobile, (int) strlen(mobile));
+	if (strcmp(canonical, mobile) != 0)
+		set(row, OUTBOX_MOBILE, CStringGetTextDatum(canonical));
+	check_message(row);
+
+	value = get(row, OUTBOX_ACCOUNT, &isnull);
+	if (isnull)
+	{
+		name = palloc0(sizeof(NameData));
+		namestrcpy(name, settings_account);
+		set(row, OUTBOX_ACCOUNT, NameGetDatum(name));
+	}
+	else
+		name = DatumGetName(value);
+	account = find_account(NameStr(*name));
+
+	own.line = check_line(row, OUTBOX_LINE, "line");
+	own.line2 = check_line(row, OUTBOX_LINE2, "line2");
+	own.type = get_number(row, OUTBOX_TYPE);
+	own.template = get_number(row, OUTBOX_TEMPLATE);
+	route_check(&own, account);
+
+	get(row, OUTBOX_PRIORITY, &isnull);
+	if (isnull)
+		set(row, OUTBOX_PRIORITY, Int16GetDatum(0));
+
+	send_after = get_timestamp(row, OUTBOX_SEND_AFTER, now);
+	send_before = get_timestamp(row, OUTBOX_SEND_BEFORE,
+								TIMESTAMP_NOT_FINITE(send_after) ? send_after :
+								send_after + account->validity);
+	if (TIMESTAMP_NOT_FINITE(send_after))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_after\" must be a finite time"),
+				 errhint("Give a time, or nothing to send at once.")));
+	if (send_before <= send_after)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_before\" must be after \"send_after\""),
+				 errdetail("The message may be sent from %s, but not from %s on.",
+						   pstrdup(timestamptz_to_str(send_after)),
+						   pstrdup(timestamptz_to_str(send_before))),
+				 errhint("Give a later \"send_before\", or none for the account's validity.")));
+}
+
+/* The row that a trigger was fired for; refuses to serve another table. */
+static Row
+trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Row			row = {.tuple = tuple, .desc = RelationGetDescr(trigger->tg_relation)};
+
+	if (strcmp(RelationGetRelationName(trigger->tg_relation), "sms_outbox") != 0 ||
+		RelationGetNamespace(trigger->tg_relation) != get_func_namespace(fcinfo->flinfo->fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s may only be used on sms_outbox",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	return row;
+}
+
+/* Refuse to be called other than as a row trigger. */
+static void
+require_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_FOR_ROW(((TriggerData *) fcinfo->context)->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(((TriggerData *) fcinfo->context)->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("not called as a row trigger before insert or update")));
+}
+
+/* The row as the trigger leaves it. */
+static Datum
+finish_row(Row *row)
+{
+	if (row->nchanges == 0)
+		return PointerGetDatum(row->tuple);
+	return PointerGetDatum(heap_modify_tuple_by_cols(row->tuple, row->desc, row->nchanges,
+													 row->columns, row->values, row->nulls));
+}
+
+/*
+ * Before a row is queued: check it, complete it, and have the worker woken.
+ *
+ * A row that has an origin was queued elsewhere before: it is being restored
+ * or copied, by somebody with the right to write that column.  It is taken as
+ * it is, and waits for sms3300_adopt().
+ */
+Datum
+sms3300_outbox_insert(PG_FUNCTION_ARGS)
+{
+	Row			row;
+	NameData	sender;
+	TimestampTz due_at;
+	bool		isnull;
+
+	require_trigger(fcinfo);
+	row = trigger_row(fcinfo, ((TriggerData *) fcinfo->context)->tg_trigtuple);
+
+	get(&row, OUTBOX_ORIGIN, &isnull);
+	if (!isnull)
+		return PointerGetDatum(row.tuple);
+
+	check_caller_columns(&row, route_account);
+
+	namestrcpy(&sender, GetUserNameFromId(GetUserId(), false));
+	set(&row, OUTBOX_SENDER, NameGetDatum(&sender));
+	set(&row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
+
+	due_at = DatumGetTimestampTz(get(&row, OUTBOX_SEND_AFTER, &isnull));
+	if (isnull)
+		due_at = GetCurrentTransactionStartTimestamp();
+	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
+	wake_at_commit(due_at);
+
+	return finish_row(&row);
+}
+
+/*
+ * Before somebody with the right to do so changes a caller's column by hand:
+ * check the row again, and have it sent by its new time.
+ */
+Datum
+sms3300_outbox_update(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Row			row;
+	Row			old;
+	bool		isnull;
+	bool		finished;
+	Datum		send_after;
+
+	require_trigger(fcinfo);
+	row = trigger_row(fcinfo, trigger->tg_newtuple);
+	old = trigger_row(fcinfo, trigger->tg_trigtuple);
+
+	/* What is finished, or on its way, is history: its text may be removed. */
+	get(&row, OUTBOX_DUE_AT, &finished);
+	if (finished)
+		return PointerGetDatum(row.tuple);
+
+	check_caller_columns(&row, route_known_account);
+	send_after = get(&row, OUTBOX_SEND_AFTER, &isnull);
+	if (!isnull && DatumGetTimestampTz(send_after) !=
+		DatumGetTimestampTz(get(&old, OUTBOX_SEND_AFTER, &isnull)))
+		set(&row, OUTBOX_DUE_AT, send_after);
+	wake_at_commit(DT_NOBEGIN);
+
+	return finish_row(&row);
+}
+
+/* -------------------------------------------------------------------------
+ * The functions
+ * ------------------------------------------------------------------------- */
+
+/* The schema that this function, and so the table, is in. */
+static Oid
+own_namespace(FunctionCallInfo fcinfo)
+{
+	return get_func_namespace(fcinfo->flinfo->fn_oid);
+}
+
+/* A small number among the arguments, which SQL callers may give as int. */
+static void
+narrow_argument(Datum *value, bool isnull, const char *name, int max)
+{
+	int32		number = DatumGetInt32(*value);
+
+	if (isnull)
+		return;
+	if (number < 0 || number > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s: %d", name, number),
+				 errdetail("It is a whole number from 0 to %d.", max)));
+	*value = Int16GetDatum((int16) number);
+}
+
+/*
+ * sms3300_send(mobile, message, line, line2, type, template, account,
+ *              priority, send_after, send_before, dedup_key, metadata)
+ *
+ * Queue a message in the caller's transaction and return its id.
+ */
+Datum
+sms3300_send(PG_FUNCTION_ARGS)
+{
+	Datum		values[OUTBOX_CALLER_COLUMNS];
+	bool		nulls[OUTBOX_CALLER_COLUMNS];
+	bool		inserted;
+
+	for (int i = 0; i < OUTBOX_CALLER_COLUMNS; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i);
+	}
+	narrow_argument(&values[OUTBOX_TYPE - OUTBOX_MOBILE],
+					nulls[OUTBOX_TYPE - OUTBOX_MOBILE], "type", 2);
+	narrow_argument(&values[OUTBOX_PRIORITY - OUTBOX_MOBILE],
+					nulls[OUTBOX_PRIORITY - OUTBOX_MOBILE], "priority", 9);
+
+	PG_RETURN_INT64(outbox_insert(own_namespace(fcinfo), values, nulls, &inserted));
+}
+
+/* sms3300_cancel(id): a queued message will not be sent. */
+Datum
+sms3300_cancel(PG_FUNCTION_ARGS)
+{
+	int64		id = PG_GETARG_INT64(0);
+	char	   *account;
+
+	PG_RETURN_BOOL(outbox_visible(own_namespace(fcinfo), id, &account) &&
+				   outbox_cancel(own_namespace(fcinfo), id));
+}
+
+/* sms3300_resend(id): a finished message, but none that was sent, is queued again. */
+Datum
+sms3300_resend(PG_FUNCTION_ARGS)
+{
+	int64		id = PG_GETARG_INT64(0);
+	char	   *account;
+
+	if (!outbox_visible(own_namespace(fcinfo), id, &account))
+		PG_RETURN_BOOL(false);
+	route_account(account);
+	if (!outbox_requeue(own_namespace(fcinfo), id))
+		PG_RETURN_BOOL(false);
+	wake_at_commit(DT_NOBEGIN);
+	PG_RETURN_BOOL(true);
+}
+
+/* sms3300_adopt(): queued rows that came from elsewhere are this database's now. */
+Datum
+sms3300_adopt(PG_FUNCTION_ARGS)
+{
+	int64		adopted = outbox_adopt(own_namespace(fcinfo));
+
+	wake_at_commit(DT_NOBEGIN);
+	PG_RETURN_INT64(adopted);
+}

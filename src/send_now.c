@@ -1,0 +1,149 @@
+/*
+ * send_now.c
+ *		Ask the gateway at once, in the caller's session.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "compose.h"
+#include "http.h"
+#include "reply.h"
+#include "route.h"
+#include "settings.h"
+#include "text.h"
+
+PG_FUNCTION_INFO_V1(sms3300_send_now);
+
+/* A text argument as a string; NULL if it is null. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/* A line among the arguments in its canonical form; NULL if it is null. */
+static char *
+line_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	char	   *line = text_argument(fcinfo, n);
+
+	return line ? line_from_text(line, (int) strlen(line), name) : NULL;
+}
+
+/* A number among the arguments; GATEWAY_NONE if it is null. */
+static int
+number_argument(FunctionCallInfo fcinfo, int n, const char *name, int max)
+{
+	int			number;
+
+	if (PG_ARGISNULL(n))
+		return GATEWAY_NONE;
+	number = PG_GETARG_INT32(n);
+	if (number < 0 || number > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s: %d", name, number),
+				 errdetail("It is a whole number from 0 to %d.", max)));
+	return number;
+}
+
+/* Wait for the one reply; the user may cancel, and a statement_timeout holds. */
+static const HttpReply *
+await_reply(Http *http)
+{
+	uint32		wait_event = wait_event_named("Sms3300SendNow");
+	const HttpReply *reply;
+
+	while ((reply = http_next(http)) == NULL)
+	{
+		http_wait(http, -1, wait_event);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return reply;
+}
+
+/* The reply as jsonb, or an error that says whether the message may have been sent. */
+static Jsonb *
+result_of(const HttpReply *reply)
+{
+	Jsonb	   *result = reply_as_jsonb(reply->body, reply->body_size);
+
+	if (reply->error || reply->status == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the gateway did not answer: %s", reply->error),
+				 reply->request_left ?
+				 errdetail("The request had left: the message may have been sent.") :
+				 errdetail("The request did not leave: the message was not sent.")));
+	if (reply->status < 200 || reply->status >= 300)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the gateway answered HTTP status %d", reply->status),
+				 result ? errdetail("Its reply was %s.",
+									JsonbToCString(NULL, &result->root, VARSIZE(result))) : 0));
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("the gateway gave an empty reply"),
+				 errdetail("The message may have been sent.")));
+	return result;
+}
+
+/*
+ * sms3300_send_now(mobile, message, line, line2, type, template, account)
+ *
+ * Ask the gateway at once and return its reply.  Nothing is queued, nothing is
+ * tried again, and a rollback does not unsend.
+ */
+Datum
+sms3300_send_now(PG_FUNCTION_ARGS)
+{
+	char	   *mobile = text_argument(fcinfo, 0);
+	char	   *message = text_argument(fcinfo, 1);
+	const char *name = PG_ARGISNULL(6) ? settings_account : NameStr(*PG_GETARG_NAME(6));
+	const Account *account;
+	Route		route;
+	HttpRequest request;
+	const char *problem;
+	Http	   *http;
+	Jsonb	   *volatile result = NULL;
+
+	if (mobile == NULL || message == NULL || *message == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("a message needs a recipient and a text")));
+	mobile = mobile_from_text(mobile, (int) strlen(mobile));
+	route.line = line_argument(fcinfo, 2, "line");
+	route.line2 = line_argument(fcinfo, 3, "line2");
+	route.type = number_argument(fcinfo, 4, "type", 2);
+	route.template = number_argument(fcinfo, 5, "template", PG_INT32_MAX);
+	account = route_account(name);
+	route_check(&route, account);
+
+	http = http_open();
+	PG_TRY();
+	{
+		if (http_reserve(http, 1) < 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("too many files are open in this session")));
+		problem = compose_request(account, GetUserId(), mobile, message, &route, &request);
+		if (problem)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("account \"%s\" cannot send: %s", name, problem)));
+		http_submit(http, &request);
+		result = result_of(await_reply(http));
+	}
+	PG_FINALLY();
+	{
+		http_close(http);
+	}
+	PG_END_TRY();
+	PG_RETURN_JSONB_P(result);
+}

@@ -1,0 +1,512 @@
+/*
+ * shmem.c
+ *		Which databases have something to send, and who serves them.
+ *
+ * A slot says what is known of a database without connecting to it: whether
+ * somebody should look at its table, when the next message is due, and whose
+ * latch to set.  Whoever changes a slot does so under the one lock; it is held
+ * for a few instructions.
+ *
+ * No wake-up is lost: a producer sets "look" and then the latch of the worker,
+ * or the launcher's if there is no worker; a worker clears "look" before it
+ * reads the table, and leaves only if "look" is still clear.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "shmem.h"
+
+/* More databases than this share the slots by being probed again. */
+#define MAX_SLOTS 1024
+
+/* A worker that failed comes back after 1 s, 2 s, 4 s ... up to this. */
+#define MAX_RESTART_DELAY_S 60
+
+typedef enum WorkerState
+{
+	WORKER_NONE,
+	WORKER_STARTING,			/* registered by the launcher */
+	WORKER_RUNNING				/* attached to its slot */
+} WorkerState;
+
+typedef struct DatabaseSlot
+{
+	Oid			database;		/* InvalidOid: the slot is free */
+	bool		look;			/* somebody should look at the table */
+	bool		probe;			/* that is only to find out about it */
+	bool		prepared;		/* a prepared transaction may hold messages */
+	bool		orphans;		/* rows may be left in the state 'sending' */
+	TimestampTz due;			/* next message due; DT_NOEND: none known */
+	WorkerState state;
+	Latch	   *latch;			/* the running worker's */
+	int			failures;		/* in a row */
+	TimestampTz not_before;		/* no new worker before this */
+} DatabaseSlot;
+
+typedef struct SharedState
+{
+	LWLock	   *lock;
+	Latch	   *launcher;
+	bool		overflow;		/* a database found no free slot */
+	DatabaseSlot slots[MAX_SLOTS];
+} SharedState;
+
+static SharedState *shared = NULL;
+static DatabaseSlot *my_slot = NULL;	/* in a worker, while it is attached */
+
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+#ifdef HAVE_SHMEM_REQUEST_HOOK
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+#endif
+
+/* Ask for the memory and the lock. */
+static void
+request(void)
+{
+#ifdef HAVE_SHMEM_REQUEST_HOOK
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+#endif
+	RequestAddinShmemSpace(MAXALIGN(sizeof(SharedState)));
+	RequestNamedLWLockTranche("sms3300", 1);
+}
+
+/* Find the shared state, or lay it out after the server's start or a crash. */
+static void
+startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("sms3300", sizeof(SharedState), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(SharedState));
+		shared->lock = &GetNamedLWLockTranche("sms3300")->lock;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Arrange for the shared memory; called while the library is preloaded. */
+void
+shmem_request(void)
+{
+#ifdef HAVE_SHMEM_REQUEST_HOOK
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request;
+#else
+	request();
+#endif
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup;
+}
+
+/* Tell whether the library was preloaded. */
+bool
+shmem_attached(void)
+{
+	return shared != NULL;
+}
+
+/* Find the slot of a database; the caller holds the lock. */
+static DatabaseSlot *
+find_slot(Oid database)
+{
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (shared->slots[i].database == database)
+			return &shared->slots[i];
+	return NULL;
+}
+
+/*
+ * Find the slot of a database or take a free one for it; the caller holds the
+ * lock.  NULL if all are taken: the launcher then probes every database again.
+ */
+static DatabaseSlot *
+find_or_add_slot(Oid database)
+{
+	DatabaseSlot *slot = find_slot(database);
+
+	if (slot)
+		return slot;
+
+	slot = find_slot(InvalidOid);
+	if (slot == NULL)
+	{
+		shared->overflow = true;
+		return NULL;
+	}
+	memset(slot, 0, sizeof(DatabaseSlot));
+	slot->database = database;
+	slot->orphans = true;
+	slot->due = DT_NOEND;
+	return slot;
+}
+
+/* The latch of whoever has to act on a slot's change; the lock is held. */
+static Latch *
+latch_for(DatabaseSlot *slot)
+{
+	return slot && slot->latch ? slot->latch : shared->launcher;
+}
+
+/* Let the worker of a database know that a message is due at a time. */
+void
+shmem_notify(Oid database, TimestampTz due)
+{
+	bool		now_due = due <= GetCurrentTimestamp();
+	DatabaseSlot *slot;
+	Latch	   *latch = NULL;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_or_add_slot(database);
+	if (slot == NULL)
+		latch = latch_for(slot);
+	else if (now_due)
+	{
+		slot->look = true;
+		latch = latch_for(slot);
+	}
+	else if (due < slot->due)
+	{
+		slot->due = due;
+		latch = latch_for(slot);
+	}
+	LWLockRelease(shared->lock);
+
+	if (latch)
+		SetLatch(latch);
+}
+
+/* Let the worker know that a prepared transaction holds messages. */
+void
+shmem_notify_prepared(Oid database)
+{
+	DatabaseSlot *slot;
+	Latch	   *latch;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_or_add_slot(database);
+	if (slot)
+		slot->prepared = slot->look = true;
+	latch = latch_for(slot);
+	LWLockRelease(shared->lock);
+
+	if (latch)
+		SetLatch(latch);
+}
+
+/* Become the process that starts workers. */
+void
+shmem_launcher_attach(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher = &MyProc->procLatch;
+
+	/* What a former launcher was starting may never come: look again. */
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (shared->slots[i].state == WORKER_STARTING)
+		{
+			shared->slots[i].state = WORKER_NONE;
+			shared->slots[i].look = true;
+		}
+	LWLockRelease(shared->lock);
+}
+
+/* Stop being the process that starts workers. */
+void
+shmem_launcher_detach(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher = NULL;
+	LWLockRelease(shared->lock);
+}
+
+/* Tell, once, whether a database found no free slot. */
+bool
+shmem_take_overflow(void)
+{
+	bool		overflow;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	overflow = shared->overflow;
+	shared->overflow = false;
+	LWLockRelease(shared->lock);
+	return overflow;
+}
+
+/*
+ * Have a worker look whether a database has anything to send.  False if
+ * another probe is under way, or if there is no free slot: try again later.
+ */
+bool
+shmem_probe(Oid database)
+{
+	DatabaseSlot *slot = NULL;
+	bool		probing = false;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_SLOTS; i++)
+		probing |= shared->slots[i].probe;
+	if (!probing && (slot = find_or_add_slot(database)) != NULL)
+	{
+		slot->look = slot->probe = true;
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	LWLockRelease(shared->lock);
+	return slot != NULL;
+}
+
+/*
+ * Take a database that wants a worker, and mark it as getting one.  InvalidOid
+ * if there is none now; *wake_at then says when one may be (DT_NOEND: never by
+ * time alone).
+ */
+Oid
+shmem_take_wanted(TimestampTz now, TimestampTz *wake_at)
+{
+	Oid			database = InvalidOid;
+	int			workers = 0;
+
+	*wake_at = DT_NOEND;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (shared->slots[i].database != InvalidOid &&
+			shared->slots[i].state != WORKER_NONE)
+			workers++;
+
+	for (int i = 0; i < MAX_SLOTS && workers < settings_max_workers; i++)
+	{
+		DatabaseSlot *slot = &shared->slots[i];
+		TimestampTz when;
+
+		if (slot->database == InvalidOid || slot->state != WORKER_NONE)
+			continue;
+		when = Max(slot->look ? DT_NOBEGIN : slot->due, slot->not_before);
+		if (when <= now)
+		{
+			slot->state = WORKER_STARTING;
+			database = slot->database;
+			break;
+		}
+		*wake_at = Min(*wake_at, when);
+	}
+	LWLockRelease(shared->lock);
+	return database;
+}
+
+/* Have every known database looked at, by its worker or a new one. */
+void
+shmem_look_everywhere(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_SLOTS; i++)
+	{
+		DatabaseSlot *slot = &shared->slots[i];
+
+		if (slot->database == InvalidOid)
+			continue;
+		slot->look = true;
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	LWLockRelease(shared->lock);
+}
+
+/* Tell whether a worker that the launcher started has not attached yet. */
+bool
+shmem_is_starting(Oid database)
+{
+	DatabaseSlot *slot;
+	bool		starting;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = find_slot(database);
+	starting = slot && slot->state == WORKER_STARTING;
+	LWLockRelease(shared->lock);
+	return starting;
+}
+
+/* Note that a worker could not be started, and when to try again. */
+void
+shmem_start_failed(Oid database, TimestampTz retry_at)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot && slot->state == WORKER_STARTING)
+	{
+		slot->state = WORKER_NONE;
+		slot->look = true;
+		slot->probe = false;
+		slot->not_before = retry_at;
+	}
+	LWLockRelease(shared->lock);
+}
+
+/* Free the slot of a database that is gone or has no extension. */
+void
+shmem_forget(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot)
+	{
+		slot->database = InvalidOid;
+		if (slot == my_slot)
+			my_slot = NULL;
+		if (shared->launcher)
+			SetLatch(shared->launcher);
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Become the worker of this database.  False if it has one already.  *orphans
+ * tells whether a former worker may have left rows in the state 'sending', and
+ * *probe whether this is only to find out if there is anything to do.
+ */
+bool
+shmem_worker_attach(bool *orphans, bool *probe)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_or_add_slot(MyDatabaseId);
+	if (slot && slot->state != WORKER_RUNNING)
+	{
+		slot->state = WORKER_RUNNING;
+		slot->latch = &MyProc->procLatch;
+		*orphans = slot->orphans;
+		*probe = slot->probe;
+		slot->orphans = true;	/* until it is known that none are left */
+		my_slot = slot;
+	}
+	LWLockRelease(shared->lock);
+	return my_slot != NULL;
+}
+
+/* Stop being the worker of this database; the lock is held. */
+static void
+release_slot(WorkerExit how)
+{
+	my_slot->state = WORKER_NONE;
+	my_slot->latch = NULL;
+	my_slot->probe = false;
+	my_slot->orphans = how == WORKER_EXIT_FAILED;
+	my_slot->failures = how == WORKER_EXIT_FAILED ? my_slot->failures + 1 : 0;
+	if (how != WORKER_EXIT_IDLE)
+	{
+		int			delay_s = 1 << Min(Max(my_slot->failures - 1, 0), 6);
+
+		/*
+		 * Even an orderly stop is followed by a pause: who terminates the
+		 * worker to drop or rename the database needs a moment without it.
+		 */
+		my_slot->look = true;
+		my_slot->not_before = GetCurrentTimestamp() +
+			Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
+	}
+	my_slot = NULL;
+	if (shared->launcher)
+		SetLatch(shared->launcher);
+}
+
+/* Stop being the worker of this database, if still attached. */
+void
+shmem_worker_detach(WorkerExit how)
+{
+	if (my_slot == NULL)
+		return;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	release_slot(how);
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Detach because there is nothing to do until the time given.  False, and
+ * still attached, if something came up meanwhile.
+ */
+bool
+shmem_worker_leave_idle(TimestampTz due)
+{
+	bool		leave;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	leave = !my_slot->look;
+	if (leave)
+	{
+		my_slot->due = Min(my_slot->due, due);
+		release_slot(WORKER_EXIT_IDLE);
+	}
+	LWLockRelease(shared->lock);
+	return leave;
+}
+
+/* Tell whether there is reason to look at the table now. */
+bool
+shmem_worker_wanted(TimestampTz now)
+{
+	bool		wanted;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	wanted = my_slot->look || my_slot->due <= now;
+	LWLockRelease(shared->lock);
+	return wanted;
+}
+
+/*
+ * Note that what was reported until now will be seen by the transaction that
+ * starts next.  *prepared tells whether a prepared transaction was reported.
+ */
+void
+shmem_worker_begin_look(bool *prepared)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_slot->look = false;
+	my_slot->due = DT_NOEND;
+	*prepared = my_slot->prepared;
+	my_slot->prepared = false;
+	LWLockRelease(shared->lock);
+}
+
+/* Note that the table was looked at, so that the launcher may go on probing. */
+void
+shmem_worker_end_look(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (my_slot->probe && shared->launcher)
+		SetLatch(shared->launcher);
+	my_slot->probe = false;
+	LWLockRelease(shared->lock);
+}
+
+/* The time the next message is due, as far as it is known. */
+TimestampTz
+shmem_worker_due(void)
+{
+	TimestampTz due;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	due = my_slot->due;
+	LWLockRelease(shared->lock);
+	return due;
+}

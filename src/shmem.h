@@ -1,0 +1,49 @@
+/*
+ * shmem.h
+ *		Which databases have something to send, and who serves them.
+ *
+ * One slot a database, shared by those who queue messages, the launcher and
+ * the workers.  Without preloading there is no shared memory: shmem_attached()
+ * is false then and nothing else here may be called.
+ */
+#ifndef SMS3300_SHMEM_H
+#define SMS3300_SHMEM_H
+
+#include "datatype/timestamp.h"
+
+/* In _PG_init */
+extern void shmem_request(void);
+
+/* In any backend */
+extern bool shmem_attached(void);
+extern void shmem_notify(Oid database, TimestampTz due);
+extern void shmem_notify_prepared(Oid database);
+
+/* In the launcher */
+extern void shmem_launcher_attach(void);
+extern void shmem_launcher_detach(void);
+extern bool shmem_take_overflow(void);
+extern bool shmem_probe(Oid database);
+extern Oid	shmem_take_wanted(TimestampTz now, TimestampTz *wake_at);
+extern void shmem_look_everywhere(void);
+extern bool shmem_is_starting(Oid database);
+extern void shmem_start_failed(Oid database, TimestampTz retry_at);
+extern void shmem_forget(Oid database);
+
+/* In a worker */
+typedef enum WorkerExit
+{
+	WORKER_EXIT_IDLE,			/* nothing left to do */
+	WORKER_EXIT_STOPPED,		/* asked to stop; everything is recorded */
+	WORKER_EXIT_FAILED			/* rows may be left in the state 'sending' */
+} WorkerExit;
+
+extern bool shmem_worker_attach(bool *orphans, bool *probe);
+extern void shmem_worker_detach(WorkerExit how);
+extern bool shmem_worker_leave_idle(TimestampTz due);
+extern bool shmem_worker_wanted(TimestampTz now);
+extern void shmem_worker_begin_look(bool *prepared);
+extern void shmem_worker_end_look(void);
+extern TimestampTz shmem_worker_due(void);
+
+#endif							/* SMS3300_SHMEM_H */

@@ -1,0 +1,47 @@
+/*
+ * throttle.h
+ *		How many messages an account may send now, and when it may send more.
+ *
+ * Times are those of the server's clock, in microseconds.
+ */
+#ifndef SMS3300_THROTTLE_H
+#define SMS3300_THROTTLE_H
+
+#include "datatype/timestamp.h"
+
+typedef struct Throttle
+{
+	int			in_flight;
+	TimestampTz next_slot;		/* when the rate allows the next message */
+	bool		stopped;		/* by the gateway's or the network's refusal */
+	bool		probing;		/* stopped, and a message is out to try */
+	int			failures;		/* in a row, since it stopped */
+	TimestampTz probe_at;		/* when to try again */
+} Throttle;
+
+/* How many messages may be claimed now. */
+extern int	throttle_allowance(const Throttle *throttle, int max_in_flight,
+							   double rate, TimestampTz now);
+
+/* When time alone will allow one more; DT_NOEND: not by time alone. */
+extern TimestampTz throttle_next(const Throttle *throttle, int max_in_flight);
+
+/* Note that a message was claimed. */
+extern void throttle_begin(Throttle *throttle, double rate, TimestampTz now);
+
+/* Note that a message came back. */
+extern void throttle_end(Throttle *throttle);
+
+/* Note that a message was claimed, but its claim did not commit. */
+extern void throttle_cancel(Throttle *throttle);
+
+/* Stop, or stay stopped; retry_after: not before that (-1: by backoff). */
+extern void throttle_stop(Throttle *throttle, int64 retry_after, TimestampTz now);
+
+/* Open again, after a success or a change of the account. */
+extern void throttle_open(Throttle *throttle);
+
+/* A delay that doubles with each try, up to five minutes, give or take a fifth. */
+extern int64 throttle_backoff(int64 first, int tries);
+
+#endif							/* SMS3300_THROTTLE_H */

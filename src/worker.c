@@ -1,0 +1,258 @@
+/*
+ * worker.c
+ *		The process that serves one database.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "outbox.h"
+#include "round.h"
+#include "settings.h"
+#include "shmem.h"
+#include "worker.h"
+
+/* A stop waits this long for the requests under way. */
+#define STOP_GRACE (2 * USECS_PER_SEC)
+
+/* And tries this often to record what became of them. */
+#define STOP_TRIES 5
+
+/*
+ * What the worker relies on, whatever is set for the database or its roles.
+ * The plans must be those of a queue even while the table is empty.
+ */
+static const char *const fixed_settings[][2] = {
+	{"search_path", "pg_catalog, pg_temp"},
+	{"synchronous_commit", "on"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
+	{"session_replication_role", "origin"},
+	{"row_security", "on"},
+	{"lock_timeout", "100ms"},
+	{"statement_timeout", "0"},
+	{"transaction_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"idle_session_timeout", "0"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"jit", "off"},
+};
+
+/* Set a setting for as long as the process lives, if the server knows it. */
+static void
+fix_setting(const char *name, const char *value)
+{
+	if (GetConfigOption(name, true, false) != NULL)
+		SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * On SIGTERM, stop in good order.  A statement, or a commit that waits for a
+ * standby, is ended; what it was to record is recorded afterwards.
+ */
+static void
+on_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* When the process ends without having detached, its rows need looking after. */
+static void
+on_exit_callback(int code, Datum arg)
+{
+	shmem_worker_detach(WORKER_EXIT_FAILED);
+}
+
+/* Do what the server asks of any process; a cancel has nothing to cancel here. */
+static void
+serve_interrupts(void)
+{
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* Take the replies that have come. */
+static void
+collect_replies(Work *work)
+{
+	const HttpReply *reply;
+
+	while ((reply = http_next(work->http)) != NULL)
+	{
+		Job		   *job = reply->owner;
+
+		work->in_flight--;
+		job_finish(job, reply, &job->lane->codes);
+		lane_finished(job->lane, job->verdict, reply->retry_after, job_reason(job),
+					  job->finished_at);
+		work_add_finished(work, job);
+	}
+}
+
+/* Wait until something happens, or until a time at the latest. */
+static void
+wait_until(Work *work, TimestampTz when)
+{
+	static uint32 wait_event = 0;
+	int64		timeout = -1;
+
+	if (wait_event == 0)
+		wait_event = wait_event_named("Sms3300Main");
+	if (when != DT_NOEND)
+		timeout = Max(when - GetCurrentTimestamp(), 0);
+	http_wait(work->http, timeout, wait_event);
+}
+
+/*
+ * Stop: give the requests under way a moment, end the rest, and record what is
+ * known.  A standby that is gone must not hold that up.
+ */
+static WorkerExit
+stop(Work *work)
+{
+	TimestampTz deadline = GetCurrentTimestamp() + STOP_GRACE;
+
+	work->stopping = true;
+	fix_setting("synchronous_commit", "local");
+	while (work->in_flight > 0 && GetCurrentTimestamp() < deadline)
+	{
+		wait_until(work, deadline);
+		serve_interrupts();
+		collect_replies(work);
+		if (work_is_wanted(work, GetCurrentTimestamp()))
+			work_round(work);
+	}
+	http_abort_all(work->http, "the server was stopped before a reply came");
+	collect_replies(work);
+
+	for (int i = 0; i < STOP_TRIES && !dlist_is_empty(&work->finished); i++)
+		if (!work_round(work))
+			break;
+	return dlist_is_empty(&work->finished) ? WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
+}
+
+/* Tell whether the worker has nothing to stay for. */
+static bool
+may_leave(Work *work)
+{
+	return work->in_flight == 0 && dlist_is_empty(&work->finished) && !work->prepared &&
+		!work->look && !lanes_must_stay();
+}
+
+/*
+ * Serve the database until there is nothing to do for idle_ms at first, and
+ * for worker_idle_timeout later.
+ */
+static void
+serve(Work *work, bool probe)
+{
+	TimestampTz last_active = GetCurrentTimestamp();
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz leave_at;
+		TimestampTz next;
+
+		serve_interrupts();
+		collect_replies(work);
+		if (work_is_wanted(work, now))
+		{
+			if (!work_round(work))
+			{
+				if (work->in_flight > 0 || !dlist_is_empty(&work->finished))
+					ereport(LOG,
+							(errmsg("sms3300: the extension was dropped while messages were being sent")));
+				shmem_forget(MyDatabaseId);
+				return;
+			}
+			now = last_active = GetCurrentTimestamp();
+		}
+		if (work->in_flight > 0)
+		{
+			probe = false;
+			last_active = now;
+		}
+
+		next = work_next_event(work, now);
+		leave_at = may_leave(work) ?
+			last_active + (probe ? 0 : (int64) settings_worker_idle_timeout * 1000) : DT_NOEND;
+		if (leave_at <= now && next > now)
+		{
+			pgstat_report_stat(true);
+			if (shmem_worker_leave_idle(settings_enabled ? next : DT_NOEND))
+				return;
+			continue;
+		}
+		wait_until(work, Min(next, leave_at));
+	}
+	shmem_worker_detach(stop(work));
+}
+
+/* Tell whether the extension is in this database. */
+static bool
+extension_is_here(void)
+{
+	OutboxAccess access;
+
+	StartTransactionCommand();
+	access = outbox_open();
+	if (access == OUTBOX_OPEN)
+		outbox_close();
+	CommitTransactionCommand();
+	return access != OUTBOX_MISSING;
+}
+
+void
+sms3300_worker_main(Datum database)
+{
+	Work		work = {.look = true, .prepared = true, .poll_at = DT_NOBEGIN,
+	.next_expiry = DT_NOEND, .retry_at = DT_NOBEGIN};
+	bool		probe;
+
+	pqsignal(SIGTERM, on_sigterm);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	before_shmem_exit(on_exit_callback, (Datum) 0);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+	for (size_t i = 0; i < lengthof(fixed_settings); i++)
+		fix_setting(fixed_settings[i][0], fixed_settings[i][1]);
+
+	if (!shmem_worker_attach(&work.orphans, &probe))
+		return;
+	if (!extension_is_here())
+	{
+		shmem_forget(MyDatabaseId);
+		return;
+	}
+
+	dlist_init(&work.finished);
+	work.http = http_open();
+	serve(&work, probe);
+}
