@@ -157,7 +157,7 @@ static const Statement statements[NUM_STATEMENTS] =
 		"  || pg_catalog.jsonb_build_object('attempt', o.attempts, 'at', r.at,"
 		"   'phase', r.phase, 'http_status', r.http_status, 'api_status', r.api_status,"
 		"   'error', r.error) END"
-		" FROM ROWS FROM (pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12))"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 		"  AS r(id, status, due_at, counted, at, http_status, api_status, message_id,"
 		"   sent_line, response, error, phase)"
 		" WHERE o.id = r.id AND o.status = 'sending' AND o.origin = $13"
@@ -404,6 +404,7 @@ outbox_open(void)
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
 	SetUserIdAndSecContext(owner, saved_security_context |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	worker_namespace = namespace;
 	return OUTBOX_OPEN;
@@ -414,6 +415,7 @@ void
 outbox_close(void)
 {
 	SPI_finish();
+	PopActiveSnapshot();
 	SetUserIdAndSecContext(saved_user, saved_security_context);
 }
 

@@ -300,6 +300,11 @@ record_alone(Work *work, Job *job)
 			return false;
 		if (outcome == BATCH_DONE && batch->results[0].recorded)
 		{
+			if (batch->triggers_off)
+				ereport(LOG,
+						(errmsg("sms3300: the result of message " INT64_FORMAT
+								" was recorded with triggers off", job->id),
+						 errdetail("A trigger on sms_outbox failed, or suppressed the update.")));
 			settle(work, batch);
 			return true;
 		}
@@ -308,11 +313,6 @@ record_alone(Work *work, Job *job)
 			job->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
 			return true;
 		}
-		if (!batch->triggers_off)
-			ereport(LOG,
-					(errmsg("sms3300: the result of message " INT64_FORMAT
-							" is recorded with triggers off", job->id),
-					 errdetail("A trigger on sms_outbox failed, or suppressed the update.")));
 		batch->triggers_off = true;
 	}
 	return false;
@@ -333,15 +333,16 @@ claim_alone(Work *work, int room)
 		outcome = run_transaction(work, batch);
 		if (outcome == BATCH_FAILED && batch->nids == 1)
 		{
-			ereport(LOG,
-					(errmsg("sms3300: message " INT64_FORMAT
-							" is claimed with triggers off", batch->ids[0]),
-					 errdetail("A trigger on sms_outbox failed.")));
 			batch->triggers_off = true;
 			outcome = run_transaction(work, batch);
 		}
 		if (outcome != BATCH_DONE)
 			return false;
+		if (batch->triggers_off)
+			ereport(LOG,
+					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers off",
+							batch->ids[0]),
+					 errdetail("A trigger on sms_outbox failed.")));
 		settle(work, batch);
 		if (batch->nids == 0)
 			break;
