@@ -9,6 +9,8 @@ DATA = $(wildcard sql/$(EXTENSION)--*.sql)
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out $(DATA),$(wildcard sql/*.sql))))
 
+REGRESS_OPTS = --encoding=UTF8 --no-locale
+
 PG_CPPFLAGS = -DSMS3300_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags)
 SHLIB_LINK = $(shell curl-config --libs)
 
