@@ -79,7 +79,7 @@ typedef enum StatementId
 	NUM_STATEMENTS
 } StatementId;
 
-#define MAX_ARGS 14
+#define MAX_ARGS 13
 
 typedef struct Statement
 {
@@ -130,16 +130,21 @@ static const Statement statements[NUM_STATEMENTS] =
 		" AND status = 'queued' ORDER BY send_before LIMIT 1",
 		1, {INT8OID}
 	},
+	/*
+	 * The candidates are known: nothing here may tempt the planner to look for
+	 * them by another index than the primary key, hence the coalesce.
+	 */
 	[STATEMENT_CLAIM] = {
 		"UPDATE %1$s AS o SET status = 'sending', attempts = o.attempts + 1,"
 		" started_at = $2"
-		" FROM (SELECT id FROM %1$s WHERE id = ANY ($1) AND status = 'queued'"
-		"  AND origin = $3 AND due_at <= $2 AND send_before > $2"
-		"  FOR NO KEY UPDATE SKIP LOCKED) AS c"
+		" FROM (SELECT q.id FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
+		"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
+		"  AND q.send_before > $2"
+		"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
 		" WHERE o.id = c.id"
 		" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
 		" o.account, o.sender, o.attempts",
-		3, {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
+		2, {INT8ARRAYOID, TIMESTAMPTZOID}
 	},
 	[STATEMENT_RECORD] = {
 		"UPDATE %1$s AS o SET status = r.status::%2$s,"
@@ -153,22 +158,23 @@ static const Statement statements[NUM_STATEMENTS] =
 		" response = CASE WHEN r.http_status IS NULL THEN o.response ELSE r.response END,"
 		" error = r.error,"
 		" errors = CASE WHEN r.error IS NULL THEN o.errors ELSE"
-		"  CASE WHEN pg_catalog.jsonb_array_length(o.errors) < $14 THEN o.errors ELSE o.errors - 0 END"
+		"  CASE WHEN pg_catalog.jsonb_array_length(o.errors) < $13 THEN o.errors ELSE o.errors - 0 END"
 		"  || pg_catalog.jsonb_build_object('attempt', o.attempts, 'at', r.at,"
 		"   'phase', r.phase, 'http_status', r.http_status, 'api_status', r.api_status,"
 		"   'error', r.error) END"
 		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 		"  AS r(id, status, due_at, counted, at, http_status, api_status, message_id,"
 		"   sent_line, response, error, phase)"
-		" WHERE o.id = r.id AND o.status = 'sending' AND o.origin = $13"
+		" WHERE o.id = r.id AND o.status = 'sending'"
 		" RETURNING o.id",
-		14, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
+		13, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
 		INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, INT8OID, INT4OID}
+		TEXTARRAYOID, INT4OID}
 	},
 	[STATEMENT_STILL_SENDING] = {
-		"SELECT id FROM %s WHERE id = ANY ($1) AND status = 'sending' AND origin = $2",
-		2, {INT8ARRAYOID, INT8OID}
+		"SELECT o.id FROM pg_catalog.unnest($1) AS r(id) JOIN %s AS o ON o.id = r.id"
+		" WHERE o.status = 'sending'",
+		1, {INT8ARRAYOID}
 	},
 	[STATEMENT_ORPHANS] = {
 		"SELECT id, account FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
@@ -515,7 +521,7 @@ OutboxClaim *
 outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 {
 	Datum		values[] = {
-		int64_array(ids, nids), TimestampTzGetDatum(now), Int64GetDatum(outbox_origin())
+		int64_array(ids, nids), TimestampTzGetDatum(now)
 	};
 	OutboxClaim *found;
 	OutboxClaim *claims;
@@ -626,7 +632,7 @@ outbox_record(OutboxResult *results, int nresults)
 		INT4OID, INT8OID, TEXTOID, JSONBOID, TEXTOID, TEXTOID
 	};
 	ResultColumn columns[NUM_RESULT_COLUMNS];
-	Datum		values[NUM_RESULT_COLUMNS + 2];
+	Datum		values[NUM_RESULT_COLUMNS + 1];
 	int64	   *open_ids;
 	int			nopen = 0;
 
@@ -656,8 +662,7 @@ outbox_record(OutboxResult *results, int nresults)
 	}
 	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
 		values[i] = column_array(&columns[i], types[i]);
-	values[NUM_RESULT_COLUMNS] = Int64GetDatum(outbox_origin());
-	values[NUM_RESULT_COLUMNS + 1] = Int32GetDatum(MAX_ERRORS);
+	values[NUM_RESULT_COLUMNS] = Int32GetDatum(MAX_ERRORS);
 
 	run(worker_namespace, STATEMENT_RECORD, values, NULL);
 	if (SPI_processed == (uint64) nresults)
@@ -670,8 +675,7 @@ outbox_record(OutboxResult *results, int nresults)
 	SPI_freetuptable(SPI_tuptable);
 
 	/* Rare: find out whose row is still to be written. */
-	run(worker_namespace, STATEMENT_STILL_SENDING,
-		(Datum[]) {values[RESULT_ID], values[NUM_RESULT_COLUMNS]}, NULL);
+	run(worker_namespace, STATEMENT_STILL_SENDING, &values[RESULT_ID], NULL);
 	open_ids = palloc(sizeof(int64) * (SPI_processed + 1));
 	for (uint64 i = 0; i < SPI_processed; i++)
 		open_ids[nopen++] = int64_of(i, 1);

@@ -1,0 +1,756 @@
+#!/usr/bin/perl
+
+# A stand-in for the 3300 gateway, for tests and for developing without an
+# account: it checks what it gets, answers as the real one does, keeps a log of
+# every request, and misbehaves when told to. --help explains it all.
+
+use Mojo::Base -strict, -signatures;
+
+use Getopt::Long qw(GetOptions);
+use Mojo::IOLoop;
+use Mojo::JSON qw(decode_json encode_json to_json);
+use Mojo::Message::Request;
+use Mojo::Message::Response;
+use Mojo::Util  qw(decode encode url_unescape);
+use Socket      qw(IPPROTO_TCP SOL_SOCKET SO_LINGER SO_RCVBUF TCP_MAXSEG);
+use Time::HiRes qw(time);
+
+use constant {
+	API_PATH        => '/api/wssend.ashx',
+	SERVICE_LINE    => '983000303300',
+	CHELCHELEH_LINE => '989999303300',
+	RECENT          => 10_000,
+};
+
+# What the API takes: how each value must look, and the code that refuses a
+# request where it looks otherwise or is missing.
+my %PARAMETER = (
+	username => { code => 25, like => qr/\A.+\z/s },
+	password => { code => 25, like => qr/\A.+\z/s },
+	mobile   => { code => 1,  like => qr/\A989[0-9]{9}\z/ },
+	message  => { code => 13, like => qr/\A.+\z/s },
+	line     => { code => 2,  like => qr/\A98[0-9]{4,14}\z/ },
+	line2    => { code => 2,  like => qr/\A98[0-9]{4,14}\z/ },
+	type     => { code => 25, like => qr/\A[012]\z/ },
+	template => { code => 25, like => qr/\A[0-9]+\z/ },
+);
+my @REQUIRED = qw(username password mobile message);
+
+# Ways to answer: how to write the directive, what matches it, what it does, and
+# the answer it gives to a form. A directive's own words are the sub's arguments.
+my @DIRECTIVES = (
+	[
+		'ok',
+		qr/ok/,
+		'the ordinary answer: what the checks say, else accepted',
+		sub ($form) { verdict($form) }
+	],
+	[
+		'status N [TEXT]',
+		qr/status (-?\d+)(?: (.+))?/,
+		'200 with this status and msg; below 0 is accepted',
+		sub ($form, $status, $text = $status < 0 ? 'success' : 'told to') {
+			return $status < 0
+			  ? verdict($form, status => $status, msg => $text)
+			  : refusal($status, $text);
+		}
+	],
+	[
+		'fallback',
+		qr/fallback/,
+		'opted out of line: sent by line2, Chelcheleh or the service line, else status 27',
+		sub ($form) {
+			my $line = backup_line($form->{fields})
+			  // return refusal(27, 'the recipient has opted out of line');
+			return verdict($form, line => $line);
+		}
+	],
+	[
+		'strings',
+		qr/strings/,
+		'accepted, with message_id and line as strings',
+		sub ($form) {
+			verdict($form,
+				data => '{"message_id": "%s", "line": "%s", "mobile": "%s"}');
+		}
+	],
+	[
+		'nodata',
+		qr/nodata/,
+		'accepted, but data is null',
+		sub ($form) { json_answer('null', -1, 'success') }
+	],
+	[
+		'http CODE [retry-after=WHEN] [body=TEXT]',
+		qr/http ([2-5]\d\d)(?: retry-after=(\d+|\w{3}, .+? GMT))?(?: body=(.*))?/,
+		'this HTTP status; WHEN is in seconds or an HTTP date',
+		sub ($form, $code, $when = undef, $text = $code =~ /\A[23]04\z/ ? '' : "HTTP $code") {
+			my @headers = defined $when ? ('Retry-After' => $when) : ();
+			return http_answer($code, text => encode('UTF-8', $text), @headers);
+		}
+	],
+	[
+		'redirect URL',
+		qr/redirect (\S+)/,
+		'302 with this Location',
+		sub ($form, $url) {
+			http_answer(302, text => 'elsewhere', Location => $url);
+		}
+	],
+	[
+		'delay MS [#DIRECTIVE]',
+		qr/delay (\d+)(?: (#.*))?/,
+		'that directive, or else ok, after MS milliseconds',
+		sub ($form, $ms, $then = '') {
+			return { %{ answer_to($form, $then) }, delay => $ms };
+		}
+	],
+	[
+		'hang',
+		qr/hang/,
+		'never answers',
+		sub ($form) { return { bytes => '', then => 'hang' } }
+	],
+	[
+		'reset',
+		qr/reset/,
+		'resets the connection',
+		sub ($form) { return { bytes => '', then => 'reset' } }
+	],
+	[
+		'close',
+		qr/close/,
+		'closes the connection without a byte',
+		sub ($form) { return { bytes => '', then => 'close' } }
+	],
+	[
+		'accepted-then-drop',
+		qr/accepted-then-drop/,
+		'accepts the message, then resets the connection',
+		sub ($form) { return { %{ verdict($form) }, bytes => '', then => 'reset' } }
+	],
+	[
+		'half',
+		qr/half/,
+		'half of the ordinary body, then closes',
+		sub ($form) { return { %{ cut(verdict($form)) }, then => 'close' } }
+	],
+	[
+		'halfhang',
+		qr/halfhang/,
+		'half of the ordinary body, then nothing more',
+		sub ($form) { return { %{ cut(verdict($form)) }, then => 'hang' } }
+	],
+	[
+		'drip MS [forever]',
+		qr/drip (\d+)( forever)?/,
+		'the ordinary answer, a byte every MS; forever: with endless blanks after it',
+		sub ($form, $ms, $forever = undef) {
+			return {
+				%{ verdict($form) },
+				pace => $ms,
+				$forever ? (tail => ' ') : ()
+			};
+		}
+	],
+	[
+		'endless',
+		qr/endless/,
+		'a chunked body without end, as fast as it is read',
+		sub ($form) {
+			return {
+				%{ http_answer(200, json => '', 'Transfer-Encoding' => 'chunked') },
+				tail => "10000\r\n" . ' ' x 0x10000 . "\r\n"
+			};
+		}
+	],
+	[
+		'huge N',
+		qr/huge (\d+)/,
+		'accepted, with a msg that makes the body N bytes long',
+		sub ($form, $size) {
+			my $answer = verdict($form);
+			my $more   = $size - length $answer->{body};
+			substr $answer->{body}, -2, 0, 'x' x $more if $more > 0;
+			return $answer;
+		}
+	],
+	[
+		'nested N',
+		qr/nested (\d+)/,
+		'status -1, with data of N nested arrays',
+		sub ($form, $levels) {
+			my $data = '[' x $levels . ']' x $levels;
+			return json_answer($data, -1, 'success');
+		}
+	],
+	[
+		'headers N',
+		qr/headers (\d+)/,
+		'the ordinary answer with N more header lines',
+		sub ($form, $n) {
+			my $answer = verdict($form);
+			push @{ $answer->{headers} }, map { ("X-Filler-$_" => 'x') } 1 .. $n;
+			return $answer;
+		}
+	],
+	[
+		'json TEXT',
+		qr/json (.*)/,
+		'200 with TEXT, to the end of the line, as the body; \xHH is a raw byte',
+		sub ($form, $text) {
+			my $body = encode('UTF-8', $text) =~ s/\\x([0-9A-Fa-f]{2})/chr hex $1/ger;
+			return http_answer(200, json => $body);
+		}
+	],
+	[
+		'empty',
+		qr/empty/,
+		'200 without a body',
+		sub ($form) { http_answer(200, text => '') }
+	],
+	[
+		'text',
+		qr/text/,
+		'200 with a plain text',
+		sub ($form) { http_answer(200, text => 'Service is being updated') }
+	],
+	[
+		'html',
+		qr/html/,
+		'200 with a page of HTML',
+		sub ($form) {
+			http_answer(200, html => '<!DOCTYPE html><title>Login</title><p>Please log in');
+		}
+	],
+	[
+		'garbage',
+		qr/garbage/,
+		'bytes that are no HTTP, then closes',
+		sub ($form) { return { bytes => "\x00\xff\xfe\x16no HTTP\r\n\r\n", then => 'close' } }
+	],
+);
+
+# Ways to misbehave before a request was taken, on a port of their own.
+my %EARLY = (
+	'close-on-accept'     => sub ($stream) { $stream->close },
+	'never-read'          => sub ($stream) { $stream->stop },
+	'close-after-headers' => sub ($stream) { after_headers($stream, sub { $stream->close }) },
+	'reset-after-headers' =>
+	  sub ($stream) { after_headers($stream, sub { reset_connection($stream) }) },
+);
+
+my %option = (port => 0, host => '127.0.0.1', delay => 0, keepalive => 60);
+my $log;
+my %mode    = (directive => '', times => undef);
+my %count   = (taken => 0, accepted => 0, early => 0);
+my $clients = 0;
+my @recent;
+
+# Ids outgrow 32 bits, as the real ones do, and grow across restarts too.
+my $last_message_id = int(time * 1_000_000);
+
+exit main();
+
+# Read the command line, listen, and serve until a signal ends it.
+sub main
+{
+	GetOptions(\%option, qw(port=i host=s port-file=s log=s username=s password=s delay=f
+		  keepalive=f tls-cert=s tls-key=s pid-file=s early=s early-port-file=s help))
+	  && !@ARGV
+	  or return usage(*STDERR, 2);
+	return usage(*STDOUT, 0) if $option{help};
+	die "unknown --early mode \"$option{early}\"\n"
+	  if defined $option{early} && !$EARLY{ $option{early} };
+
+	# Forms are compared with these, decoded.
+	$_ = decode('UTF-8', $_) for grep { defined } @option{qw(username password)};
+
+	# The log is opened before it listens, so that whoever waits for the port
+	# finds the log there.
+	if ($option{log})
+	{
+		open $log, '>>:raw', $option{log} or die "could not open \"$option{log}\": $!\n";
+		$log->autoflush(1);
+	}
+
+	Mojo::IOLoop->singleton->max_connections(1_000_000);
+	my $port = listen_on($option{port}, \&serve, tls_options())->port;
+	early_listener() if $option{early};
+	publish($option{'pid-file'},  $$);
+	publish($option{'port-file'}, $port);
+
+	printf "listening at %s://%s:%d/api/wsSend.ashx\n", $option{'tls-cert'} ? 'https' : 'http',
+	  $option{host}, $port;
+	STDOUT->flush;
+
+	# The timer has the loop look at signals in time, whatever reactor runs it.
+	$SIG{INT} = $SIG{TERM} = sub { Mojo::IOLoop->stop };
+	Mojo::IOLoop->recurring(0.2 => sub { });
+	Mojo::IOLoop->start;
+
+	unlink grep { defined } @option{qw(port-file early-port-file pid-file)};
+	return 0;
+}
+
+# Print how to use the gateway; returns the exit status.
+sub usage ($out, $status)
+{
+	my $directives = join '', map { sprintf "  %s\n      %s\n", @$_[ 0, 2 ] } @DIRECTIVES;
+	my $early      = join "\n" . ' ' x 26, sort keys %EARLY;
+	print $out <<"END";
+Usage: perl gateway.pl [OPTION]...
+
+A stand-in for the 3300 SMS gateway. It takes POST /api/wsSend.ashx, refuses what
+is not as the guide says, and otherwise answers as the guide's sample does. To
+develop against it:
+
+  perl gateway.pl --port 8080 --log /dev/stdout
+
+  --port N                port to listen on; 0, the default, takes a free one
+  --host ADDRESS          address to listen on (127.0.0.1)
+  --port-file FILE        write the port here once it listens
+  --pid-file FILE         write the process id here
+  --log FILE              append a line of JSON for every request that arrived
+                          whole, before it is answered; /dev/stdout to watch
+  --username, --password  the only credentials to accept (any, but not empty)
+  --delay MS              answer after so many milliseconds (0)
+  --keepalive SECONDS     close a kept connection that was idle for so long (60);
+                          0 closes each after its answer
+  --tls-cert, --tls-key   files in PEM format: serve https
+  --early MODE            listen on a second port too, which misbehaves before it
+                          has taken a request; MODE is one of
+                          $early
+  --early-port-file FILE  write that port here
+
+It ends at SIGTERM and SIGINT. Thousands of connections need a higher limit of
+open files (ulimit -n); the Debian package libev-perl makes them faster.
+
+Directives tell it how to answer. A message that begins with # and a directive
+(#status 14, #delay 500, #http 503 retry-after=2) is answered that way; the rest
+of the text does not matter. Any other message gets the ordinary answer. The
+directives, with the part in brackets left out if not wanted:
+
+$directives
+Where a directive speaks of the ordinary answer, a form with a mistake in it gets
+its refusal instead.
+
+Control requests, never in the log:
+
+  POST /_mode {"directive": "#http 503", "times": 3}
+      answer the next three requests this way, whatever their messages say;
+      without times: all requests; with an empty directive: as usual again
+  GET /_count
+      {"taken": requests that arrived whole, "accepted": those answered, or
+      meant to be answered, with a status below 0, "early": connections to the
+      second port}
+  GET /_log?since=SEQ
+      the log from after this seq on, of the last @{[RECENT]} requests
+
+A line of the log: at (seconds of the epoch), seq, connection (numbers: two
+requests on one connection have the same), method, path, headers, body (as it
+came), names (the form's fields in their order), fields (name and decoded value),
+directive (the one obeyed), answer (http, api_status and message_id, as far as there
+are any; delay; then: close, reset or hang, if the directive has it so).
+END
+	return $status;
+}
+
+# Listen on a port, hand its connections to $serve, and return the acceptor.
+sub listen_on ($port, $serve, %more)
+{
+	return Mojo::IOLoop->acceptor(
+		Mojo::IOLoop->server({ address => $option{host}, port => $port, %more }, $serve));
+}
+
+# Return what the listener needs for https, if that was asked for.
+sub tls_options
+{
+	return unless $option{'tls-cert'};
+	return (tls => 1, tls_cert => $option{'tls-cert'}, tls_key => $option{'tls-key'});
+}
+
+# Open the second port, the one that misbehaves early.
+sub early_listener
+{
+	my $misbehave = $EARLY{ $option{early} };
+	my $acceptor  = listen_on(
+		0,
+		sub ($loop, $stream, $id) {
+			$count{early}++;
+			$stream->timeout(0)->on(error => sub { });
+			$misbehave->($stream);
+		});
+
+	# Connections inherit the small window and segments, so that little of a
+	# long request has left the client when this end goes away.
+	setsockopt $acceptor->handle, SOL_SOCKET,  SO_RCVBUF,  pack 'i', 4096;
+	setsockopt $acceptor->handle, IPPROTO_TCP, TCP_MAXSEG, pack 'i', 536;
+	publish($option{'early-port-file'}, $acceptor->port);
+	return;
+}
+
+# Write a line to a file that others wait for: it is there whole or not at all.
+sub publish ($file, $line)
+{
+	return unless defined $file;
+	open my $out, '>', "$file.new" or die "could not create \"$file.new\": $!\n";
+	say $out $line;
+	close $out or die "could not write \"$file.new\": $!\n";
+	rename "$file.new", $file or die "could not rename to \"$file\": $!\n";
+	return;
+}
+
+# Call back once the headers of a request are here.
+sub after_headers ($stream, $then)
+{
+	my $seen = '';
+	$stream->on(
+		read => sub ($stream, $bytes) {
+			$seen .= $bytes;
+			$then->() if $seen =~ /\r\n\r\n/;
+		});
+	return;
+}
+
+# Serve one connection, request after request.
+sub serve ($loop, $stream, $id)
+{
+	my $client = { id => $id, number => ++$clients, unread => '' };
+
+	# The idle time-out is for kept connections only.
+	$stream->timeout(0);
+	$stream->on(error => sub { });
+	$stream->on(
+		read => sub ($stream, $bytes) {
+			$client->{unread} .= $bytes;
+			read_request($client) unless $client->{answering};
+		});
+	return;
+}
+
+# Parse what a client has sent, and answer when the request is whole.
+sub read_request ($client)
+{
+	my $request = $client->{request} //= new_request($client);
+	$request->parse($client->{unread});
+	$client->{unread} = '';
+	return unless $request->is_finished;
+
+	delete $client->{request};
+	$client->{unread}    = $request->content->leftovers // '';
+	$client->{answering} = 1;
+	Mojo::IOLoop->stream($client->{id})->timeout(0);
+
+	my $answer = answer_request($client, $request);
+	$answer->{then} //= keeps_alive($request) ? 'keep' : 'close';
+	my $bytes = $answer->{bytes} // wire($answer);
+	my $delay = $answer->{delay} // $option{delay};
+	return pour($client, $answer, $bytes) unless $delay;
+	Mojo::IOLoop->timer($delay / 1000 => sub { pour($client, $answer, $bytes) });
+	return;
+}
+
+# Start a request, which gets its "100 Continue" if it asks for one.
+sub new_request ($client)
+{
+	my $request = Mojo::Message::Request->new;
+	$request->content->on(
+		body => sub ($content) {
+			Mojo::IOLoop->stream($client->{id})->write("HTTP/1.1 100 Continue\r\n\r\n")
+			  if lc($content->headers->expect // '') eq '100-continue';
+		});
+	return $request;
+}
+
+# Say whether the connection is kept after this request.
+sub keeps_alive ($request)
+{
+	return
+		 $option{keepalive}
+	  && $request->version eq '1.1'
+	  && !$request->error
+	  && lc($request->headers->connection // '') ne 'close';
+}
+
+# Find the answer to a whole request, and log it.
+sub answer_request ($client, $request)
+{
+	my $path = lc $request->url->path;
+	return http_answer(400, text => $request->error->{message}) if $request->error;
+	return control($path, $request)                             if $path =~ m{^/_};
+
+	my $form = read_form($request->body);
+	my $answer =
+		$path ne API_PATH          ? http_answer(404, text => 'no such path')
+	  : $request->method ne 'POST' ? http_answer(405, text => 'POST it', Allow => 'POST')
+	  :                              answer_to($form, directive_for($form));
+
+	$count{taken}++;
+	$count{accepted}++ if ($answer->{api} // 0) < 0;
+	note(
+		{
+			at         => time,
+			seq        => $count{taken},
+			connection => $client->{number},
+			method     => $request->method,
+			path       => $request->url->path->to_string,
+			headers    => $request->headers->to_hash,
+			body       => $request->body,
+			names      => $form->{names},
+			fields     => $form->{fields},
+			directive  => $answer->{directive},
+			answer     => {
+				http       => $answer->{http},
+				api_status => $answer->{api},
+				message_id => $answer->{message_id},
+				delay      => $answer->{delay} // $option{delay},
+				then       => $answer->{then},
+			},
+		});
+	return $answer;
+}
+
+# Keep an entry of the log, and write it out before its request is answered.
+sub note ($entry)
+{
+	my $line = encode_json($entry);
+	say $log $line if $log;
+	push @recent, $line;
+	shift @recent if @recent > RECENT;
+	return;
+}
+
+# Decode a form: names in their order, the first value of each, and the first name
+# that, or whose value, is not url-encoded UTF-8.
+sub read_form ($body)
+{
+	my %form = (names => [], fields => {}, broken => undef);
+	for my $pair (split /&/, $body)
+	{
+		my ($name, $value) = map { url_unescape(tr/+/ /r) } split(/=/, $pair, 2), '';
+		my $clean = $pair !~ /[^\x21-\x7e]|%(?![0-9A-Fa-f]{2})/;
+		my ($name_text, $text) = map { decode('UTF-8', $_) } $name, $value;
+
+		# What cannot be decoded is kept byte for byte.
+		push @{ $form{names} }, $name_text // $name;
+		$form{fields}{ $name_text // $name } //= $text // $value;
+		$form{broken} //= $name unless $clean && defined $name_text && defined $text;
+	}
+	return \%form;
+}
+
+# Return the text that may hold the directive to obey: the mode, else the message.
+sub directive_for ($form)
+{
+	my $directive = $mode{directive} or return $form->{fields}{message} // '';
+	set_mode('') if defined $mode{times} && !--$mode{times};
+	return $directive;
+}
+
+# Set what all requests get, or that many of them.
+sub set_mode ($directive, $times = undef)
+{
+	%mode = (directive => $directive, times => $times);
+	return;
+}
+
+# Find the directive that a text begins with: how to answer, and its words as far
+# as they were given.
+sub find_directive ($text)
+{
+	for my $directive (@DIRECTIVES)
+	{
+		my (undef, $pattern, undef, $answer) = @$directive;
+		return ($answer, @{^CAPTURE}) if $text =~ /\A#$pattern(?!\S)/;
+	}
+	return;
+}
+
+# Answer a form as the directive in a text says, or as usual if there is none.
+sub answer_to ($form, $text)
+{
+	my ($answer, @words) = find_directive($text) or return verdict($form);
+	return { %{ $answer->($form, @words) }, directive => $text =~ s/\n.*//sr };
+}
+
+# Give the ordinary answer to a form: a refusal if there is a mistake in it, else
+# that it was accepted. %as changes parts of the latter.
+sub verdict ($form, %as)
+{
+	my ($code, $mistake) = mistake_in($form);
+	return refusal($code, $mistake) if $code;
+
+	my $fields = $form->{fields};
+	%as = (
+		status => -1,
+		msg    => 'success',
+		line   => $fields->{line} // SERVICE_LINE,
+		data   => '{"message_id": %s, "line": %s, "mobile": "%s"}',
+		%as
+	);
+	my $id   = ++$last_message_id;
+	my $data = sprintf $as{data}, $id, $as{line}, $fields->{mobile};
+	return { %{ json_answer($data, $as{status}, $as{msg}) }, message_id => $id };
+}
+
+# Refuse a form.
+sub refusal ($status, $msg)
+{
+	return json_answer('null', $status, $msg);
+}
+
+# Find the first mistake in a form: the code that refuses it, and a text that
+# names the field.
+sub mistake_in ($form)
+{
+	my $fields = $form->{fields};
+	return (3, "$form->{broken}: not UTF-8, or not url-encoded") if defined $form->{broken};
+
+	my %seen;
+	for my $name (@{ $form->{names} })
+	{
+		my $parameter = $PARAMETER{$name} or return (25, "$name: unknown parameter");
+		return (25, "$name: given twice") if $seen{$name}++;
+		return ($parameter->{code}, "$name: not a value that this parameter takes")
+		  unless $fields->{$name} =~ $parameter->{like};
+	}
+	for my $name (@REQUIRED)
+	{
+		return ($PARAMETER{$name}{code}, "$name: missing") unless $seen{$name};
+	}
+	return (2, 'line: missing, and type is not 2')
+	  unless $seen{line} || ($fields->{type} // '') eq '2';
+	return (2, 'line2: given without line') if $seen{line2} && !$seen{line};
+	for my $name (qw(username password))
+	{
+		return (18, 'wrong username or password')
+		  if defined $option{$name} && $option{$name} ne $fields->{$name};
+	}
+	return;
+}
+
+# Return the line that carries a message whose recipient opted out of its line.
+sub backup_line ($fields)
+{
+	my $type = $fields->{type} // 0;
+	return $fields->{line2} // { 1 => CHELCHELEH_LINE, 2 => SERVICE_LINE }->{$type};
+}
+
+# Make the API's answer, laid out as in the guide; $data and $status are JSON.
+sub json_answer ($data, $status, $msg)
+{
+	my $body = sprintf '{"data": %s, "status": %s, "msg": %s}', $data, $status, to_json($msg);
+	return { %{ http_answer(200, json => encode('UTF-8', $body)) }, api => 0 + $status };
+}
+
+# Make an HTTP answer, with a body of bytes.
+sub http_answer ($code, $kind, $body, @headers)
+{
+	my %type = (json => 'application/json', text => 'text/plain', html => 'text/html');
+	return {
+		http    => $code,
+		headers => [ 'Content-Type' => "$type{$kind}; charset=utf-8", @headers ],
+		body    => $body
+	};
+}
+
+# Keep only half of an answer's body, but the length of the whole.
+sub cut ($answer)
+{
+	my $length = length $answer->{body};
+	return { %$answer, length => $length, body => substr($answer->{body}, 0, $length / 2) };
+}
+
+# Put an answer's bytes together. A body that goes on for ever has no length.
+sub wire ($answer)
+{
+	my @headers = @{ $answer->{headers} };
+	push @headers, 'Content-Length' => $answer->{length} // length $answer->{body}
+	  unless defined $answer->{tail};
+	push @headers, Connection => 'close' if $answer->{then} eq 'close';
+
+	my $response = Mojo::Message::Response->new(code => $answer->{http});
+	my $head = sprintf "HTTP/1.1 %d %s\r\n", $answer->{http}, $response->default_message;
+	while (my ($name, $value) = splice @headers, 0, 2)
+	{
+		$head .= "$name: $value\r\n";
+	}
+	return encode('UTF-8', "$head\r\n") . $answer->{body};
+}
+
+# Send the rest of an answer, all of it or a byte at a time, and then see to the
+# connection. A client that has gone away ends it.
+sub pour ($client, $answer, $rest)
+{
+	my $stream = Mojo::IOLoop->stream($client->{id}) or return;
+	$rest = $answer->{tail} // '' unless length $rest;
+	return end_answer($client, $stream, $answer->{then}) unless length $rest;
+
+	my $piece = substr $rest, 0, $answer->{pace} ? 1 : length $rest, '';
+	my $next  = sub { pour($client, $answer, $rest) };
+	$stream->write(
+		$piece => $answer->{pace}
+		? sub { Mojo::IOLoop->timer($answer->{pace} / 1000 => $next) }
+		: $next);
+	return;
+}
+
+# Do with the connection what the answer wants once it was sent.
+sub end_answer ($client, $stream, $then)
+{
+	return                           if $then eq 'hang';
+	return reset_connection($stream) if $then eq 'reset';
+	return $stream->close            if $then eq 'close';
+
+	$client->{answering} = 0;
+	$stream->timeout($option{keepalive});
+	read_request($client) if length $client->{unread};
+	return;
+}
+
+# Close a connection so that the client gets a reset.
+sub reset_connection ($stream)
+{
+	setsockopt $stream->handle, SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0;
+	$stream->close;
+	return;
+}
+
+# Answer a control request.
+sub control ($path, $request)
+{
+	return control_answer(\%count) if $path eq '/_count';
+	return change_mode($request)   if $path eq '/_mode';
+	return recent_log($request)    if $path eq '/_log';
+	return http_answer(404, text => 'control requests are /_mode, /_count and /_log');
+}
+
+# Make the answer to a control request.
+sub control_answer ($value)
+{
+	return http_answer(200, json => encode_json($value));
+}
+
+# Set the mode to what the request says, and answer with it.
+sub change_mode ($request)
+{
+	my $wanted = eval { decode_json($request->body) };
+	return http_answer(400, text => 'send {"directive": "#...", "times": N}')
+	  unless ref $wanted eq 'HASH';
+
+	my $directive = $wanted->{directive} // '';
+	return http_answer(400, text => encode('UTF-8', "no such directive: $directive"))
+	  unless $directive eq '' || find_directive($directive);
+	set_mode($directive, $wanted->{times});
+	return control_answer(\%mode);
+}
+
+# Answer with the recent entries of the log.
+sub recent_log ($request)
+{
+	my $since = $request->query_params->param('since') // 0;
+	my $first = $count{taken} - @recent;
+	my $skip  = $since > $first ? $since - $first : 0;
+	return http_answer(200, json => '[' . join(',', @recent[ $skip .. $#recent ]) . ']');
+}

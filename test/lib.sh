@@ -1,0 +1,204 @@
+# What demo.sh and check.sh share. They read it in with $root, the top of the source
+# tree, set. Everything they make is in one folder, $work, and goes with it.
+
+# Nothing of the caller's PostgreSQL may be met by accident.
+unset PGDATA PGDATABASE PGHOST PGHOSTADDR PGOPTIONS PGPASSFILE PGPASSWORD PGPORT \
+	PGSERVICE PGSERVICEFILE PGUSER
+
+missing=
+work=
+no_cluster=
+
+# Say what is going on.
+say()
+{
+	printf '%s\n' "$*"
+}
+
+# Give up.
+die()
+{
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# Run a command as root.
+as_root()
+{
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Run a command as the user that owns the server, who must not be root.
+as_owner()
+{
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid=postgres --regid=postgres --clear-groups \
+			env HOME="$work" USER=postgres LOGNAME=postgres "$@"
+	else
+		"$@"
+	fi
+}
+
+# Note that a package is missing if a test for it fails: need PACKAGE TEST...
+need()
+{
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+# Note what is missing to build the extension and run a server and the gateway.
+need_server()
+{
+	need gcc command -v gcc
+	need libc6-dev test -e /usr/include/stdio.h
+	need make command -v make
+	need libcurl4-openssl-dev command -v curl-config
+	need libmojolicious-perl perl -MMojolicious -e 1
+
+	[ -z "${PG_CONFIG:-}" ] || return 0
+	major=$(pg_config --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+	if [ -z "$major" ]; then
+		major=$(newest_major)
+		if [ -z "$major" ]; then
+			as_root apt-get -qq update
+			major=$(newest_major)
+		fi
+		[ -n "$major" ] || die "apt knows no postgresql-server-dev"
+	fi
+	PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
+	export PG_CONFIG
+	need "postgresql-$major" test -x "/usr/lib/postgresql/$major/bin/postgres"
+	need "postgresql-server-dev-$major" test -e "/usr/lib/postgresql/$major/lib/pgxs"
+}
+
+# Print the newest major version of PostgreSQL that apt can install.
+newest_major()
+{
+	apt-cache search --names-only '^postgresql-server-dev-[0-9]+$' |
+		sed 's/postgresql-server-dev-\([0-9]*\).*/\1/' | sort -n | tail -n 1
+}
+
+# Install what is missing.
+install_missing()
+{
+	[ -n "$missing" ] || return 0
+	say "installing$missing"
+
+	# A server that comes in only for this shall not bring the cluster "main" that
+	# Debian's packages otherwise create and start.
+	no_cluster=/etc/postgresql-common/createcluster.d
+	as_root mkdir -p $no_cluster
+	echo 'create_main_cluster = false' | as_root tee $no_cluster/sms3300.conf >/dev/null
+
+	as_root apt-get -qq update
+	# shellcheck disable=SC2086
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+		install $missing >/dev/null || die "could not install$missing"
+	allow_cluster
+}
+
+# Undo what kept the packages from creating a cluster.
+allow_cluster()
+{
+	[ -n "$no_cluster" ] || return 0
+	as_root rm -f $no_cluster/sms3300.conf
+	as_root rmdir --ignore-fail-on-non-empty $no_cluster
+	no_cluster=
+}
+
+# Make the private folder, with a copy of the source tree in it, which is built and
+# tested in place of the original: two runs do not meet, and the original may be
+# read-only or another user's.
+make_work()
+{
+	# Not in TMPDIR: the name of a socket may have only some 100 characters.
+	work=$(mktemp -d /tmp/sms3300.XXXXXX)
+	mkdir "$work/tree"
+	tar -C "$root" --exclude=./.git -cf - . | tar -C "$work/tree" -xf -
+	if [ "$(id -u)" = 0 ]; then chown -R postgres: "$work"; fi
+	chmod 755 "$work"
+	cd "$work/tree"
+	as_owner make -s clean >/dev/null
+	bindir=$("$PG_CONFIG" --bindir)
+	PATH=$bindir:$PATH
+}
+
+# Compile the copy; the arguments go to make.
+compile()
+{
+	as_owner make -s -j "$(nproc)" with_llvm=no "$@"
+}
+
+# Install what was compiled into the server's folders.
+install_extension()
+{
+	as_root make -s with_llvm=no PG_CONFIG="$PG_CONFIG" install >/dev/null
+}
+
+# Start a private server that listens on a socket in the private folder only, and
+# have psql and others find it.
+start_server()
+{
+	as_owner "$bindir/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C \
+		>"$work/initdb.log" || die "initdb failed"
+	as_owner tee -a "$work/data/postgresql.conf" >/dev/null <<-CONF
+		listen_addresses = ''
+		unix_socket_directories = '$work'
+		shared_preload_libraries = 'sms3300'
+	CONF
+	as_owner "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -s -w start || {
+		cat "$work/server.log"
+		die "the server did not start"
+	}
+	PGHOST=$work PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+	export PGHOST PGPORT PGUSER PGDATABASE
+}
+
+# Start the test gateway on a free port, $gateway_port; the arguments go to it.
+start_gateway()
+{
+	as_owner perl test/gateway.pl --port-file "$work/gateway.port" \
+		--pid-file "$work/gateway.pid" "$@" >"$work/gateway.out" 2>&1 &
+	wait_until 30 test -s "$work/gateway.port" || {
+		cat "$work/gateway.out"
+		die "the gateway did not start"
+	}
+	gateway_port=$(cat "$work/gateway.port")
+}
+
+# Wait until a command succeeds, for a number of seconds at most.
+wait_until()
+{
+	deadline=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -lt $deadline ] || return 1
+		sleep 0.1
+	done
+}
+
+# End what was started and remove what was made.
+clean_up()
+{
+	status=$?
+	trap '' INT TERM HUP
+	allow_cluster
+	cd /
+	if [ -s "$work/gateway.pid" ]; then
+		kill "$(cat "$work/gateway.pid")"
+		wait
+	fi
+
+	# Tests stop their own servers, unless they were killed themselves.
+	for pid in "$work/data/postmaster.pid" "$work"/tap/tmp_check/*/pgdata/postmaster.pid; do
+		[ -e "$pid" ] || continue
+		as_owner "$bindir/pg_ctl" -D "${pid%/*}" -s -m immediate stop || :
+	done
+	rm -rf "$work"
+	exit $status
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP

@@ -1,0 +1,121 @@
+# What the TAP tests share: servers with the extension, accounts, gateways, waiting.
+#
+#     my $gateway = new_gateway();
+#     my $node    = new_node('main', conf => "fsync = on\n");
+#     create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+#     run_sql($node, "SELECT sms3300_send('09123456789', 'hello')");
+#     wait_for_sql($node, 'postgres', 'SELECT status FROM sms_outbox', 'sent');
+
+package SMS3300;
+
+use strict;
+use warnings;
+
+use Encode         qw(encode);
+use Exporter       qw(import);
+use File::Basename qw(basename);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use SMS3300::Gateway;
+
+our @EXPORT = qw(
+  create_account
+  new_gateway
+  new_node
+  quote
+  run_sql
+  wait_for_end
+  wait_for_sql
+);
+
+# Start a gateway; %option are its own. Its log is kept beside the servers' logs.
+sub new_gateway
+{
+	my (%option) = @_;
+	my $test = basename($0, '.pl');
+	return SMS3300::Gateway->new("$PostgreSQL::Test::Utils::log_path/${test}_gateway", %option);
+}
+
+# Start a server that preloads the library. %option: conf is more of the
+# configuration (tests run with fsync off otherwise), init a list of what goes to
+# the node's own init.
+sub new_node
+{
+	my ($name, %option) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(
+		extra => [ '--encoding=UTF8', '--locale=C' ],
+		@{ $option{init} // [] });
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'sms3300'\n");
+	$node->append_conf('postgresql.conf', $option{conf}) if defined $option{conf};
+	$node->start;
+	return $node;
+}
+
+# Create an account in a database, and the extension if it is not there. Of %option,
+# account is its name (sms3300), username, password and password_file go to the
+# mapping for all, and the rest to the server.
+sub create_account
+{
+	my ($node, $database, %option) = @_;
+	my $account = delete $option{account} // 'sms3300';
+	my %mapping = (username => 'user', password => 'secret');
+	for my $name (qw(username password password_file))
+	{
+		$mapping{$name} = delete $option{$name} if exists $option{$name};
+	}
+	delete $mapping{password} if defined $mapping{password_file};
+
+	my ($server, $user) = map { option_list($_) } \%option, \%mapping;
+	run_sql($node, <<"END", $database);
+CREATE EXTENSION IF NOT EXISTS sms3300;
+CREATE SERVER "$account" FOREIGN DATA WRAPPER sms3300 $server;
+CREATE USER MAPPING FOR PUBLIC SERVER "$account" $user;
+END
+	return;
+}
+
+# Write options as SQL does.
+sub option_list
+{
+	my ($option) = @_;
+	return '' unless %$option;
+	return 'OPTIONS ('
+	  . join(', ', map { "$_ " . quote($option->{$_}) } sort keys %$option) . ')';
+}
+
+# Quote a text for SQL; undef is NULL.
+sub quote
+{
+	my ($text) = @_;
+	return 'NULL' unless defined $text;
+	return "'" . $text =~ s/'/''/gr . "'";
+}
+
+# Run SQL, which may hold any character, and return what it prints; die if it fails.
+sub run_sql
+{
+	my ($node, $sql, $database) = @_;
+	return $node->safe_psql($database // 'postgres', encode('UTF-8', $sql));
+}
+
+# Wait until a query returns what is expected ('t' by default); die if it does not.
+sub wait_for_sql
+{
+	my ($node, $database, $query, $expected) = @_;
+	return if $node->poll_query_until($database, $query, $expected // 't');
+	my $rows = $node->safe_psql($database,
+		"SELECT id, status, attempts, due_at, http_status, api_status, error FROM sms_outbox LIMIT 20");
+	die "timed out waiting for: $query\nThe outbox has:\n$rows\n";
+}
+
+# Wait until every message of a database has a final status.
+sub wait_for_end
+{
+	my ($node, $database) = @_;
+	wait_for_sql($node, $database // 'postgres',
+		"SELECT count(*) = 0 FROM sms_outbox WHERE status IN ('queued', 'sending')");
+	return;
+}
+
+1;
