@@ -5,6 +5,8 @@
  * Candidates for sending are fetched in windows, not one by one: the entries
  * of messages that are done stay at the head of the queue's index until vacuum,
  * or as long as anybody holds an old snapshot, and each look passes over them.
+ * While messages are being queued, a window would be outdated before it is
+ * used up; then only what can be sent at once is fetched.
  */
 #include "postgres.h"
 
@@ -101,6 +103,7 @@ lanes_begin(bool look)
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
 
 		configure(lane);
+		lane->fresh = look;
 		if (generation != known_generation)
 			throttle_open(&lane->throttle);
 		if (!lane->exists && lane->njobs == 0)
@@ -157,9 +160,11 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 	{
 		if (lane->next_id == lane->nids)
 		{
-			outbox_candidates(lane->name, now, LANE_WINDOW, lane->ids, &lane->nids);
+			int			window = lane->fresh ? Min(wanted - taken, LANE_WINDOW) : LANE_WINDOW;
+
+			outbox_candidates(lane->name, now, window, lane->ids, &lane->nids);
 			lane->next_id = 0;
-			lane->fetched_all = lane->nids < LANE_WINDOW;
+			lane->fetched_all = lane->nids < window;
 
 			/* What was taken but is not claimed yet would be found again. */
 			lane->next_due = DT_NOEND;

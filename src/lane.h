@@ -30,6 +30,7 @@ typedef struct Lane
 
 	/* The queue */
 	Throttle	throttle;
+	bool		fresh;			/* new messages may come before the candidates soon */
 	int64		ids[LANE_WINDOW];	/* candidates, best first */
 	int			nids;
 	int			next_id;		/* those before were taken */

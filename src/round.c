@@ -51,7 +51,7 @@ typedef struct Batch
 	Job		  **jobs;			/* to record */
 	int			njobs;
 	OutboxResult *results;		/* of those jobs */
-	int			room;			/* how many to claim at the most */
+	int			limit;			/* how many to claim at the most */
 	int64		ids[MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
 	int			nids;
 	dlist_head	claimed;		/* jobs */
@@ -148,15 +148,19 @@ work_in_transaction(Work *work, Batch *batch)
 		outbox_record(batch->results, batch->njobs);
 	}
 
-	if (batch->nids == 0 && batch->room > 0)
-		batch->nids = lanes_take(Min(batch->room, MAX_CLAIMS), now, batch->ids);
+	if (batch->nids == 0 && batch->limit > 0)
+	{
+		int			wanted = Min(lanes_wanted(now), batch->limit);
+
+		batch->nids = lanes_take(Min(wanted, http_reserve(work->http, wanted)), now, batch->ids);
+	}
 	if (batch->nids > 0)
 	{
 		claims = outbox_claim(batch->ids, batch->nids, now, &nclaims);
 		for (int i = 0; i < nclaims; i++)
 			dlist_push_tail(&batch->claimed, &begin_job(&claims[i], now)->node);
 	}
-	if (batch->room > 0 || batch->look)
+	if (batch->limit > 0)
 		lanes_end(now);
 	if (batch->look || batch->expire)
 		work->next_expiry = outbox_next_expiry();
@@ -320,16 +324,16 @@ record_alone(Work *work, Job *job)
 
 /* Claim messages one by one; false as above. */
 static bool
-claim_alone(Work *work, int room)
+claim_alone(Work *work, int limit)
 {
 	Batch	   *batch = palloc(sizeof(Batch));
 
-	for (; room > 0; room--)
+	for (; limit > 0; limit--)
 	{
 		BatchOutcome outcome;
 
 		memset(batch, 0, sizeof(Batch));
-		batch->room = 1;
+		batch->limit = 1;
 		outcome = run_transaction(work, batch);
 		if (outcome == BATCH_FAILED && batch->nids == 1)
 		{
@@ -395,7 +399,7 @@ one_by_one(Work *work, Batch *batch)
 			back_off(work);
 			return;
 		}
-	if (!work->stopping && !claim_alone(work, batch->room))
+	if (!work->stopping && !claim_alone(work, batch->limit))
 		back_off(work);
 }
 
@@ -436,8 +440,7 @@ round_in_context(Work *work)
 
 	batch->look = work->look;
 	batch->jobs = recordable(work, now, &batch->njobs);
-	if (!work->stopping)
-		batch->room = http_reserve(work->http, work->look ? MAX_CLAIMS : lanes_wanted(now));
+	batch->limit = work->stopping ? 0 : MAX_CLAIMS;
 
 	switch (run_transaction(work, batch))
 	{
