@@ -6,6 +6,7 @@
 #
 #     sh test/check.sh            everything
 #     sh test/check.sh NAME...    only the TAP tests whose file names contain a NAME
+#     sh test/check.sh --prepare  nothing: only install what is missing
 #
 # PG_CONFIG chooses the server to build for and test on.
 
@@ -111,12 +112,13 @@ need libev-perl perl -MEV -e 1
 need libio-socket-ssl-perl perl -MIO::Socket::SSL -e 1
 need libipc-run-perl perl -MIPC::Run -e 1
 need openssl command -v openssl
-if [ $# = 0 ]; then
+if [ $# = 0 ] || [ "$1" = --prepare ]; then
 	need clang command -v clang
 	need nodejs command -v node
 	need npm command -v npm
 fi
 install_missing
+[ "${1:-}" != --prepare ] || exit 0
 make_work
 as_owner mkdir "$work/tap"
 

@@ -184,6 +184,7 @@ clean_up()
 	status=$?
 	trap '' INT TERM HUP
 	allow_cluster
+	[ -n "$work" ] || exit $status
 	cd /
 	if [ -s "$work/gateway.pid" ]; then
 		kill "$(cat "$work/gateway.pid")"
