@@ -137,7 +137,8 @@ CREATE FUNCTION @extschema@.sms3300_outbox_update() RETURNS trigger
 COMMENT ON FUNCTION @extschema@.sms3300_outbox_update() IS
 	'checks a queued row of sms_outbox that is changed by hand';
 CREATE TRIGGER sms3300_update
-	BEFORE UPDATE OF mobile, message, line, line2, type, template, account, priority, send_after
+	BEFORE UPDATE OF mobile, message, line, line2, type, template, account, priority,
+		send_after, send_before, dedup_key
 	ON @extschema@.sms_outbox
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.sms3300_outbox_update();
 COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS

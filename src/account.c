@@ -7,8 +7,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <fcntl.h>
-#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -74,7 +74,7 @@ parse_int_option(const char *name, const char *value, int min, int max)
 
 	errno = 0;
 	number = strtol(value, &end, 10);
-	if (errno != 0 || end == value || *end != '\0' || number < min || number > max)
+	if (errno != 0 || !isdigit((unsigned char) *value) || *end != '\0' || number < min || number > max)
 		invalid_value(name, value, psprintf("a whole number from %d to %d", min, max));
 	return (int) number;
 }
@@ -122,20 +122,10 @@ parse_rate(const char *name, const char *value)
 
 	errno = 0;
 	rate = strtod(value, &end);
-	if (errno != 0 || end == value || *end != '\0' || isnan(rate) ||
-		rate < 0 || rate > 1000000 || (rate > 0 && rate < 1e-6))
+	if (errno != 0 || value[strspn(value, "0123456789.")] != '\0' || end == value || *end != '\0' ||
+		rate > 1000000 || (rate > 0 && rate < 1e-6))
 		invalid_value(name, value, "a number of messages a second from 0.000001 to 1000000, or 0 for no limit");
 	return rate;
-}
-
-/* Read a set of error codes. */
-static void
-parse_codes(const char *name, const char *value, GatewayCodeSet *codes)
-{
-	if (!gateway_codes_parse(value, codes))
-		invalid_value(name, value,
-					  psprintf("a list of codes and ranges, such as 15, 100-110, of %d at most",
-							   GATEWAY_MAX_RANGES));
 }
 
 typedef enum OptionKind
@@ -148,7 +138,7 @@ typedef enum OptionKind
 	OPTION_DURATION,
 	OPTION_DURATION_OR_ZERO,
 	OPTION_ON_UNKNOWN,
-	OPTION_CODES,
+	OPTION_CODES,				/* min: the verdict; max: not used */
 	OPTION_BOOL
 } OptionKind;
 
@@ -175,9 +165,9 @@ static const ServerOption server_options[] =
 	{"validity", OPTION_DURATION, offsetof(Account, validity), 0, 0},
 	{"max_attempts", OPTION_INT, offsetof(Account, max_attempts), 1, 1000},
 	{"on_unknown", OPTION_ON_UNKNOWN, offsetof(Account, resend_unknown), 0, 0},
-	{"transient_codes", OPTION_CODES, offsetof(Account, codes.transient), 0, 0},
-	{"account_codes", OPTION_CODES, offsetof(Account, codes.account), 0, 0},
-	{"refused_codes", OPTION_CODES, offsetof(Account, codes.refused), 0, 0},
+	{"transient_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_TRANSIENT, 0},
+	{"account_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_ACCOUNT, 0},
+	{"refused_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_REJECTED, 0},
 	{"paused", OPTION_BOOL, offsetof(Account, paused), 0, 0},
 	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
@@ -221,7 +211,9 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			*(bool *) field = strcmp(value, "resend") == 0;
 			break;
 		case OPTION_CODES:
-			parse_codes(name, value, field);
+			if (!gateway_codes_add(field, value, (GatewayVerdict) option->min))
+				invalid_value(name, value, psprintf("a list of codes and ranges, such as 15, 100-110, of %d at most in all",
+													GATEWAY_MAX_RANGES));
 			break;
 		case OPTION_BOOL:
 			if (!parse_bool(value, (bool *) field))
@@ -240,12 +232,45 @@ find_server_option(const char *name)
 	return NULL;
 }
 
-/* The account that a list of valid options describes, in the current context. */
+/* Tell whether an option is in a list. */
+static bool
+is_given(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+		if (strcmp(lfirst_node(DefElem, cell)->defname, name) == 0)
+			return true;
+	return false;
+}
+
+/* Add the default meaning of error codes, unless an option gives it. */
+static void
+add_default_codes(Account *account, List *options, const char *option,
+				  const char *codes, GatewayVerdict verdict)
+{
+	if (!is_given(options, option))
+		gateway_codes_add(&account->codes, codes, verdict);
+}
+
+/* Say which option an error is about. */
+static void
+option_context(void *name)
+{
+	errcontext("option \"%s\"", (const char *) name);
+}
+
+/*
+ * The account that a list of valid options describes, in the current context.
+ * Codes that an option gives come before the defaults, and so override them.
+ */
 static Account *
 account_from_options(List *options)
 {
 	Account    *account = palloc0(sizeof(Account));
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = option_context};
 	ListCell   *cell;
+	int			code;
 
 	account->url = pstrdup(DEFAULT_URL);
 	account->type = GATEWAY_NONE;
@@ -257,18 +282,27 @@ account_from_options(List *options)
 	account->max_attempts = 10;
 	account->retention = -1;
 	account->redact_after = -1;
-	gateway_codes_parse(DEFAULT_TRANSIENT_CODES, &account->codes.transient);
-	gateway_codes_parse(DEFAULT_ACCOUNT_CODES, &account->codes.account);
-	gateway_codes_parse(DEFAULT_REFUSED_CODES, &account->codes.refused);
 
+	error_context_stack = &context;
 	foreach(cell, options)
 	{
 		DefElem    *option = lfirst_node(DefElem, cell);
 		const ServerOption *known = find_server_option(option->defname);
 
+		context.arg = option->defname;
 		if (known)
 			set_option(account, known, defGetString(option));
 	}
+	error_context_stack = context.previous;
+
+	if (gateway_codes_overlap(&account->codes, &code))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("error code %d is in two classes", code),
+				 errdetail("A code is in one of transient_codes, account_codes and refused_codes at most.")));
+	add_default_codes(account, options, "transient_codes", DEFAULT_TRANSIENT_CODES, VERDICT_TRANSIENT);
+	add_default_codes(account, options, "account_codes", DEFAULT_ACCOUNT_CODES, VERDICT_ACCOUNT);
+	add_default_codes(account, options, "refused_codes", DEFAULT_REFUSED_CODES, VERDICT_REJECTED);
 	return account;
 }
 
@@ -339,7 +373,8 @@ require_superuser(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set option \"%s\"", name),
-				 errdetail("It names a file on the server, so only superusers may set it.")));
+				 errdetail("It names a file on the server, so only superusers may set it, or alter what has it."),
+				 errhint("A superuser must make this change, or drop the option.")));
 }
 
 /* Check the options of a user mapping as a whole. */
@@ -405,6 +440,16 @@ check_server(List *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"line2\" needs option \"line\""),
 				 errdetail("The second line is the backup of the first.")));
+	if (account->line2 && strcmp(account->line, account->line2) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"line2\" is the same as option \"line\""),
+				 errhint("Give another line as the backup, or none.")));
+	if (account->line2 && account->type > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"line2\" and a \"type\" other than 0 exclude each other"),
+				 errdetail("Each is a backup of the line.")));
 }
 
 /*

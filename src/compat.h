@@ -8,6 +8,7 @@
 #define SMS3300_COMPAT_H
 
 #ifndef FRONTEND
+#include "catalog/pg_foreign_server.h"
 #include "foreign/foreign.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
@@ -21,9 +22,6 @@
 #endif
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
-#endif
-#if PG_VERSION_NUM < 160000
-#include "catalog/pg_foreign_server.h"
 #endif
 #endif
 

@@ -50,14 +50,12 @@ parse_code(const char *text, int *code)
 }
 
 /*
- * Read a list of codes and ranges of codes, such as "15, 23, 100-110"; the
- * empty list is one.  False if it is none.
+ * Add codes and ranges of codes, such as "15, 23, 100-110", which all mean the
+ * same; the empty list adds none.  False if it is no such list, or too long.
  */
 bool
-gateway_codes_parse(const char *text, GatewayCodeSet *codes)
+gateway_codes_add(GatewayCodes *codes, const char *text, GatewayVerdict verdict)
 {
-	codes->nranges = 0;
-
 	while (isspace((unsigned char) *text))
 		text++;
 	if (*text == '\0')
@@ -79,6 +77,7 @@ gateway_codes_parse(const char *text, GatewayCodeSet *codes)
 
 		codes->ranges[codes->nranges].first = first;
 		codes->ranges[codes->nranges].last = last;
+		codes->ranges[codes->nranges].verdict = verdict;
 		codes->nranges++;
 
 		if (*text == '\0')
@@ -88,14 +87,30 @@ gateway_codes_parse(const char *text, GatewayCodeSet *codes)
 	}
 }
 
-/* Tell whether a code is in a set. */
+/* Find a code that means two things; false if there is none. */
 bool
-gateway_codes_contain(const GatewayCodeSet *codes, int code)
+gateway_codes_overlap(const GatewayCodes *codes, int *code)
+{
+	for (int i = 0; i < codes->nranges; i++)
+		for (int j = 0; j < i; j++)
+			if (codes->ranges[i].verdict != codes->ranges[j].verdict &&
+				codes->ranges[i].first <= codes->ranges[j].last &&
+				codes->ranges[j].first <= codes->ranges[i].last)
+			{
+				*code = Max(codes->ranges[i].first, codes->ranges[j].first);
+				return true;
+			}
+	return false;
+}
+
+/* What an error code means. */
+GatewayVerdict
+gateway_codes_verdict(const GatewayCodes *codes, int code)
 {
 	for (int i = 0; i < codes->nranges; i++)
 		if (code >= codes->ranges[i].first && code <= codes->ranges[i].last)
-			return true;
-	return false;
+			return codes->ranges[i].verdict;
+	return VERDICT_UNKNOWN;
 }
 
 /* -------------------------------------------------------------------------
@@ -405,15 +420,8 @@ gateway_verdict(bool request_left, int http_status,
 	{
 		if (!reply->has_status)
 			return undecided;
-		if (reply->status < 0)
-			return VERDICT_SENT;
-		if (gateway_codes_contain(&codes->transient, reply->status))
-			return VERDICT_TRANSIENT;
-		if (gateway_codes_contain(&codes->account, reply->status))
-			return VERDICT_ACCOUNT;
-		if (gateway_codes_contain(&codes->refused, reply->status))
-			return VERDICT_REJECTED;
-		return VERDICT_UNKNOWN;
+		return reply->status < 0 ? VERDICT_SENT :
+			gateway_codes_verdict(codes, reply->status);
 	}
 
 	switch (http_status)

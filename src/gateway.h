@@ -10,9 +10,9 @@
 /* For type and template: the parameter is not posted. */
 #define GATEWAY_NONE (-1)
 
-/* The longest line kept from a reply, and how many ranges of codes a class has. */
+/* The longest line kept from a reply, and the most ranges of codes. */
 #define GATEWAY_LINE_SIZE 32
-#define GATEWAY_MAX_RANGES 64
+#define GATEWAY_MAX_RANGES 200
 
 /* What is posted for one message; UTF-8, NULL: the parameter is not posted. */
 typedef struct GatewayMessage
@@ -27,23 +27,31 @@ typedef struct GatewayMessage
 	int			template;
 } GatewayMessage;
 
-/* A set of the gateway's error codes. */
-typedef struct GatewayCodeSet
+/* What becomes of a message. */
+typedef enum GatewayVerdict
+{
+	VERDICT_SENT,				/* the gateway accepted it */
+	VERDICT_REJECTED,			/* the gateway refused this message */
+	VERDICT_TRANSIENT,			/* refused for now; counts as an attempt */
+	VERDICT_ACCOUNT,			/* refused because of the account */
+	VERDICT_NOT_SENT,			/* provably never reached the gateway */
+	VERDICT_UNKNOWN				/* it may have been sent */
+} GatewayVerdict;
+
+/*
+ * What the gateway's error codes mean: VERDICT_TRANSIENT, VERDICT_ACCOUNT or
+ * VERDICT_REJECTED.  Of two ranges that overlap the first holds; a code in none
+ * is ambiguous.
+ */
+typedef struct GatewayCodes
 {
 	int			nranges;
 	struct
 	{
 		int			first;
 		int			last;
+		GatewayVerdict verdict;
 	}			ranges[GATEWAY_MAX_RANGES];
-} GatewayCodeSet;
-
-/* The classes of error codes; a code in none of them is ambiguous. */
-typedef struct GatewayCodes
-{
-	GatewayCodeSet transient;
-	GatewayCodeSet account;
-	GatewayCodeSet refused;
 } GatewayCodes;
 
 /* What the JSON of a reply says. */
@@ -56,19 +64,9 @@ typedef struct GatewayReply
 	char		line[GATEWAY_LINE_SIZE];	/* empty: none given */
 } GatewayReply;
 
-/* What becomes of a message. */
-typedef enum GatewayVerdict
-{
-	VERDICT_SENT,				/* the gateway accepted it */
-	VERDICT_REJECTED,			/* the gateway refused this message */
-	VERDICT_TRANSIENT,			/* refused for now; counts as an attempt */
-	VERDICT_ACCOUNT,			/* refused because of the account */
-	VERDICT_NOT_SENT,			/* provably never reached the gateway */
-	VERDICT_UNKNOWN				/* it may have been sent */
-} GatewayVerdict;
-
-extern bool gateway_codes_parse(const char *text, GatewayCodeSet *codes);
-extern bool gateway_codes_contain(const GatewayCodeSet *codes, int code);
+extern bool gateway_codes_add(GatewayCodes *codes, const char *text, GatewayVerdict verdict);
+extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);
+extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code);
 
 extern size_t gateway_form_size(const GatewayMessage *message);
 extern size_t gateway_form_write(const GatewayMessage *message, char *form);

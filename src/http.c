@@ -758,24 +758,36 @@ http_abort_all(Http *http, const char *reason)
  * Names
  * ------------------------------------------------------------------------- */
 
+/* A part of a URL in the current memory context, empty if it has none. */
+static const char *
+url_part(CURLU *url, CURLUPart which)
+{
+	char	   *part = NULL;
+	char	   *copy;
+
+	if (curl_url_get(url, which, &part, 0) != CURLUE_OK)
+		return "";
+	copy = pstrdup(part);
+	curl_free(part);
+	return copy;
+}
+
 const char *
 http_url_problem(const char *url)
 {
 	const char *problem = NULL;
 	CURLU	   *parsed = curl_url();
-	char	   *part = NULL;
 
 	if (parsed == NULL)
 		return "Memory ran out.";
 	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK)
 		problem = "It is no URL.";
-	else if (curl_url_get(parsed, CURLUPART_USER, &part, 0) == CURLUE_OK ||
-			 curl_url_get(parsed, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK)
+	else if (url_part(parsed, CURLUPART_USER)[0] || url_part(parsed, CURLUPART_PASSWORD)[0] ||
+			 strcasestr(url_part(parsed, CURLUPART_QUERY), "password=") != NULL)
 		problem = "It contains credentials, which everybody could read there.";
-	else if (curl_url_get(parsed, CURLUPART_SCHEME, &part, 0) != CURLUE_OK ||
-			 (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))
+	else if (strcmp(url_part(parsed, CURLUPART_SCHEME), "http") != 0 &&
+			 strcmp(url_part(parsed, CURLUPART_SCHEME), "https") != 0)
 		problem = "Only http and https are supported.";
-	curl_free(part);
 	curl_url_cleanup(parsed);
 	return problem;
 }

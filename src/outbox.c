@@ -217,8 +217,9 @@ static const Statement statements[NUM_STATEMENTS] =
 	[STATEMENT_REQUEUE] = {
 		"UPDATE %s SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
 		" due_at = greatest(send_after, pg_catalog.now()),"
-		" send_before = greatest(send_before,"
-		"  pg_catalog.now() + (send_before - send_after))"
+		" send_before = CASE WHEN pg_catalog.isfinite(send_before) THEN"
+		"  greatest(send_before, pg_catalog.now() + (send_before - send_after))"
+		"  ELSE send_before END"
 		" WHERE id = $1 AND message IS NOT NULL"
 		" AND status IN ('rejected', 'failed', 'unknown', 'expired', 'cancelled')",
 		2, {INT8OID, INT8OID}
@@ -745,18 +746,22 @@ outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inser
 	}
 
 	SPI_connect();
-	for (;;)
+	for (int tries = 0; once && tries < 2; tries++)
 	{
-		run(namespace, once ? STATEMENT_INSERT_ONCE : STATEMENT_INSERT, args, flags);
+		run(namespace, STATEMENT_INSERT_ONCE, args, flags);
 		*inserted = SPI_processed > 0;
-		if (*inserted || !once)
+		if (*inserted)
 			break;
 
 		/* Who holds the key may delete its row just now: then try again. */
 		run(namespace, STATEMENT_FIND_KEY, &args[key], NULL);
 		if (SPI_processed > 0)
 			break;
-		CHECK_FOR_INTERRUPTS();
+	}
+	if (!once || SPI_processed == 0)
+	{
+		run(namespace, STATEMENT_INSERT, args, flags);
+		*inserted = SPI_processed > 0;
 	}
 	if (SPI_processed == 0)
 		ereport(ERROR,

@@ -16,12 +16,12 @@ typedef struct Route
 	int			template;
 } Route;
 
-/* The account of a name; error: 42704 if there is none. */
+/* The account of a name; errors: 42704 if there is none, 42809 if it is a server of another wrapper. */
 extern const Account *route_known_account(const char *name);
 
 /*
- * The account that the current role wants to send by; errors: 42704 if there
- * is none of that name, or no mapping for the role, 42501 without USAGE on it.
+ * The account that the current role wants to send by; errors: as above, 42704
+ * without a mapping for the role, 42501 without USAGE.
  */
 extern const Account *route_account(const char *name);
 

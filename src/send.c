@@ -21,6 +21,7 @@
 
 #include "account.h"
 #include "compat.h"
+#include "input.h"
 #include "outbox.h"
 #include "route.h"
 #include "settings.h"
@@ -104,17 +105,20 @@ check_line(Row *row, int column, const char *name)
 	return line;
 }
 
-/* A small number, GATEWAY_NONE where it is null. */
+/* A number that "check" accepts; GATEWAY_NONE where it is null. */
 static int
-get_number(const Row *row, int column)
+check_number(const Row *row, int column, void (*check) (int))
 {
 	bool		isnull;
 	Datum		value = get(row, column, &isnull);
+	int			number;
 
 	if (isnull)
 		return GATEWAY_NONE;
-	return TupleDescAttr(row->desc, column - 1)->atttypid == INT2OID ?
+	number = TupleDescAttr(row->desc, column - 1)->atttypid == INT2OID ?
 		DatumGetInt16(value) : DatumGetInt32(value);
+	check(number);
+	return number;
 }
 
 /*
@@ -128,20 +132,8 @@ check_message(const Row *row)
 	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
 	text	   *message;
 
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("a message needs a text"),
-				 errdetail("The column \"message\" is null."),
-				 errhint("Give the text to send as \"message\".")));
-
-	/* An empty one need not be fetched from where long ones are. */
-	if (toast_raw_datum_size(value) <= VARHDRSZ)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a message needs a text"),
-				 errdetail("The column \"message\" is an empty string."),
-				 errhint("Give the text to send as \"message\".")));
+	/* The size of a long one is known without fetching it. */
+	input_require_message(isnull, isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ);
 
 	if (GetDatabaseEncoding() == PG_UTF8)
 		return;
@@ -150,6 +142,20 @@ check_message(const Row *row)
 		pg_verify_mbstr(PG_UTF8, VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message), false);
 	else
 		pg_server_to_any(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message), PG_UTF8);
+}
+
+/* Refuse an empty key, which would swallow all messages but the first. */
+static void
+check_dedup_key(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_DEDUP_KEY, &isnull);
+
+	if (!isnull && toast_raw_datum_size(value) == VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"dedup_key\" is empty"),
+				 errhint("Give NULL for a message that may be queued more than once.")));
 }
 
 /*
@@ -170,12 +176,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	NameData   *name;
 	Route		own;
 
-	if (mobile == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("a message needs a recipient"),
-				 errdetail("The column \"mobile\" is null."),
-				 errhint("Give a mobile number such as 09123456789 as \"mobile\".")));
+	input_require_recipient(mobile == NULL);
 	canonical = mobile_from_text(mobile, (int) strlen(mobile));
 	if (strcmp(canonical, mobile) != 0)
 		set(row, OUTBOX_MOBILE, CStringGetTextDatum(canonical));
@@ -184,8 +185,8 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	value = get(row, OUTBOX_ACCOUNT, &isnull);
 	if (isnull)
 	{
-		name = palloc0(sizeof(NameData));
-		namestrcpy(name, settings_account);
+		/* Clips a long one between characters, as CREATE SERVER does. */
+		name = DatumGetName(DirectFunctionCall1(namein, CStringGetDatum(settings_account)));
 		set(row, OUTBOX_ACCOUNT, NameGetDatum(name));
 	}
 	else
@@ -194,17 +195,16 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 
 	own.line = check_line(row, OUTBOX_LINE, "line");
 	own.line2 = check_line(row, OUTBOX_LINE2, "line2");
-	own.type = get_number(row, OUTBOX_TYPE);
-	own.template = get_number(row, OUTBOX_TEMPLATE);
+	own.type = check_number(row, OUTBOX_TYPE, input_check_type);
+	own.template = check_number(row, OUTBOX_TEMPLATE, input_check_template);
 	route_check(&own, account);
-
-	get(row, OUTBOX_PRIORITY, &isnull);
-	if (isnull)
+	if (check_number(row, OUTBOX_PRIORITY, input_check_priority) == GATEWAY_NONE)
 		set(row, OUTBOX_PRIORITY, Int16GetDatum(0));
+	check_dedup_key(row);
 
 	send_after = get_timestamp(row, OUTBOX_SEND_AFTER, now);
 	send_before = get_timestamp(row, OUTBOX_SEND_BEFORE,
-								TIMESTAMP_NOT_FINITE(send_after) ? send_after :
+								send_after >= END_TIMESTAMP - account->validity ? DT_NOEND :
 								send_after + account->validity);
 	if (TIMESTAMP_NOT_FINITE(send_after))
 		ereport(ERROR,
@@ -340,20 +340,14 @@ own_namespace(FunctionCallInfo fcinfo)
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
-/* A small number among the arguments, which SQL callers may give as int. */
+/* Make an int argument that was checked the smallint of its column. */
 static void
-narrow_argument(Datum *value, bool isnull, const char *name, int max)
+narrow_argument(Datum *value, bool isnull, void (*check) (int))
 {
-	int32		number = DatumGetInt32(*value);
-
 	if (isnull)
 		return;
-	if (number < 0 || number > max)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid %s: %d", name, number),
-				 errdetail("It is a whole number from 0 to %d.", max)));
-	*value = Int16GetDatum((int16) number);
+	check(DatumGetInt32(*value));
+	*value = Int16GetDatum((int16) DatumGetInt32(*value));
 }
 
 /*
@@ -375,9 +369,9 @@ sms3300_send(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i);
 	}
 	narrow_argument(&values[OUTBOX_TYPE - OUTBOX_MOBILE],
-					nulls[OUTBOX_TYPE - OUTBOX_MOBILE], "type", 2);
+					nulls[OUTBOX_TYPE - OUTBOX_MOBILE], input_check_type);
 	narrow_argument(&values[OUTBOX_PRIORITY - OUTBOX_MOBILE],
-					nulls[OUTBOX_PRIORITY - OUTBOX_MOBILE], "priority", 9);
+					nulls[OUTBOX_PRIORITY - OUTBOX_MOBILE], input_check_priority);
 
 	PG_RETURN_INT64(outbox_insert(own_namespace(fcinfo), values, nulls, &inserted));
 }

@@ -12,6 +12,7 @@
 #include "compat.h"
 #include "compose.h"
 #include "http.h"
+#include "input.h"
 #include "reply.h"
 #include "route.h"
 #include "settings.h"
@@ -35,21 +36,14 @@ line_argument(FunctionCallInfo fcinfo, int n, const char *name)
 	return line ? line_from_text(line, (int) strlen(line), name) : NULL;
 }
 
-/* A number among the arguments; GATEWAY_NONE if it is null. */
+/* A number among the arguments that "check" accepts; GATEWAY_NONE if it is null. */
 static int
-number_argument(FunctionCallInfo fcinfo, int n, const char *name, int max)
+number_argument(FunctionCallInfo fcinfo, int n, void (*check) (int))
 {
-	int			number;
-
 	if (PG_ARGISNULL(n))
 		return GATEWAY_NONE;
-	number = PG_GETARG_INT32(n);
-	if (number < 0 || number > max)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid %s: %d", name, number),
-				 errdetail("It is a whole number from 0 to %d.", max)));
-	return number;
+	check(PG_GETARG_INT32(n));
+	return PG_GETARG_INT32(n);
 }
 
 /* Wait for the one reply; the user may cancel, and a statement_timeout holds. */
@@ -105,7 +99,9 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 {
 	char	   *mobile = text_argument(fcinfo, 0);
 	char	   *message = text_argument(fcinfo, 1);
-	const char *name = PG_ARGISNULL(6) ? settings_account : NameStr(*PG_GETARG_NAME(6));
+	Name		name = PG_ARGISNULL(6) ?
+		DatumGetName(DirectFunctionCall1(namein, CStringGetDatum(settings_account))) :
+		PG_GETARG_NAME(6);
 	const Account *account;
 	Route		route;
 	HttpRequest request;
@@ -113,16 +109,14 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	Http	   *http;
 	Jsonb	   *volatile result = NULL;
 
-	if (mobile == NULL || message == NULL || *message == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("a message needs a recipient and a text")));
+	input_require_recipient(mobile == NULL);
+	input_require_message(message == NULL, message ? strlen(message) : 0);
 	mobile = mobile_from_text(mobile, (int) strlen(mobile));
 	route.line = line_argument(fcinfo, 2, "line");
 	route.line2 = line_argument(fcinfo, 3, "line2");
-	route.type = number_argument(fcinfo, 4, "type", 2);
-	route.template = number_argument(fcinfo, 5, "template", PG_INT32_MAX);
-	account = route_account(name);
+	route.type = number_argument(fcinfo, 4, input_check_type);
+	route.template = number_argument(fcinfo, 5, input_check_template);
+	account = route_account(NameStr(*name));
 	route_check(&route, account);
 
 	http = http_open();
@@ -136,7 +130,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 		if (problem)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("account \"%s\" cannot send: %s", name, problem)));
+					 errmsg("account \"%s\" cannot send: %s", account->name, problem)));
 		http_submit(http, &request);
 		result = result_of(await_reply(http));
 	}

@@ -1,0 +1,295 @@
+--
+-- The table sms_outbox: its columns, what becomes of a row when it is queued or
+-- changed by hand, and which rows are refused.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS sms3300;
+RESET client_min_messages;
+SET client_encoding = 'UTF8';
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+\pset format unaligned
+\pset tuples_only
+
+CREATE SERVER regress_sms3300 FOREIGN DATA WRAPPER sms3300
+	OPTIONS (url 'http://127.0.0.1:1/', line '983000330000', paused 'true');
+CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300 OPTIONS (username 'user', password 'secret');
+CREATE SERVER regress_sms3300_bare FOREIGN DATA WRAPPER sms3300
+	OPTIONS (url 'http://127.0.0.1:1/', validity '2 hours', paused 'true');
+CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300_bare OPTIONS (username 'user', password 'secret');
+SET sms3300.account = 'regress_sms3300';
+
+-- What is said to a statement, whose effect is undone.
+CREATE FUNCTION pg_temp.answer(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE SQLSTATE 'TAKEN';
+EXCEPTION
+	WHEN SQLSTATE 'TAKEN' THEN
+		RETURN 'taken';
+	WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+			detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+		RETURN concat_ws(E'\n\t', SQLSTATE || ' ' || message, nullif(detail, ''), nullif(hint, ''));
+END $$;
+
+-- What is said to a row, written as in INSERT.
+CREATE FUNCTION pg_temp.row_of(columns text, value text) RETURNS text LANGUAGE sql AS $$
+	SELECT pg_temp.answer('INSERT INTO sms_outbox (' || columns || ') VALUES (' || value || ')')
+$$;
+
+--
+-- What it looks like
+--
+
+SELECT attname, format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'not null' END,
+	CASE attidentity WHEN 'a' THEN 'identity' ELSE pg_get_expr(adbin, adrelid) END
+FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid = 'sms_outbox'::regclass AND attnum > 0
+ORDER BY attnum;
+SELECT enum_range(NULL::sms_status);
+
+-- every object of the extension has a comment, and so has what its tables are made of
+SELECT pg_describe_object(classid, objid, objsubid)
+FROM (
+	SELECT classid, objid, 0 AS objsubid FROM pg_depend AS member
+	WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+		AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sms3300')
+		AND NOT EXISTS (	-- an identity's sequence is part of the table
+			SELECT FROM pg_depend AS part
+			WHERE (part.classid, part.objid, part.deptype) = (member.classid, member.objid, 'i'))
+	UNION ALL
+	SELECT 'pg_class'::regclass, attrelid, attnum FROM pg_attribute
+	WHERE attrelid = 'sms_outbox'::regclass AND attnum > 0
+	UNION ALL
+	SELECT 'pg_trigger'::regclass, oid, 0 FROM pg_trigger
+	WHERE tgrelid = 'sms_outbox'::regclass AND NOT tgisinternal
+	UNION ALL
+	SELECT 'pg_policy'::regclass, oid, 0 FROM pg_policy WHERE polrelid = 'sms_outbox'::regclass
+	UNION ALL
+	SELECT 'pg_extension'::regclass, oid, 0 FROM pg_extension WHERE extname = 'sms3300') AS object
+WHERE NOT EXISTS (
+	SELECT FROM pg_description AS d
+	WHERE (d.classoid, d.objoid, d.objsubid) = (object.classid, object.objid, object.objsubid));
+
+--
+-- What becomes of a row
+--
+
+-- a row that gives only what it must
+INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'سلام')
+	RETURNING mobile, message, account, priority, send_after = now(), send_before - send_after,
+		sender = current_user, created_at = now(), status, attempts, due_at = now(), errors,
+		num_nulls(line, line2, type, template, dedup_key, metadata, started_at, finished_at,
+			http_status, api_status, message_id, sent_line, response, error);
+
+-- one that gives all
+INSERT INTO sms_outbox (mobile, message, line, line2, type, template, account, priority,
+		send_after, send_before, dedup_key, metadata)
+	VALUES ('+98 (0) 912 345 6789', E' two\n\tlines ', '3000330001', '3000330002', 0, NULL,
+		'regress_sms3300_bare', 9, '2100-01-01 10:00', '2100-01-01 10:00:01', 'key', '{"a": [1]}')
+	RETURNING mobile, to_json(message), line, line2, type, template, account, priority,
+		send_after, send_before, dedup_key, metadata, due_at;
+
+-- NULL is as good as nothing
+INSERT INTO sms_outbox (mobile, message, account, priority, send_after, send_before)
+	VALUES ('9123456789', 'x', NULL, NULL, NULL, NULL)
+	RETURNING account, priority, send_after = now(), send_before - send_after, due_at = now();
+
+-- the account's validity counts from send_after on
+INSERT INTO sms_outbox (mobile, message, account, type, send_after)
+	VALUES ('9123456789', 'x', 'regress_sms3300_bare', 2, '2100-01-01') RETURNING send_before;
+-- and never is too far for a timestamp
+ALTER SERVER regress_sms3300_bare OPTIONS (SET validity '100 years');
+INSERT INTO sms_outbox (mobile, message, account, type, send_after)
+	VALUES ('9123456789', 'x', 'regress_sms3300_bare', 2, '294276-12-31'),
+		('9123456789', 'x', 'regress_sms3300_bare', 2, '294200-01-01')
+	RETURNING send_before;
+-- a message need not expire
+INSERT INTO sms_outbox (mobile, message, send_before) VALUES ('9123456789', 'x', 'infinity')
+	RETURNING send_before;
+
+-- several at once, by SELECT and by COPY
+INSERT INTO sms_outbox (mobile, message)
+	SELECT '0912000000' || i, 'message ' || i FROM generate_series(1, 3) AS i
+	RETURNING mobile, message, status;
+BEGIN;
+DELETE FROM sms_outbox;
+COPY sms_outbox (mobile, message, line) FROM stdin;
+۰۹۱۲۳۴۵۶۷۸۹	سلام	۳۰۰۰۳۳۰۰۰۰
+0912-345-6780	hello	\N
+\.
+SELECT mobile, message, line, account, sender = current_user, due_at = now() FROM sms_outbox ORDER BY id;
+ROLLBACK;
+
+--
+-- Lines
+--
+
+INSERT INTO sms_outbox (mobile, message, line, line2, metadata)
+	SELECT '09123456789', 'x', line, line, to_jsonb(line)
+	FROM (VALUES
+		('983000330000'), ('3000330000'), ('+98 3000 330000'), ('0098 3000330000'),
+		('۹۸۳۰۰۰۳۳۰۰۰۰'), ('۳۰۰۰ ۳۳۰ ۰۰۰'), ('٣٠٠٠٣٣٠٠٠٠'), (U&'\200E3000\2013330000'),
+		('02191000000'), ('+98 (0)21 9100 0000'),
+		('1000'), ('+98 98123'), ('9812345'), ('12345678901234')) AS v (line)
+	RETURNING metadata ->> 0, metadata #>> '{}', line, line2 = line;
+SELECT line, split_part(pg_temp.row_of('mobile, message, line', format('%L, %L, %L', '09123456789', 'x', line)), E'\n', 1)
+FROM (VALUES
+	(''), (' '), ('123'), ('98123'), ('00983'), ('+123456'), ('0044123456'), ('003000330000'),
+	('98003000'), ('+03000330000'), ('98+3000330000'), ('3000,2000'), ('3000330000a'),
+	(repeat('1', 15)), (repeat('1', 1000))) AS v (line);
+SELECT pg_temp.row_of('mobile, message, line', $$'09123456789', 'x', '123'$$);
+SELECT pg_temp.row_of('mobile, message, line, line2', $$'09123456789', 'x', '1000', 'سلام'$$);
+
+--
+-- What is refused
+--
+
+SELECT columns, value, pg_temp.row_of(columns, value)
+FROM (VALUES
+	-- the recipient and the text
+	('message', $$'x'$$),
+	('mobile, message', $$NULL, 'x'$$),
+	('mobile, message', $$'', 'x'$$),
+	('mobile, message', $$'02191000000', 'x'$$),
+	('mobile, message', $$'0912345678O', 'x'$$),
+	('mobile', $$'09123456789'$$),
+	('mobile, message', $$'09123456789', NULL$$),
+	('mobile, message', $$'09123456789', ''$$),
+	-- times
+	('mobile, message, send_after', $$'09123456789', 'x', 'infinity'$$),
+	('mobile, message, send_after', $$'09123456789', 'x', '-infinity'$$),
+	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-02', '2100-01-01'$$),
+	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-01', '2100-01-01'$$),
+	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-01', '-infinity'$$),
+	-- numbers
+	('mobile, message, type', $$'09123456789', 'x', 3$$),
+	('mobile, message, type', $$'09123456789', 'x', -1$$),
+	('mobile, message, type', $$'09123456789', 'x', 40000$$),
+	('mobile, message, priority', $$'09123456789', 'x', 10$$),
+	('mobile, message, priority', $$'09123456789', 'x', -1$$),
+	('mobile, message, template', $$'09123456789', 'x', -1$$)) AS v (columns, value);
+-- a message that is only due far in the past is not: it may wait for an account's validity
+SELECT pg_temp.row_of('mobile, message, send_after, send_before', $$'09123456789', 'x', '2000-01-01', 'infinity'$$);
+-- one bad row refuses the whole statement
+SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x'), ('0912', 'x')$$);
+
+-- the account
+CREATE FOREIGN DATA WRAPPER regress_sms3300_wrapper;
+CREATE SERVER "regress_sms3300 other" FOREIGN DATA WRAPPER regress_sms3300_wrapper;
+CREATE SERVER "regress_sms3300 unmapped" FOREIGN DATA WRAPPER sms3300 OPTIONS (line '1000');
+CREATE ROLE regress_sms3300_app;
+GRANT USAGE ON FOREIGN SERVER "regress_sms3300 unmapped" TO regress_sms3300_app;
+SET ROLE regress_sms3300_app;
+SELECT account, pg_temp.row_of('mobile, message, account', format('%L, %L, %L', '09123456789', 'x', account))
+FROM (VALUES
+	('regress_sms3300_none'),
+	('regress sms3300 none'),
+	(''),
+	('regress_sms3300 other'),
+	('regress_sms3300'),
+	('regress_sms3300 unmapped')) AS v (account);
+RESET ROLE;
+SET sms3300.account = 'regress_sms3300_none';
+SELECT pg_temp.row_of('mobile, message', $$'09123456789', 'x'$$);
+SELECT pg_temp.row_of('mobile, message, account', $$'09123456789', 'x', 'regress_sms3300'$$);
+-- its name is cut between characters, as everywhere
+SELECT set_config('sms3300.account', repeat('ش', 40), false) = repeat('ش', 40);
+SELECT split_part(pg_temp.row_of('mobile, message', $$'09123456789', 'x'$$), E'\n', 1);
+SET sms3300.account = 'regress_sms3300';
+
+-- what the server checks for itself: nothing else fits the table
+SELECT pg_temp.answer($$INSERT INTO sms_outbox (id, mobile, message) VALUES (1, '09123456789', 'x')$$);
+INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 'twice');
+SELECT split_part(pg_temp.row_of('mobile, message, dedup_key', $$'09123456789', 'y', 'twice'$$), E'\n', 1);
+
+--
+-- By which scenario
+--
+
+-- What becomes of a message's line, line2, type and template with an account that has none of them.
+SELECT columns, value,
+	pg_temp.row_of('mobile, message, account, ' || columns, $$'09123456789', 'x', 'regress_sms3300_bare', $$ || value)
+FROM (VALUES
+	('line', $$'1000'$$),
+	('type', $$2$$),
+	('type, template', $$2, 5$$),
+	('line, line2', $$'1000', '2000'$$),
+	('line, type', $$'1000', 0$$),
+	('line, type', $$'1000', 1$$),
+	('line, type', $$'1000', 2$$),
+	('line, type, template', $$'1000', 2, 0$$),
+	('line', $$NULL$$),
+	('type', $$0$$),
+	('type', $$1$$),
+	('line2', $$'2000'$$),
+	('line2, type', $$'2000', 0$$),
+	('line2, type', $$'2000', 1$$),
+	('line2, type', $$'2000', 2$$)) AS v (columns, value);
+-- with one that has a line, everything that lacked one is complete
+SELECT columns, value,
+	pg_temp.row_of('mobile, message, ' || columns, $$'09123456789', 'x', $$ || value)
+FROM (VALUES
+	('line', $$NULL$$),
+	('type', $$0$$),
+	('type', $$1$$),
+	('type', $$2$$),
+	('line2', $$'2000'$$)) AS v (columns, value);
+-- the row keeps what the message gave: the account's are looked up when it is sent
+INSERT INTO sms_outbox (mobile, message, type) VALUES ('09123456789', 'x', 1) RETURNING line, line2, type, template;
+
+--
+-- Changes by hand, by the table's owner
+--
+
+DELETE FROM sms_outbox;
+INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x');
+
+UPDATE sms_outbox SET mobile = '۰۹۱۲ ۰۰۰ ۰۰۰۰', line = '1000' RETURNING mobile, line;
+UPDATE sms_outbox SET account = NULL, priority = NULL, send_after = NULL, send_before = NULL
+	RETURNING account, priority, send_after = now(), send_before - send_after, due_at = now();
+UPDATE sms_outbox SET account = 'regress_sms3300_bare', send_before = NULL
+	RETURNING account, send_before > send_after + interval '1 year';
+UPDATE sms_outbox SET send_after = '2100-01-01', send_before = '2100-02-01' RETURNING due_at;
+SELECT change, pg_temp.answer('UPDATE sms_outbox SET ' || change)
+FROM (VALUES
+	($$mobile = '0912'$$),
+	($$mobile = NULL$$),
+	($$message = NULL$$),
+	($$message = ''$$),
+	($$line = '1'$$),
+	($$line = NULL$$),
+	($$line = NULL, line2 = '1000'$$),
+	($$line = NULL, type = 2$$),
+	($$account = 'regress_sms3300_none'$$),
+	($$account = 'regress_sms3300 other'$$),
+	($$priority = 10$$),
+	($$type = 3$$),
+	($$send_after = 'infinity'$$),
+	($$send_after = '2100-03-01'$$),
+	($$send_before = '2099-01-01'$$),
+	($$send_before = 'infinity'$$),
+	($$metadata = '{}', dedup_key = 'new'$$)) AS v (change);
+
+-- a row is due as long as it is in the queue, and no longer
+SELECT change, split_part(pg_temp.answer('UPDATE sms_outbox SET ' || change), E'\n', 1)
+FROM (VALUES
+	($$status = 'sent'$$),
+	($$due_at = NULL$$),
+	($$status = 'sending', due_at = NULL$$),
+	($$status = 'sent', due_at = NULL$$),
+	($$due_at = now()$$)) AS v (change);
+
+-- what is finished is history, and may be corrected: a person's data removed
+UPDATE sms_outbox SET status = 'sent', due_at = NULL, finished_at = now();
+UPDATE sms_outbox SET mobile = 'removed', message = NULL RETURNING mobile, message, status;
+
+DELETE FROM sms_outbox;
+DROP SERVER regress_sms3300, regress_sms3300_bare, "regress_sms3300 unmapped" CASCADE;
+DROP FOREIGN DATA WRAPPER regress_sms3300_wrapper CASCADE;
+DROP ROLE regress_sms3300_app;
