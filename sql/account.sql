@@ -230,6 +230,7 @@ SELECT pg_temp.answer($$CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300 OP
 SELECT pg_temp.answer($$CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300 OPTIONS (username 'user', password_file '/etc/shadow')$$);
 RESET ROLE;
 
+SET client_min_messages = warning;
 DELETE FROM sms_outbox;
 DROP SERVER regress_sms3300 CASCADE;
 REVOKE USAGE ON FOREIGN DATA WRAPPER sms3300 FROM regress_sms3300_admin;

@@ -88,6 +88,9 @@ CREATE INDEX sms_outbox_expiry_idx ON @extschema@.sms_outbox
 CREATE UNIQUE INDEX sms_outbox_dedup_idx ON @extschema@.sms_outbox
 	(sender, dedup_key) WHERE dedup_key IS NOT NULL;
 
+CREATE INDEX sms_outbox_finished_idx ON @extschema@.sms_outbox
+	(account, ((message IS NULL)::integer), finished_at) WHERE finished_at IS NOT NULL;
+
 COMMENT ON TABLE @extschema@.sms_outbox IS
 	'SMS: queued by INSERT or sms3300_send(), sent by a background worker, with the gateway''s reply';
 COMMENT ON COLUMN @extschema@.sms_outbox.id IS 'the message''s number';

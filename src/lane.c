@@ -18,6 +18,12 @@
 #include "outbox.h"
 #include "settings.h"
 
+/* Finished messages are deleted and redacted once in this time at the most. */
+#define TIDY_INTERVAL USECS_PER_MINUTE
+
+/* A window is used for this long: then others may be due, and come first. */
+#define WINDOW_AGE USECS_PER_SEC
+
 /* Messages that are due but locked by somebody are looked at again after this. */
 #define LOCKED_RETRY_DELAY USECS_PER_SEC
 
@@ -40,6 +46,7 @@ lane_find_or_add(const char *name)
 	lane = MemoryContextAllocZero(TopMemoryContext, sizeof(Lane));
 	strlcpy(lane->name, name, NAMEDATALEN);
 	lane->next_due = DT_NOBEGIN;
+	lane->tidy_at = DT_NOEND;
 	dlist_push_tail(&lanes, &lane->node);
 	return lane;
 }
@@ -63,6 +70,22 @@ lanes_reset(void)
 		reset(dlist_container(Lane, node, iter.cur));
 }
 
+/* When a lane's history is to be tidied, by what is in it. */
+static TimestampTz
+tidy_time(const Lane *lane)
+{
+	TimestampTz when = DT_NOEND;
+	TimestampTz oldest;
+
+	if (lane->exists && lane->retention >= 0 &&
+		(oldest = outbox_oldest_finished(lane->name, false)) != DT_NOEND)
+		when = oldest + lane->retention;
+	if (lane->exists && lane->redact_after >= 0 &&
+		(oldest = outbox_oldest_finished(lane->name, true)) != DT_NOEND)
+		when = Min(when, oldest + lane->redact_after);
+	return when;
+}
+
 /* Take what is needed of a lane's account. */
 static void
 configure(Lane *lane)
@@ -76,6 +99,8 @@ configure(Lane *lane)
 		lane->max_in_flight = account->max_in_flight;
 		lane->rate = account->rate;
 		lane->codes = account->codes;
+		lane->retention = account->retention;
+		lane->redact_after = account->redact_after;
 	}
 	lane->taken = lane->claimed = 0;
 }
@@ -104,6 +129,8 @@ lanes_begin(bool look)
 
 		configure(lane);
 		lane->fresh = look;
+		if (look)
+			lane->tidy_at = tidy_time(lane);
 		if (generation != known_generation)
 			throttle_open(&lane->throttle);
 		if (!lane->exists && lane->njobs == 0)
@@ -113,6 +140,49 @@ lanes_begin(bool look)
 		}
 	}
 	known_generation = generation;
+}
+
+/* Delete and redact what is old enough, a limited number of each lane. */
+void
+lanes_tidy(TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+		bool		more = false;
+
+		if (lane->tidy_at > now)
+			continue;
+		if (lane->exists && lane->retention >= 0)
+			more |= outbox_remove(lane->name, false, now - lane->retention);
+		if (lane->exists && lane->redact_after >= 0)
+			more |= outbox_remove(lane->name, true, now - lane->redact_after);
+		lane->tidy_at = more ? now : Max(tidy_time(lane), now + TIDY_INTERVAL);
+	}
+}
+
+/* When the history of a lane is to be tidied; DT_NOEND: of none. */
+TimestampTz
+lanes_tidy_at(void)
+{
+	dlist_iter	iter;
+	TimestampTz when = DT_NOEND;
+
+	dlist_foreach(iter, &lanes)
+		when = Min(when, dlist_container(Lane, node, iter.cur)->tidy_at);
+	return when;
+}
+
+/* Note that a message was finished. */
+void
+lane_recorded(Lane *lane, TimestampTz finished_at)
+{
+	if (lane->retention >= 0)
+		lane->tidy_at = Min(lane->tidy_at, finished_at + lane->retention);
+	if (lane->redact_after >= 0)
+		lane->tidy_at = Min(lane->tidy_at, finished_at + lane->redact_after);
 }
 
 /* Tell whether a lane may send at all. */
@@ -158,13 +228,14 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 
 	while (taken < wanted && has_candidates(lane, now))
 	{
-		if (lane->next_id == lane->nids)
+		if (lane->next_id == lane->nids || lane->stale_at <= now)
 		{
 			int			window = lane->fresh ? Min(wanted - taken, LANE_WINDOW) : LANE_WINDOW;
 
 			outbox_candidates(lane->name, now, window, lane->ids, &lane->nids);
 			lane->next_id = 0;
 			lane->fetched_all = lane->nids < window;
+			lane->stale_at = now + WINDOW_AGE;
 
 			/* What was taken but is not claimed yet would be found again. */
 			lane->next_due = DT_NOEND;
@@ -237,6 +308,7 @@ void
 lane_due(Lane *lane, TimestampTz due)
 {
 	lane->next_due = Min(lane->next_due, due);
+	lane->stale_at = Min(lane->stale_at, due);
 }
 
 /* Note what became of a request, which may stop the account or open it again. */

@@ -27,6 +27,11 @@ typedef struct Lane
 	int			max_in_flight;
 	double		rate;
 	GatewayCodes codes;
+	int64		retention;		/* -1: none */
+	int64		redact_after;	/* -1: none */
+
+	/* The history */
+	TimestampTz tidy_at;		/* when to delete or redact; DT_NOEND: nothing to */
 
 	/* The queue */
 	Throttle	throttle;
@@ -35,6 +40,7 @@ typedef struct Lane
 	int			nids;
 	int			next_id;		/* those before were taken */
 	bool		fetched_all;	/* no more were due when they were fetched */
+	TimestampTz stale_at;		/* others may come before them from then on */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when told */
 	int			taken;			/* candidates taken in this transaction */
 	int			claimed;		/* and how many of them were claimed */
@@ -45,7 +51,12 @@ extern void lanes_begin(bool look);
 extern int	lanes_take(int room, TimestampTz now, int64 *ids);
 extern void lanes_end(TimestampTz now);
 
+/* In a transaction with the outbox open */
+extern void lanes_tidy(TimestampTz now);
+
 /* Anywhere */
+extern TimestampTz lanes_tidy_at(void);
+extern void lane_recorded(Lane *lane, TimestampTz finished_at);
 extern Lane *lane_find_or_add(const char *name);
 extern void lane_claimed(Lane *lane, TimestampTz now);
 extern void lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,

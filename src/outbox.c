@@ -46,8 +46,8 @@
 /* The worker's search_path. */
 #define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
 
-/* Rows that expire in one transaction. */
-#define EXPIRE_BATCH 1000
+/* Rows that expire, are deleted or are redacted in one transaction. */
+#define BATCH_SIZE 1000
 
 /* The objects in "errors" that are kept, the newest. */
 #define MAX_ERRORS 50
@@ -67,6 +67,9 @@ typedef enum StatementId
 	STATEMENT_CLAIM,
 	STATEMENT_RECORD,
 	STATEMENT_STILL_SENDING,
+	STATEMENT_OLDEST_FINISHED,
+	STATEMENT_DELETE,
+	STATEMENT_REDACT,
 	STATEMENT_ORPHANS,
 	STATEMENT_HAS_PREPARED,
 	STATEMENT_INSERT,
@@ -175,6 +178,27 @@ static const Statement statements[NUM_STATEMENTS] =
 		"SELECT o.id FROM pg_catalog.unnest($1) AS r(id) JOIN %s AS o ON o.id = r.id"
 		" WHERE o.status = 'sending'",
 		1, {INT8ARRAYOID}
+	},
+	/* The index has the redacted rows and the others apart, hence the two descents. */
+	[STATEMENT_OLDEST_FINISHED] = {
+		"SELECT pg_catalog.min(q.finished_at)"
+		" FROM pg_catalog.generate_series(0, $2) AS p(redacted)"
+		" CROSS JOIN LATERAL (SELECT o.finished_at FROM %s AS o"
+		"  WHERE o.account = $1 AND (o.message IS NULL)::integer = p.redacted"
+		"  AND o.finished_at IS NOT NULL ORDER BY o.finished_at LIMIT 1) AS q",
+		2, {NAMEOID, INT4OID}
+	},
+	[STATEMENT_DELETE] = {
+		"DELETE FROM %1$s WHERE id IN (SELECT id FROM %1$s WHERE account = $1"
+		" AND (message IS NULL)::integer = ANY ('{0,1}') AND finished_at <= $2"
+		" LIMIT $3 FOR UPDATE SKIP LOCKED)",
+		3, {NAMEOID, TIMESTAMPTZOID, INT8OID}
+	},
+	[STATEMENT_REDACT] = {
+		"UPDATE %1$s SET message = NULL WHERE id IN (SELECT id FROM %1$s WHERE account = $1"
+		" AND (message IS NULL)::integer = 0 AND finished_at <= $2"
+		" LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
+		3, {NAMEOID, TIMESTAMPTZOID, INT8OID}
 	},
 	[STATEMENT_ORPHANS] = {
 		"SELECT id, account FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
@@ -472,16 +496,50 @@ outbox_next_expiry(void)
 	return next;
 }
 
-/* Expire queued messages whose time is over, a limited number; how many. */
-int
+/* Expire queued messages whose time is over, a limited number. */
+void
 outbox_expire(TimestampTz now)
 {
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(EXPIRE_BATCH)
+		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(BATCH_SIZE)
 	};
 
 	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
-	return (int) SPI_processed;
+}
+
+/*
+ * When the oldest finished message of an account was finished, or the oldest
+ * that still has its text; DT_NOEND: there is none.
+ */
+TimestampTz
+outbox_oldest_finished(const char *account, bool with_text)
+{
+	NameData	name;
+	Datum		values[] = {NameGetDatum(&name), Int32GetDatum(with_text ? 0 : 1)};
+	TimestampTz oldest;
+
+	namestrcpy(&name, account);
+	run(worker_namespace, STATEMENT_OLDEST_FINISHED, values, NULL);
+	oldest = timestamp_or_never();
+	SPI_freetuptable(SPI_tuptable);
+	return oldest;
+}
+
+/*
+ * Delete messages of an account that were finished by a time, or only their
+ * texts, a limited number.  True if there may be more.
+ */
+bool
+outbox_remove(const char *account, bool only_text, TimestampTz until)
+{
+	NameData	name;
+	Datum		values[] = {
+		NameGetDatum(&name), TimestampTzGetDatum(until), Int64GetDatum(BATCH_SIZE)
+	};
+
+	namestrcpy(&name, account);
+	run(worker_namespace, only_text ? STATEMENT_REDACT : STATEMENT_DELETE, values, NULL);
+	return SPI_processed == BATCH_SIZE;
 }
 
 /* Order claims by id. */

@@ -105,7 +105,9 @@ extern void outbox_candidates(const char *account, TimestampTz now, int limit,
 							  int64 *ids, int *nids);
 extern TimestampTz outbox_next_due(const char *account);
 extern TimestampTz outbox_next_expiry(void);
-extern int	outbox_expire(TimestampTz now);
+extern void outbox_expire(TimestampTz now);
+extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
+extern bool outbox_remove(const char *account, bool only_text, TimestampTz until);
 extern OutboxClaim *outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
 extern void outbox_record(OutboxResult *results, int nresults);
 extern List *outbox_orphans(void);

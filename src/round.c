@@ -46,7 +46,7 @@
 typedef struct Batch
 {
 	bool		look;
-	bool		expire;
+	bool		tidy;			/* expire, delete and redact what is due */
 	bool		triggers_off;
 	Job		  **jobs;			/* to record */
 	int			njobs;
@@ -55,7 +55,6 @@ typedef struct Batch
 	int64		ids[MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
 	int			nids;
 	dlist_head	claimed;		/* jobs */
-	int			nexpired;
 	int			sqlstate;		/* of the error, if it failed */
 } Batch;
 
@@ -138,8 +137,11 @@ work_in_transaction(Work *work, Batch *batch)
 		find_orphans(work);
 	lanes_begin(batch->look);
 
-	if (batch->expire)
-		batch->nexpired = outbox_expire(now);
+	if (batch->tidy)
+	{
+		outbox_expire(now);
+		lanes_tidy(now);
+	}
 	if (batch->njobs > 0)
 	{
 		batch->results = palloc(sizeof(OutboxResult) * batch->njobs);
@@ -162,7 +164,7 @@ work_in_transaction(Work *work, Batch *batch)
 	}
 	if (batch->limit > 0)
 		lanes_end(now);
-	if (batch->look || batch->expire)
+	if (batch->look || batch->tidy)
 		work->next_expiry = outbox_next_expiry();
 }
 
@@ -257,6 +259,8 @@ settle(Work *work, Batch *batch)
 			continue;
 		if (strcmp(result->status, "queued") == 0)
 			lane_due(job->lane, result->due_at);
+		else
+			lane_recorded(job->lane, result->at);
 		job->lane->njobs--;
 		dlist_delete(&job->node);
 		job_destroy(job, work->http);
@@ -403,18 +407,25 @@ one_by_one(Work *work, Batch *batch)
 		back_off(work);
 }
 
-/* Expire what is to expire, if need be with triggers off. */
+/* Expire, delete and redact what is due, if need be with triggers off. */
 static void
-expire(Work *work)
+tidy(Work *work)
 {
 	Batch	   *batch = palloc0(sizeof(Batch));
 
-	batch->expire = true;
+	batch->tidy = true;
 	if (run_transaction(work, batch) != BATCH_FAILED)
 		return;
 	batch->triggers_off = true;
 	if (run_transaction(work, batch) == BATCH_FAILED)
 		back_off(work);
+}
+
+/* When something expires, or is to be deleted or redacted; DT_NOEND: never. */
+static TimestampTz
+next_tidying(const Work *work)
+{
+	return Min(work->next_expiry, lanes_tidy_at());
 }
 
 /* Do a round in memory that is freed after it. */
@@ -424,8 +435,8 @@ round_in_context(Work *work)
 	TimestampTz now = GetCurrentTimestamp();
 	Batch	   *batch = palloc0(sizeof(Batch));
 
-	if (!work->stopping && work->next_expiry <= now)
-		expire(work);
+	if (!work->stopping && next_tidying(work) <= now)
+		tidy(work);
 
 	if (shmem_worker_wanted(now))
 	{
@@ -514,7 +525,7 @@ work_is_wanted(Work *work, TimestampTz now)
 		return true;
 	if (work->stopping)
 		return false;
-	if (work->look || work->next_expiry <= now || (work->prepared && work->poll_at <= now) ||
+	if (work->look || next_tidying(work) <= now || (work->prepared && work->poll_at <= now) ||
 		shmem_worker_wanted(now))
 		return true;
 	wanted = lanes_wanted(now);
@@ -525,7 +536,7 @@ work_is_wanted(Work *work, TimestampTz now)
 TimestampTz
 work_next_event(Work *work, TimestampTz now)
 {
-	TimestampTz next = Min(work->next_expiry, shmem_worker_due());
+	TimestampTz next = Min(next_tidying(work), shmem_worker_due());
 
 	if (work->look)
 		next = DT_NOBEGIN;

@@ -259,6 +259,16 @@ finish_row(Row *row)
 													 row->columns, row->values, row->nulls));
 }
 
+/* When a row asks to be sent: at once, where it does not say. */
+static TimestampTz
+send_time(const Row *row)
+{
+	bool		isnull;
+	Datum		send_after = get(row, OUTBOX_SEND_AFTER, &isnull);
+
+	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
+}
+
 /*
  * Before a row is queued: check it, complete it, and have the worker woken.
  *
@@ -287,9 +297,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	set(&row, OUTBOX_SENDER, NameGetDatum(&sender));
 	set(&row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
 
-	due_at = DatumGetTimestampTz(get(&row, OUTBOX_SEND_AFTER, &isnull));
-	if (isnull)
-		due_at = GetCurrentTransactionStartTimestamp();
+	due_at = send_time(&row);
 	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
 	wake_at_commit(due_at);
 
@@ -308,7 +316,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	Row			old;
 	bool		isnull;
 	bool		finished;
-	Datum		send_after;
+	TimestampTz send_after;
 
 	require_trigger(fcinfo);
 	row = trigger_row(fcinfo, trigger->tg_newtuple);
@@ -320,10 +328,9 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row.tuple);
 
 	check_caller_columns(&row, route_known_account);
-	send_after = get(&row, OUTBOX_SEND_AFTER, &isnull);
-	if (!isnull && DatumGetTimestampTz(send_after) !=
-		DatumGetTimestampTz(get(&old, OUTBOX_SEND_AFTER, &isnull)))
-		set(&row, OUTBOX_DUE_AT, send_after);
+	send_after = send_time(&row);
+	if (send_after != DatumGetTimestampTz(get(&old, OUTBOX_SEND_AFTER, &isnull)))
+		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(send_after));
 	wake_at_commit(DT_NOBEGIN);
 
 	return finish_row(&row);

@@ -1,0 +1,228 @@
+--
+-- Who may do what.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS sms3300;
+RESET client_min_messages;
+SET client_encoding = 'UTF8';
+\pset format unaligned
+\pset tuples_only
+
+CREATE SERVER regress_sms3300 FOREIGN DATA WRAPPER sms3300
+	OPTIONS (url 'http://127.0.0.1:1/', line '983000330000', paused 'true');
+CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300 OPTIONS (username 'user', password 'secret');
+CREATE ROLE regress_sms3300_app;
+CREATE ROLE regress_sms3300_other;
+CREATE ROLE regress_sms3300_auditor BYPASSRLS;
+ALTER ROLE regress_sms3300_app SET sms3300.account = 'regress_sms3300';
+SET sms3300.account = 'regress_sms3300';
+
+-- What is said to a statement, whose effect is undone.
+CREATE FUNCTION pg_temp.answer(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE SQLSTATE 'TAKEN';
+EXCEPTION
+	WHEN SQLSTATE 'TAKEN' THEN
+		RETURN 'taken';
+	WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+			detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+		RETURN concat_ws(E'\n\t', SQLSTATE || ' ' || message, nullif(detail, ''), nullif(hint, ''));
+END $$;
+
+--
+-- What everybody has
+--
+
+SELECT privilege, has_table_privilege('public', 'sms_outbox', privilege)
+FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) AS privilege;
+SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
+WHERE attrelid = 'sms_outbox'::regclass AND attnum > 0
+	AND has_column_privilege('public', attrelid, attnum, 'INSERT');
+SELECT p.oid::regprocedure FROM pg_proc AS p
+	JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+WHERE extname = 'sms3300' AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
+ORDER BY 1::text;
+SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = 'sms_outbox'::regclass;
+SELECT has_foreign_data_wrapper_privilege('public', 'sms3300', 'USAGE'),
+	has_server_privilege('public', 'regress_sms3300', 'USAGE'),
+	has_sequence_privilege('public', pg_get_serial_sequence('sms_outbox', 'id'), 'USAGE, SELECT, UPDATE');
+
+--
+-- USAGE on the account lets a role send, and nothing else does
+--
+
+SET ROLE regress_sms3300_app;
+SELECT statement, pg_temp.answer(statement)
+FROM (VALUES
+	($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$),
+	($$SELECT sms3300_send('09123456789', 'x')$$),
+	($$SELECT sms3300_send_now('09123456789', 'x')$$)) AS v (statement);
+RESET ROLE;
+GRANT USAGE ON FOREIGN SERVER regress_sms3300 TO regress_sms3300_app, regress_sms3300_other;
+SET ROLE regress_sms3300_app;
+INSERT INTO sms_outbox (mobile, message) VALUES ('09120000001', 'by app') RETURNING sender;
+SELECT sms3300_send('09120000002', 'by app') AS app \gset
+
+-- nobody writes what the extension writes
+SELECT split_part(pg_temp.answer(format(
+	'INSERT INTO sms_outbox (mobile, message, %I) VALUES (''09123456789'', ''x'', DEFAULT)', attname)), E'\n', 1)
+FROM pg_attribute
+WHERE attrelid = 'sms_outbox'::regclass AND attnum > 0
+	AND NOT has_column_privilege('public', attrelid, attnum, 'INSERT')
+ORDER BY attnum;
+SELECT statement, pg_temp.answer(statement)
+FROM (VALUES
+	($$INSERT INTO sms_outbox VALUES (DEFAULT, '09123456789', 'x')$$),
+	($$UPDATE sms_outbox SET message = 'y'$$),
+	($$UPDATE sms_outbox SET metadata = '{}'$$),
+	($$DELETE FROM sms_outbox$$),
+	($$TRUNCATE sms_outbox$$),
+	($$INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 'k')
+		ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO UPDATE SET message = 'y'$$),
+	($$SELECT nextval('sms_outbox_id_seq')$$),
+	($$SELECT sms3300_adopt()$$),
+	($$CREATE TRIGGER t BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert()$$),
+	($$CREATE TEMP TABLE t (); CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert()$$),
+	($$CREATE SERVER regress_sms3300_mine FOREIGN DATA WRAPPER sms3300$$),
+	($$ALTER SERVER regress_sms3300 OPTIONS (SET paused 'false')$$)) AS v (statement);
+-- PostgreSQL itself refuses COPY into a table with row security
+SELECT mobile FROM sms_outbox ORDER BY id;
+COPY sms_outbox (mobile, message) FROM stdin;
+09123456789	x
+\.
+
+-- a role may use credentials of its own, and cannot see those for all
+SELECT srvname, usename, umoptions FROM pg_user_mappings WHERE srvname = 'regress_sms3300';
+SELECT count(*) FROM information_schema.user_mapping_options WHERE option_value = 'secret';
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_sms3300 OPTIONS (username 'app', password 'own');
+SELECT pg_temp.answer($$DROP USER MAPPING FOR PUBLIC SERVER regress_sms3300$$);
+
+--
+-- A role sees what it queued
+--
+
+SET ROLE regress_sms3300_other;
+INSERT INTO sms_outbox (mobile, message) VALUES ('09120000003', 'by other') RETURNING sender;
+SELECT mobile, sender FROM sms_outbox ORDER BY id;
+SELECT sms3300_cancel(:app), sms3300_resend(:app);
+-- membership in another role is not enough, to become that role is
+RESET ROLE;
+GRANT regress_sms3300_app TO regress_sms3300_other;
+SET SESSION AUTHORIZATION regress_sms3300_other;
+SELECT mobile, sender FROM sms_outbox ORDER BY id;
+SET ROLE regress_sms3300_app;
+SELECT mobile, sender FROM sms_outbox ORDER BY id;
+SELECT sms3300_cancel(:app);
+RESET SESSION AUTHORIZATION;
+SET sms3300.account = 'regress_sms3300';
+-- the owner and auditors see all
+SELECT mobile, sender, status FROM sms_outbox ORDER BY id;
+SET ROLE regress_sms3300_auditor;
+SELECT mobile, sender FROM sms_outbox ORDER BY id;
+-- and may cancel and resend what they see, if they may send
+SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'by other';
+SELECT split_part(pg_temp.answer(format('SELECT sms3300_resend(%s)', :app)), E'\n', 1);
+RESET ROLE;
+GRANT USAGE ON FOREIGN SERVER regress_sms3300 TO regress_sms3300_auditor;
+SET ROLE regress_sms3300_auditor;
+SELECT sms3300_resend(:app);
+SELECT sender, status FROM sms_outbox WHERE id = :app;
+RESET ROLE;
+
+-- a function that runs as its owner sends as its owner
+SET ROLE regress_sms3300_app;
+CREATE FUNCTION pg_temp.greet(mobile text) RETURNS bigint SECURITY DEFINER
+	LANGUAGE sql AS $$ SELECT sms3300_send(mobile, 'greetings') $$;
+RESET ROLE;
+REVOKE USAGE ON FOREIGN SERVER regress_sms3300 FROM regress_sms3300_auditor;
+SET ROLE regress_sms3300_auditor;
+SELECT pg_temp.greet('09120000004') AS id \gset
+SELECT sender FROM sms_outbox WHERE id = :id;
+RESET ROLE;
+
+-- a policy may show more
+CREATE POLICY regress_sms3300_desk ON sms_outbox FOR SELECT TO regress_sms3300_other USING (message = 'greetings');
+SET ROLE regress_sms3300_other;
+SELECT mobile, sender FROM sms_outbox ORDER BY id;
+SELECT sms3300_cancel(:id);
+RESET ROLE;
+DROP POLICY regress_sms3300_desk ON sms_outbox;
+
+--
+-- Triggers
+--
+
+-- the extension's serve their own table only
+CREATE TEMP TABLE sms_outbox_copy (LIKE sms_outbox);
+CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox_copy FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
+SELECT pg_temp.answer($$INSERT INTO sms_outbox_copy (mobile, message) VALUES ('09123456789', 'x')$$);
+CREATE TRIGGER regress_sms3300 AFTER INSERT ON sms_outbox FOR EACH STATEMENT EXECUTE FUNCTION sms3300_outbox_insert();
+SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
+DROP TRIGGER regress_sms3300 ON sms_outbox;
+
+--
+-- Rows from another database
+--
+
+-- as a restored dump, a copied database or a subscriber would have them
+BEGIN;
+DELETE FROM sms_outbox;
+INSERT INTO sms_outbox (mobile, message, metadata)
+	SELECT '09123456789', status, to_jsonb(status) FROM unnest(enum_range(NULL::sms_status)) AS status;
+UPDATE sms_outbox SET origin = origin + 1, status = message::sms_status,
+	due_at = CASE WHEN message IN ('queued', 'sending') THEN due_at END,
+	finished_at = CASE WHEN message NOT IN ('queued', 'sending') THEN now() END;
+INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'own');
+SELECT origin AS own FROM sms_outbox WHERE message = 'own' \gset
+
+-- what is finished stays as it is; what was on its way may have been sent
+SELECT sms3300_adopt();
+SELECT message, status, origin = :own, due_at IS NOT NULL, finished_at IS NOT NULL, error
+FROM sms_outbox ORDER BY id;
+SELECT sms3300_adopt();
+-- a message that is queued again here is this database's
+SELECT sms3300_resend(id) FROM sms_outbox WHERE message = 'failed';
+SELECT origin = :own FROM sms_outbox WHERE message = 'failed';
+
+-- a row that brings its origin is taken as it is, unless it does not fit
+INSERT INTO sms_outbox (mobile, message, account, sender, send_before, due_at, origin)
+	VALUES ('0912', '', 'nowhere', 'nobody', 'infinity', now(), 1)
+	RETURNING mobile, message, account, sender, origin;
+SELECT split_part(pg_temp.answer(
+	$$INSERT INTO sms_outbox (mobile, message, origin) VALUES ('09123456789', 'x', 1)$$), E'\n', 1);
+-- who may adopt can be granted
+GRANT EXECUTE ON FUNCTION sms3300_adopt() TO regress_sms3300_auditor;
+SET LOCAL ROLE regress_sms3300_auditor;
+SELECT sms3300_adopt();
+ROLLBACK;
+
+--
+-- Settings
+--
+
+SET ROLE regress_sms3300_app;
+SELECT statement, pg_temp.answer(statement)
+FROM (VALUES
+	($$SET sms3300.account = 'another'$$),
+	($$SET sms3300.enabled = off$$),
+	($$SET sms3300.max_workers = 1$$),
+	($$SET sms3300.worker_idle_timeout = 0$$),
+	($$SET sms3300.poll_interval = '1s'$$),
+	($$SET sms3300.password = 'secret'$$)) AS v (statement);
+RESET ROLE;
+SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'sms3300.%'
+	AND name NOT LIKE '%.account' ORDER BY name;
+SELECT boot_val, context FROM pg_settings WHERE name = 'sms3300.account';
+
+SET client_min_messages = warning;
+DELETE FROM sms_outbox;
+DROP SERVER regress_sms3300 CASCADE;
+DROP FUNCTION pg_temp.greet(text);
+DROP ROLE regress_sms3300_app, regress_sms3300_other, regress_sms3300_auditor;

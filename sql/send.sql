@@ -1,0 +1,241 @@
+--
+-- The functions that queue, cancel and queue again.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS sms3300;
+RESET client_min_messages;
+SET client_encoding = 'UTF8';
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+\pset format unaligned
+\pset tuples_only
+
+CREATE SERVER regress_sms3300 FOREIGN DATA WRAPPER sms3300
+	OPTIONS (url 'http://127.0.0.1:1/', line '983000330000', paused 'true');
+CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300 OPTIONS (username 'user', password 'secret');
+CREATE SERVER regress_sms3300_bare FOREIGN DATA WRAPPER sms3300
+	OPTIONS (url 'http://127.0.0.1:1/', paused 'true');
+CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300_bare OPTIONS (username 'user', password 'secret');
+CREATE ROLE regress_sms3300_app;
+CREATE ROLE regress_sms3300_other;
+GRANT USAGE ON FOREIGN SERVER regress_sms3300, regress_sms3300_bare
+	TO regress_sms3300_app, regress_sms3300_other;
+SET sms3300.account = 'regress_sms3300';
+
+-- What is said to an expression, whose effect is undone.
+CREATE FUNCTION pg_temp.answer(expression text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE 'SELECT ' || expression;
+	RAISE SQLSTATE 'TAKEN';
+EXCEPTION
+	WHEN SQLSTATE 'TAKEN' THEN
+		RETURN 'taken';
+	WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+			detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+		RETURN concat_ws(E'\n\t', SQLSTATE || ' ' || message, nullif(detail, ''), nullif(hint, ''));
+END $$;
+
+--
+-- sms3300_send
+--
+
+SET ROLE regress_sms3300_app;
+
+-- the least
+SELECT sms3300_send('09123456789', 'سلام') AS id \gset
+SELECT mobile, message, line, line2, type, template, account, priority, send_after = created_at,
+	send_before - send_after, dedup_key, metadata, sender, status, due_at = created_at
+FROM sms_outbox WHERE id = :id;
+
+-- all, in order and by name
+SELECT sms3300_send('+98 912 345 6789', 'hello', '3000330001', '3000330002', 0, NULL,
+	'regress_sms3300_bare', 9, '2100-01-01', '2100-01-02', 'key', '{"a": 1}') AS id \gset
+SELECT mobile, message, line, line2, type, template, account, priority, send_after, send_before,
+	dedup_key, metadata, sender, status, due_at
+FROM sms_outbox WHERE id = :id;
+SELECT sms3300_send(metadata => '{"b": 2}', dedup_key => 'named', send_before => '2100-01-02',
+	send_after => '2100-01-01', priority => 1, account => 'regress_sms3300_bare', template => 7,
+	type => 2, line2 => NULL, line => '3000330001', message => 'hello', mobile => '09123456789') AS id \gset
+SELECT mobile, message, line, line2, type, template, account, priority, send_after, send_before,
+	dedup_key, metadata, sender, status, due_at
+FROM sms_outbox WHERE id = :id;
+
+-- NULLs are as good as nothing
+SELECT sms3300_send('09123456789', 'x', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) AS id \gset
+SELECT account, priority, send_after = created_at, send_before - send_after, due_at = created_at
+FROM sms_outbox WHERE id = :id;
+
+-- the id is that of the row, and goes up
+SELECT sms3300_send('09123456789', 'x') < sms3300_send('09123456789', 'x');
+-- a rollback takes the message back
+BEGIN;
+SELECT sms3300_send('09123456789', 'x') AS id \gset
+ROLLBACK;
+SELECT count(*) FROM sms_outbox WHERE id = :id;
+
+-- what is refused
+SELECT expression, pg_temp.answer(expression)
+FROM (VALUES
+	($$sms3300_send(NULL, 'x')$$),
+	($$sms3300_send('0912', 'x')$$),
+	($$sms3300_send('09123456789', NULL)$$),
+	($$sms3300_send('09123456789', '')$$),
+	($$sms3300_send('09123456789', 'x', '1')$$),
+	($$sms3300_send('09123456789', 'x', line2 => '1')$$),
+	($$sms3300_send('09123456789', 'x', account => 'regress_sms3300_bare')$$),
+	($$sms3300_send('09123456789', 'x', account => 'regress_sms3300_none')$$),
+	($$sms3300_send('09123456789', 'x', type => 3)$$),
+	($$sms3300_send('09123456789', 'x', type => -1)$$),
+	($$sms3300_send('09123456789', 'x', type => 65538)$$),
+	($$sms3300_send('09123456789', 'x', priority => 10)$$),
+	($$sms3300_send('09123456789', 'x', priority => -1)$$),
+	($$sms3300_send('09123456789', 'x', send_after => 'infinity')$$),
+	($$sms3300_send('09123456789', 'x', send_after => '2100-01-02', send_before => '2100-01-01')$$))
+	AS v (expression);
+SELECT split_part(pg_temp.answer($$sms3300_send('09123456789', 'x', template => -1)$$), E'\n', 1);
+
+--
+-- dedup_key
+--
+
+-- once: the second time gives the first one's id, whatever else is asked for
+SELECT sms3300_send('09123456789', 'first', dedup_key => 'order 1') AS id \gset
+SELECT sms3300_send('09120000000', 'second', dedup_key => 'order 1') = :id;
+SELECT sms3300_send('09120000000', 'third', dedup_key => 'order 2') <> :id;
+SELECT mobile, message FROM sms_outbox WHERE dedup_key LIKE 'order %' ORDER BY id;
+-- also in one statement, and in one transaction
+SELECT count(DISTINCT sms3300_send('09123456789', 'x', dedup_key => 'same')) FROM generate_series(1, 5);
+BEGIN;
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') AS id \gset
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') = :id;
+ROLLBACK;
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') > :id;
+-- a bad message is refused even so
+SELECT split_part(pg_temp.answer($$sms3300_send('0912', 'x', dedup_key => 'order 1')$$), E'\n', 1);
+-- whatever became of the first
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') AS id \gset
+SELECT sms3300_cancel(:id);
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') = :id;
+SELECT status FROM sms_outbox WHERE id = :id;
+-- each sender has his own
+SET ROLE regress_sms3300_other;
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') <> :id;
+SELECT sms3300_cancel(:id), sms3300_resend(:id);
+RESET ROLE;
+SELECT sender, status FROM sms_outbox WHERE dedup_key = 'order 1' ORDER BY id;
+-- for as long as the row exists
+DELETE FROM sms_outbox WHERE id = :id;
+SET ROLE regress_sms3300_app;
+SELECT sms3300_send('09123456789', 'again', dedup_key => 'order 1') > :id;
+SELECT message FROM sms_outbox WHERE dedup_key = 'order 1';
+-- by INSERT, with PostgreSQL's own means
+INSERT INTO sms_outbox (mobile, message, dedup_key)
+	VALUES ('09123456789', 'x', 'order 1'), ('09123456789', 'x', 'order 3')
+	ON CONFLICT DO NOTHING RETURNING dedup_key;
+INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 'order 3')
+	ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING RETURNING dedup_key;
+SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 3') = id FROM sms_outbox WHERE dedup_key = 'order 3';
+
+-- a trigger that keeps the row out is told of, with a key and without
+RESET ROLE;
+CREATE FUNCTION pg_temp.keep_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep_out BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.keep_out();
+SET statement_timeout = '10s';
+SELECT pg_temp.answer($$sms3300_send('09123456789', 'x')$$);
+SELECT pg_temp.answer($$sms3300_send('09123456789', 'x', dedup_key => 'kept out')$$);
+RESET statement_timeout;
+DROP TRIGGER keep_out ON sms_outbox;
+
+--
+-- sms3300_cancel and sms3300_resend
+--
+
+-- a row of each status, as the worker would leave it; rolled back, so that it sees none
+BEGIN;
+DELETE FROM sms_outbox;
+SET LOCAL ROLE regress_sms3300_app;
+INSERT INTO sms_outbox (mobile, message, send_after, send_before, metadata)
+	SELECT '09123456789', status, now() - interval '3 hours', now() - interval '1 hour', to_jsonb(status)
+	FROM unnest(enum_range(NULL::sms_status)) AS status;
+RESET ROLE;
+UPDATE sms_outbox SET status = message::sms_status, attempts = 3, error = 'why',
+	due_at = CASE WHEN message IN ('queued', 'sending') THEN due_at END,
+	finished_at = CASE WHEN message NOT IN ('queued', 'sending') THEN now() END;
+SET LOCAL ROLE regress_sms3300_app;
+
+SAVEPOINT each_status;
+SELECT message, sms3300_cancel(id) FROM sms_outbox ORDER BY id;
+SELECT message, status, due_at IS NULL, finished_at >= now() FROM sms_outbox ORDER BY id;
+ROLLBACK TO each_status;
+SELECT message, sms3300_resend(id) FROM sms_outbox ORDER BY id;
+SELECT message, status, attempts, due_at - now(), finished_at, send_after - now(), send_before - now(), error
+FROM sms_outbox WHERE message NOT IN ('queued', 'sending', 'sent') ORDER BY id;
+-- once is enough
+SELECT count(*) FROM sms_outbox WHERE sms3300_resend(id);
+-- and cancelled once more
+SELECT count(*) FROM sms_outbox WHERE sms3300_cancel(id);
+ROLLBACK TO each_status;
+
+-- a message that need not be sent before some time keeps that
+RESET ROLE;
+UPDATE sms_outbox SET send_after = '2100-01-01', send_before = '2100-01-02' WHERE status = 'rejected';
+UPDATE sms_outbox SET send_before = 'infinity' WHERE status = 'failed';
+UPDATE sms_outbox SET message = NULL WHERE status = 'unknown';
+SET LOCAL ROLE regress_sms3300_app;
+SELECT sms3300_resend(id), status, due_at, send_before FROM sms_outbox WHERE status = 'rejected';
+SELECT status, due_at, send_after, send_before FROM sms_outbox WHERE message = 'rejected';
+SAVEPOINT endless;
+SELECT sms3300_resend(id) FROM sms_outbox WHERE status = 'failed';
+SELECT status, due_at = now(), send_before FROM sms_outbox WHERE message = 'failed';
+ROLLBACK TO endless;
+-- one whose text was removed cannot be sent again
+SELECT sms3300_resend(id) FROM sms_outbox WHERE message IS NULL;
+-- nor one by an account that is not the sender's any more
+RESET ROLE;
+REVOKE USAGE ON FOREIGN SERVER regress_sms3300 FROM regress_sms3300_app;
+SET LOCAL ROLE regress_sms3300_app;
+SELECT pg_temp.answer(format('sms3300_resend(%s)', id)) FROM sms_outbox WHERE status = 'expired';
+-- which can still be cancelled
+SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued' AND message = 'queued';
+ROLLBACK;
+
+-- nothing is there to cancel
+SELECT sms3300_cancel(-1), sms3300_resend(-1), sms3300_cancel(NULL), sms3300_resend(NULL);
+
+--
+-- sms3300_send_now
+--
+
+-- is refused as a queued message would be
+SET ROLE regress_sms3300_app;
+SELECT expression, left(pg_temp.answer(expression), 5)
+FROM (VALUES
+	($$sms3300_send_now(NULL, 'x')$$),
+	($$sms3300_send_now('09123456789', NULL)$$),
+	($$sms3300_send_now('09123456789', '')$$),
+	($$sms3300_send_now('0912', 'x')$$),
+	($$sms3300_send_now('09123456789', 'x', '1')$$),
+	($$sms3300_send_now('09123456789', 'x', type => 3)$$),
+	($$sms3300_send_now('09123456789', 'x', type => 2, template => -1)$$),
+	($$sms3300_send_now('09123456789', 'x', account => 'regress_sms3300_bare')$$),
+	($$sms3300_send_now('09123456789', 'x', line2 => '1000', account => 'regress_sms3300_bare')$$),
+	($$sms3300_send_now('09123456789', 'x', account => 'regress_sms3300_none')$$)) AS v (expression);
+-- nobody listens; nothing is queued
+SELECT count(*) AS before FROM sms_outbox \gset
+SELECT regexp_replace(pg_temp.answer($$sms3300_send_now('09123456789', 'x')$$), 'answer: [^\n]*', 'answer: ...');
+SELECT count(*) = :before FROM sms_outbox;
+RESET ROLE;
+REVOKE USAGE ON FOREIGN SERVER regress_sms3300 FROM regress_sms3300_app;
+SET ROLE regress_sms3300_app;
+SELECT pg_temp.answer($$sms3300_send_now('09123456789', 'x')$$);
+RESET ROLE;
+
+SET client_min_messages = warning;
+DELETE FROM sms_outbox;
+DROP SERVER regress_sms3300, regress_sms3300_bare CASCADE;
+DROP ROLE regress_sms3300_app, regress_sms3300_other;
