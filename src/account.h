@@ -42,8 +42,8 @@ typedef struct Credentials
 
 /*
  * The account of a name, from a cache that follows changes of the catalogs;
- * NULL if there is none.  It stays valid until the next call of a function of
- * this file in another transaction.
+ * NULL if there is none.  It stays valid until the next call of account_find()
+ * or account_generation(), and no longer.
  */
 extern const Account *account_find(const char *name);
 

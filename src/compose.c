@@ -44,8 +44,9 @@ compose_request(const Account *account, Oid role, const char *mobile,
 		form.type = route.type;
 		form.template = route.template;
 
-		request->url = account->url;
-		request->ca_file = account->ca_file;
+		/* The account may be read anew, and so be gone, before this is submitted. */
+		request->url = pstrdup(account->url);
+		request->ca_file = account->ca_file ? pstrdup(account->ca_file) : NULL;
 		request->timeout = account->timeout;
 		request->connect_timeout = account->connect_timeout;
 		request->body_size = gateway_form_size(&form);

@@ -10,9 +10,9 @@
 #include "route.h"
 
 /*
- * Complete a request for a message.  Strings are in the server's encoding; the
- * request's strings live as long as the account.  Returns why that can't be
- * done, NULL if it was.  Needs a transaction.
+ * Complete a request for a message, in the current memory context but for its
+ * body.  Strings are in the server's encoding.  Returns why that can't be done,
+ * NULL if it was.  Needs a transaction.
  */
 extern const char *compose_request(const Account *account, Oid role, const char *mobile,
 								   const char *message, const Route *own,

@@ -284,11 +284,15 @@ use_namespace(Oid namespace)
 	plans_namespace = namespace;
 }
 
-/* Run a statement on the table in a schema; the rows are in SPI_tuptable. */
+/*
+ * Run a statement on the table in a schema; the rows are in SPI_tuptable.  What
+ * the caller allocates afterwards outlives SPI_finish().
+ */
 static void
 run(Oid namespace, StatementId id, Datum *values, const char *nulls)
 {
 	const Statement *statement = &statements[id];
+	MemoryContext caller = CurrentMemoryContext;
 	int			code;
 
 	use_namespace(namespace);
@@ -309,6 +313,7 @@ run(Oid namespace, StatementId id, Datum *values, const char *nulls)
 	code = SPI_execute_plan(plans[id], values, nulls, false, 0);
 	if (code < 0)
 		elog(ERROR, "could not execute statement %d: %s", id, SPI_result_code_string(code));
+	MemoryContextSwitchTo(caller);
 }
 
 /* A value of a row of the last result. */
