@@ -25,11 +25,12 @@
 
 /* Begin a job for a claimed message. */
 Job *
-job_create(int64 id, Lane *lane, int attempts)
+job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts)
 {
 	Job		   *job = MemoryContextAllocZero(TopMemoryContext, sizeof(Job));
 
 	job->id = id;
+	job->started_at = started_at;
 	job->lane = lane;
 	job->attempts = attempts;
 	return job;
@@ -103,6 +104,7 @@ job_result(const Job *job, OutboxResult *result)
 
 	memset(result, 0, sizeof(OutboxResult));
 	result->id = job->id;
+	result->started_at = job->started_at;
 	result->at = job->finished_at;
 	result->due_at = DT_NOBEGIN;
 	result->counted = true;

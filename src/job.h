@@ -18,6 +18,7 @@ typedef struct Job
 {
 	dlist_node	node;			/* among the finished ones */
 	int64		id;
+	TimestampTz started_at;		/* with the id, which claim this is */
 	Lane	   *lane;
 	int			attempts;		/* requests made, this one included */
 	HttpRequest request;		/* until it is submitted */
@@ -31,7 +32,7 @@ typedef struct Job
 	TimestampTz retry_at;		/* no attempt to record it before this */
 } Job;
 
-extern Job *job_create(int64 id, Lane *lane, int attempts);
+extern Job *job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts);
 extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
 extern const char *job_reason(const Job *job);

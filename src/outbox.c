@@ -82,7 +82,7 @@ typedef enum StatementId
 	NUM_STATEMENTS
 } StatementId;
 
-#define MAX_ARGS 13
+#define MAX_ARGS 14
 
 typedef struct Statement
 {
@@ -161,23 +161,23 @@ static const Statement statements[NUM_STATEMENTS] =
 		" response = CASE WHEN r.http_status IS NULL THEN o.response ELSE r.response END,"
 		" error = r.error,"
 		" errors = CASE WHEN r.error IS NULL THEN o.errors ELSE"
-		"  CASE WHEN pg_catalog.jsonb_array_length(o.errors) < $13 THEN o.errors ELSE o.errors - 0 END"
+		"  CASE WHEN pg_catalog.jsonb_array_length(o.errors) < $14 THEN o.errors ELSE o.errors - 0 END"
 		"  || pg_catalog.jsonb_build_object('attempt', o.attempts, 'at', r.at,"
 		"   'phase', r.phase, 'http_status', r.http_status, 'api_status', r.api_status,"
 		"   'error', r.error) END"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-		"  AS r(id, status, due_at, counted, at, http_status, api_status, message_id,"
-		"   sent_line, response, error, phase)"
-		" WHERE o.id = r.id AND o.status = 'sending'"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+		"  AS r(id, started_at, status, due_at, counted, at, http_status, api_status,"
+		"   message_id, sent_line, response, error, phase)"
+		" WHERE o.id = r.id AND o.status = 'sending' AND o.started_at = r.started_at"
 		" RETURNING o.id",
-		13, {INT8ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
+		14, {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
 		INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
 		TEXTARRAYOID, INT4OID}
 	},
 	[STATEMENT_STILL_SENDING] = {
-		"SELECT o.id FROM pg_catalog.unnest($1) AS r(id) JOIN %s AS o ON o.id = r.id"
-		" WHERE o.status = 'sending'",
-		1, {INT8ARRAYOID}
+		"SELECT o.id FROM unnest($1, $2) AS r(id, started_at) JOIN %s AS o ON o.id = r.id"
+		" WHERE o.status = 'sending' AND o.started_at = r.started_at",
+		2, {INT8ARRAYOID, TIMESTAMPTZARRAYOID}
 	},
 	/* The index has the redacted rows and the others apart, hence the two descents. */
 	[STATEMENT_OLDEST_FINISHED] = {
@@ -201,7 +201,7 @@ static const Statement statements[NUM_STATEMENTS] =
 		3, {NAMEOID, TIMESTAMPTZOID, INT8OID}
 	},
 	[STATEMENT_ORPHANS] = {
-		"SELECT id, account FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
+		"SELECT id, account, started_at FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
 		" AND status = 'sending'",
 		1, {INT8OID}
 	},
@@ -599,6 +599,7 @@ outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 		OutboxClaim *claim = &found[i];
 
 		claim->id = int64_of(i, 1);
+		claim->started_at = now;
 		claim->mobile = string_of(i, 2);
 		claim->message = string_of(i, 3);
 		claim->line = string_of(i, 4);
@@ -677,22 +678,22 @@ column_array(const ResultColumn *column, Oid type)
 
 enum
 {
-	RESULT_ID, RESULT_STATUS, RESULT_DUE_AT, RESULT_COUNTED, RESULT_AT, RESULT_HTTP_STATUS,
+	RESULT_ID, RESULT_STARTED_AT, RESULT_STATUS, RESULT_DUE_AT, RESULT_COUNTED, RESULT_AT, RESULT_HTTP_STATUS,
 	RESULT_API_STATUS, RESULT_MESSAGE_ID, RESULT_SENT_LINE, RESULT_RESPONSE, RESULT_ERROR,
 	RESULT_PHASE, NUM_RESULT_COLUMNS
 };
 
 /*
  * Record what became of messages.  Those whose row took it are marked as
- * recorded, and so are those whose row is no longer being sent: somebody with
- * the right to do so deleted or changed it by hand.  What is left unmarked was
- * suppressed by a trigger.
+ * recorded, and so are those whose row is no longer being sent, or by another
+ * request: somebody with the right to do so changed it by hand, or made the
+ * table anew.  What is left unmarked was suppressed by a trigger.
  */
 void
 outbox_record(OutboxResult *results, int nresults)
 {
 	static const Oid types[NUM_RESULT_COLUMNS] = {
-		INT8OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID,
+		INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID,
 		INT4OID, INT8OID, TEXTOID, JSONBOID, TEXTOID, TEXTOID
 	};
 	ResultColumn columns[NUM_RESULT_COLUMNS];
@@ -707,6 +708,7 @@ outbox_record(OutboxResult *results, int nresults)
 		const OutboxResult *result = &results[i];
 
 		add_value(&columns[RESULT_ID], Int64GetDatum(result->id), false);
+		add_value(&columns[RESULT_STARTED_AT], TimestampTzGetDatum(result->started_at), false);
 		add_text(&columns[RESULT_STATUS], result->status);
 		add_value(&columns[RESULT_DUE_AT], TimestampTzGetDatum(result->due_at),
 				  result->due_at == DT_NOBEGIN);
@@ -767,6 +769,7 @@ outbox_orphans(void)
 
 		orphan->id = int64_of(i, 1);
 		orphan->account = string_of(i, 2);
+		orphan->started_at = int64_of(i, 3);
 		orphans = lappend(orphans, orphan);
 	}
 	SPI_freetuptable(SPI_tuptable);

@@ -58,12 +58,14 @@ typedef struct OutboxClaim
 	char	   *account;
 	char	   *sender;
 	int			attempts;
+	TimestampTz started_at;
 } OutboxClaim;
 
 /* What became of a message that was claimed. */
 typedef struct OutboxResult
 {
 	int64		id;
+	TimestampTz started_at;		/* the claim's */
 	const char *status;			/* a label of sms_status */
 	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */
 	bool		counted;		/* the request counts as an attempt */
@@ -85,6 +87,7 @@ typedef struct OutboxOrphan
 {
 	int64		id;
 	char	   *account;
+	TimestampTz started_at;
 } OutboxOrphan;
 
 /* Whether the worker can work on the table in this transaction. */

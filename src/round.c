@@ -88,7 +88,7 @@ find_orphans(Work *work)
 	{
 		OutboxOrphan *orphan = lfirst(cell);
 		Lane	   *lane = lane_find_or_add(orphan->account);
-		Job		   *job = job_create(orphan->id, lane, 1);
+		Job		   *job = job_create(orphan->id, orphan->started_at, lane, 1);
 
 		lane->njobs++;
 		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply came");
@@ -106,7 +106,7 @@ static Job *
 begin_job(const OutboxClaim *claim, TimestampTz now)
 {
 	Lane	   *lane = lane_find_or_add(claim->account);
-	Job		   *job = job_create(claim->id, lane, claim->attempts);
+	Job		   *job = job_create(claim->id, claim->started_at, lane, claim->attempts);
 	Route		route = {claim->line, claim->line2, claim->type, claim->template};
 	const char *problem;
 

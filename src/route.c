@@ -108,7 +108,8 @@ route_complete(const Route *own, const Account *account)
 
 	if (route.line == NULL && (own->type != TYPE_SERVICE_LINE || own->line2))
 		route.line = account->line;
-	if (route.line2 == NULL && route.line && !is_backup(own->type))
+	if (route.line2 == NULL && route.line && account->line2 && !is_backup(own->type) &&
+		strcmp(route.line, account->line2) != 0)
 		route.line2 = account->line2;
 	if (route.type == GATEWAY_NONE && !(own->line2 && is_backup(account->type)))
 		route.type = account->type;
