@@ -20,6 +20,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
@@ -510,6 +511,52 @@ refresh_cache(void)
 	}
 }
 
+/* Stir the identity of a version of a catalog's row into a hash. */
+static uint64
+stir(uint64 hash, HeapTuple tuple)
+{
+	struct
+	{
+		uint64		hash;
+		TransactionId xmin;
+		BlockNumber block;
+		OffsetNumber offset;
+		uint16		unused;
+	}			key = {
+		hash, HeapTupleHeaderGetRawXmin(tuple->t_data),
+		ItemPointerGetBlockNumber(&tuple->t_self),
+		ItemPointerGetOffsetNumber(&tuple->t_self), 0
+	};
+
+	return hash_bytes_extended((const unsigned char *) &key, sizeof(key), 0);
+}
+
+/* A number that changes when a server, or any of its mappings, is altered. */
+static uint64
+account_version(Oid serverid)
+{
+	HeapTuple	server = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(serverid));
+	uint64		version = 0;
+	Relation	mappings;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (HeapTupleIsValid(server))
+	{
+		version = stir(version, server);
+		ReleaseSysCache(server);
+	}
+
+	mappings = table_open(UserMappingRelationId, AccessShareLock);
+	scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (((Form_pg_user_mapping) GETSTRUCT(tuple))->umserver == serverid)
+			version = stir(version, tuple);
+	systable_endscan(scan);
+	table_close(mappings, AccessShareLock);
+	return version;
+}
+
 const Account *
 account_find(const char *name)
 {
@@ -517,6 +564,7 @@ account_find(const char *name)
 	Oid			serverid;
 	ForeignServer *server;
 	Account    *account;
+	uint64		version;
 	MemoryContext caller;
 
 	refresh_cache();
@@ -534,9 +582,12 @@ account_find(const char *name)
 	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
 		return NULL;
 
+	version = account_version(serverid);
+
 	caller = MemoryContextSwitchTo(cache_context);
 	account = account_from_options(server->options);
 	account->serverid = serverid;
+	account->version = version;
 	account->name = pstrdup(name);
 	cache = lappend(cache, account);
 	MemoryContextSwitchTo(caller);

@@ -14,6 +14,7 @@
 typedef struct Account
 {
 	Oid			serverid;
+	uint64		version;		/* changes when the server or a mapping of it is altered */
 	char	   *name;
 	char	   *url;
 	char	   *ca_file;		/* NULL: the system's */
@@ -60,7 +61,7 @@ extern const char *account_credentials(const Account *account, Oid role,
 /* Overwrite and free credentials. */
 extern void account_forget_credentials(Credentials *credentials);
 
-/* A number that changes whenever any account or mapping was altered. */
+/* A number that changes whenever any account or mapping may have been altered. */
 extern uint64 account_generation(void);
 
 #endif							/* SMS3300_ACCOUNT_H */

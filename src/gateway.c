@@ -215,7 +215,7 @@ typedef struct ReplyParse
 	int			depth;			/* objects and arrays around the current value */
 	bool		in_data;		/* inside the object "data" */
 	char		field[16];		/* the field whose value comes next */
-	bool		conflict;		/* "status" stands twice, differently */
+	bool		invalid;		/* an array, or "status" is no number or two */
 } ReplyParse;
 
 /*
@@ -302,11 +302,15 @@ on_object_end(void *state)
 	JSON_ACTION_DONE;
 }
 
-/* Parser action: an array begins. */
+/* Parser action: an array begins; a reply that is one says nothing. */
 static JSON_ACTION_RESULT
 on_array_start(void *state)
 {
-	((ReplyParse *) state)->depth++;
+	ReplyParse *parse = state;
+
+	if (parse->depth == 0)
+		parse->invalid = true;
+	parse->depth++;
 	JSON_ACTION_DONE;
 }
 
@@ -341,7 +345,7 @@ on_scalar(void *state, char *token, JsonTokenType type)
 	{
 		if (!parse_integer(token, &value) || value < INT_MIN || value > INT_MAX ||
 			(reply->has_status && reply->status != (int32) value))
-			parse->conflict = true;
+			parse->invalid = true;
 		else
 		{
 			reply->has_status = true;
@@ -400,7 +404,7 @@ gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
 	valid = pg_parse_json(json_lexer(copy, len), &actions) == JSON_SUCCESS;
 	pfree(copy);
 
-	if (!valid || parse.conflict)
+	if (!valid || parse.invalid)
 		memset(reply, 0, sizeof(GatewayReply));
 }
 

@@ -50,6 +50,13 @@
 /* Events taken from the kernel in one go. */
 #define EVENTS 64
 
+/* A descriptor that is no connection, and a connection in use. */
+#define NO_CONNECTION (-1)
+#define IN_USE 0
+
+/* More of Retry-After than this is not believed. */
+#define MAX_RETRY_AFTER_S 3600
+
 typedef struct Transfer
 {
 	HttpReply	reply;			/* first, so that a reply is its transfer */
@@ -80,9 +87,8 @@ struct Http
 	dlist_head	held;			/* fetched, not released yet */
 	int			nfree;
 	int			ntransfers;
-	int64	   *idle_since;		/* by descriptor; 0: not an idle connection */
+	int64	   *idle_since;		/* by descriptor; or one of the two below */
 	int			idle_size;
-	int64		retired_at;		/* when idle connections were last looked at */
 };
 
 /* A clock that nobody sets, in microseconds. */
@@ -99,6 +105,36 @@ clock_us(void)
  * Callbacks
  * ------------------------------------------------------------------------- */
 
+/*
+ * libcurl opens a connection.  Without a place to note when it gets idle it
+ * could not be kept, so none is opened.
+ */
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	Http	   *http = arg;
+	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
+	if (fd >= http->idle_size)
+	{
+		int			size = fd + 64;
+		int64	   *larger = realloc(http->idle_since, size * sizeof(int64));
+
+		if (larger == NULL)
+		{
+			close(fd);
+			return CURL_SOCKET_BAD;
+		}
+		for (int i = http->idle_size; i < size; i++)
+			larger[i] = NO_CONNECTION;
+		http->idle_since = larger;
+		http->idle_size = size;
+	}
+	if (fd >= 0)
+		http->idle_since[fd] = IN_USE;
+	return fd;
+}
+
 /* libcurl wants to wait for a socket, or no longer. */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
@@ -106,8 +142,9 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 	Http	   *http = arg;
 	struct epoll_event event = {.data.fd = fd};
 
-	if (fd < http->idle_size)
-		http->idle_since[fd] = 0;
+	/* A connection that nobody waits for is idle, or about to be closed. */
+	if (fd < http->idle_size && http->idle_since[fd] != NO_CONNECTION)
+		http->idle_since[fd] = what == CURL_POLL_REMOVE ? clock_us() : IN_USE;
 
 	if (what == CURL_POLL_REMOVE)
 	{
@@ -143,7 +180,7 @@ on_close(void *arg, curl_socket_t fd)
 	Http	   *http = arg;
 
 	if (fd < http->idle_size)
-		http->idle_since[fd] = 0;
+		http->idle_since[fd] = NO_CONNECTION;
 	return close(fd);
 }
 
@@ -242,6 +279,8 @@ configure(Http *http, Transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
 
@@ -293,13 +332,32 @@ describe(Transfer *transfer, CURLcode code)
 	return transfer->error[0] ? transfer->error : curl_easy_strerror(code);
 }
 
+/* Tell whether a TLS handshake failed, or could not even begin. */
+static bool
+is_tls_error(CURLcode code)
+{
+	switch (code)
+	{
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CIPHER:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+			return true;
+		default:
+			return false;
+	}
+}
+
 /* Tell how far a transfer got. */
 static HttpPhase
 phase_reached(Transfer *transfer, CURLcode code)
 {
 	curl_off_t	resolved = 0;
-	curl_off_t	connected = 0;
 	curl_off_t	ready = 0;
+	long		port = 0;
 
 	if (code == CURLE_OK)
 		return HTTP_DONE;
@@ -309,35 +367,15 @@ phase_reached(Transfer *transfer, CURLcode code)
 		return HTTP_WAIT;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected);
+	curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT, &port);
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
+	if (is_tls_error(code))
+		return HTTP_TLS;
 	if (code == CURLE_COULDNT_RESOLVE_HOST || resolved == 0)
 		return HTTP_RESOLVE;
-	if (connected == 0)
+	if (code == CURLE_COULDNT_CONNECT || port == 0)
 		return HTTP_CONNECT;
 	return ready == 0 ? HTTP_TLS : HTTP_SEND;
-}
-
-/* Note that a connection is idle from now on. */
-static void
-note_idle(Http *http, curl_socket_t fd)
-{
-	if (fd >= http->idle_size)
-	{
-		int			size = fd + 64;
-		int64	   *larger = realloc(http->idle_since, size * sizeof(int64));
-
-		if (larger == NULL)
-		{
-			/* What can't be watched must not be used again. */
-			shutdown(fd, SHUT_RDWR);
-			return;
-		}
-		memset(larger + http->idle_size, 0, (size - http->idle_size) * sizeof(int64));
-		http->idle_since = larger;
-		http->idle_size = size;
-	}
-	http->idle_since[fd] = clock_us();
 }
 
 /* End a transfer: note the evidence and put it among the finished ones. */
@@ -347,21 +385,17 @@ finish(Http *http, Transfer *transfer, CURLcode code, const char *error)
 	HttpReply  *reply = &transfer->reply;
 	long		status = 0;
 	curl_off_t	retry_after = 0;
-	curl_socket_t kept = CURL_SOCKET_BAD;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
 	reply->status = status >= 200 ? (int) status : 0;
-	reply->retry_after = retry_after > 0 ? (int64) retry_after * 1000000 : -1;
+	reply->retry_after = retry_after > 0 ?
+		(int64) Min(retry_after, MAX_RETRY_AFTER_S) * 1000000 : -1;
 	reply->request_left = transfer->form_at == transfer->form_size;
 	reply->phase = phase_reached(transfer, code);
 	reply->error = error ? error : describe(transfer, code);
 
-	if (code == CURLE_OK)
-		curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &kept);
 	curl_multi_remove_handle(http->multi, transfer->easy);
-	if (kept != CURL_SOCKET_BAD)
-		note_idle(http, kept);
 
 	dlist_delete(&transfer->node);
 	dlist_push_tail(&http->done, &transfer->node);
@@ -611,15 +645,11 @@ retire_idle(Http *http)
 {
 	int64		now = clock_us();
 
-	if (now - http->retired_at < MAX_IDLE_US / 10)
-		return;
-	http->retired_at = now;
-
 	for (int fd = 0; fd < http->idle_size; fd++)
-		if (http->idle_since[fd] != 0 && now - http->idle_since[fd] > MAX_IDLE_US)
+		if (http->idle_since[fd] > IN_USE && now - http->idle_since[fd] > MAX_IDLE_US)
 		{
 			shutdown(fd, SHUT_RDWR);
-			http->idle_since[fd] = 0;
+			http->idle_since[fd] = IN_USE;
 		}
 }
 

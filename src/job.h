@@ -30,6 +30,7 @@ typedef struct Job
 	char		problem[JOB_PROBLEM_SIZE];	/* why there is no whole reply; or empty */
 	TimestampTz finished_at;
 	TimestampTz retry_at;		/* no attempt to record it before this */
+	int			failures;		/* to record it, in a row */
 } Job;
 
 extern Job *job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts);

@@ -27,6 +27,14 @@
 /* Messages that are due but locked by somebody are looked at again after this. */
 #define LOCKED_RETRY_DELAY USECS_PER_SEC
 
+/* Messages that cannot be claimed, for a reason of their own. */
+#define MAX_SHUNNED 32
+static struct
+{
+	int64		id;
+	TimestampTz until;
+}			shunned[MAX_SHUNNED];
+
 static dlist_head lanes = DLIST_STATIC_INIT(lanes);
 static uint64 known_generation = 0;
 
@@ -86,7 +94,7 @@ tidy_time(const Lane *lane)
 	return when;
 }
 
-/* Take what is needed of a lane's account. */
+/* Take what is needed of a lane's account; a change opens one that had stopped. */
 static void
 configure(Lane *lane)
 {
@@ -95,6 +103,9 @@ configure(Lane *lane)
 	lane->exists = account != NULL;
 	if (account)
 	{
+		if (account->version != lane->version)
+			throttle_open(&lane->throttle);
+		lane->version = account->version;
 		lane->paused = account->paused;
 		lane->max_in_flight = account->max_in_flight;
 		lane->rate = account->rate;
@@ -106,8 +117,8 @@ configure(Lane *lane)
 }
 
 /*
- * Begin a transaction: follow changes of the accounts, which open those that
- * had stopped; with "look", also those of the queue.
+ * Begin a transaction: follow changes of the accounts; with "look", also those
+ * of the queue.
  */
 void
 lanes_begin(bool look)
@@ -131,8 +142,6 @@ lanes_begin(bool look)
 		lane->fresh = look;
 		if (look)
 			lane->tidy_at = tidy_time(lane);
-		if (generation != known_generation)
-			throttle_open(&lane->throttle);
 		if (!lane->exists && lane->njobs == 0)
 		{
 			dlist_delete(&lane->node);
@@ -220,6 +229,27 @@ lanes_wanted(TimestampTz now)
 	return wanted;
 }
 
+/* Leave a message alone for a while. */
+void
+lanes_shun(int64 id, TimestampTz until)
+{
+	static int	next = 0;
+
+	shunned[next].id = id;
+	shunned[next].until = until;
+	next = (next + 1) % MAX_SHUNNED;
+}
+
+/* Tell whether a message is left alone now. */
+static bool
+is_shunned(int64 id, TimestampTz now)
+{
+	for (int i = 0; i < MAX_SHUNNED; i++)
+		if (shunned[i].id == id && shunned[i].until > now)
+			return true;
+	return false;
+}
+
 /* Take candidates of a lane, fetching them if need be. */
 static int
 take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
@@ -241,7 +271,9 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 			lane->next_due = DT_NOEND;
 			continue;
 		}
-		ids[taken++] = lane->ids[lane->next_id++];
+		if (!is_shunned(lane->ids[lane->next_id], now))
+			ids[taken++] = lane->ids[lane->next_id];
+		lane->next_id++;
 	}
 	lane->taken += taken;
 	return taken;
@@ -301,6 +333,18 @@ lane_claimed(Lane *lane, TimestampTz now)
 {
 	lane->claimed++;
 	throttle_begin(&lane->throttle, lane->rate, now);
+}
+
+/*
+ * Note that what was claimed leaves only now, as long after its claim as the
+ * commit took: the rate is one of requests, not of claims.
+ */
+void
+lane_submitting(Lane *lane, int64 delay)
+{
+	if (lane->claimed > 0 && lane->rate > 0)
+		lane->throttle.next_slot += delay;
+	lane->claimed = 0;
 }
 
 /* Note that a message is due again. */

@@ -23,6 +23,7 @@ typedef struct Lane
 
 	/* Of the account, as of the last transaction */
 	bool		exists;
+	uint64		version;
 	bool		paused;
 	int			max_in_flight;
 	double		rate;
@@ -59,6 +60,8 @@ extern TimestampTz lanes_tidy_at(void);
 extern void lane_recorded(Lane *lane, TimestampTz finished_at);
 extern Lane *lane_find_or_add(const char *name);
 extern void lane_claimed(Lane *lane, TimestampTz now);
+extern void lane_submitting(Lane *lane, int64 delay);
+extern void lanes_shun(int64 id, TimestampTz until);
 extern void lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 						  const char *reason, TimestampTz now);
 extern void lane_due(Lane *lane, TimestampTz due);

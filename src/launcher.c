@@ -233,7 +233,12 @@ sms3300_launcher_main(Datum unused)
 		if (unprobed != NIL && shmem_probe(linitial_oid(unprobed)))
 			unprobed = list_delete_first(unprobed);
 		while (OidIsValid(database = shmem_take_wanted(GetCurrentTimestamp(), &wake_at)))
-			start_worker(database);
+		{
+			if (connectable_databases(database) != NIL)
+				start_worker(database);
+			else
+				shmem_forget(database);
+		}
 
 		sleep_until(wake_at);
 	}

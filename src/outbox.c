@@ -501,8 +501,11 @@ outbox_next_expiry(void)
 	return next;
 }
 
-/* Expire queued messages whose time is over, a limited number. */
-void
+/*
+ * Expire queued messages whose time is over, a limited number.  True if there
+ * may be more.
+ */
+bool
 outbox_expire(TimestampTz now)
 {
 	Datum		values[] = {
@@ -510,6 +513,7 @@ outbox_expire(TimestampTz now)
 	};
 
 	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
+	return SPI_processed == BATCH_SIZE;
 }
 
 /*

@@ -39,6 +39,12 @@
 /* ... and a row after this. */
 #define LOCKED_ROW_DELAY USECS_PER_SEC
 
+/* A message that cannot be claimed even with triggers off is left alone for this. */
+#define SHUN_TIME USECS_PER_MINUTE
+
+/* Rows fail one by one until so many more have failed than worked. */
+#define MAX_FAILURES 10
+
 /* The most that one transaction claims. */
 #define MAX_CLAIMS 1000
 
@@ -102,21 +108,26 @@ find_orphans(Work *work)
 }
 
 /* Make a job of a claimed message, with its request. */
-static Job *
-begin_job(const OutboxClaim *claim, TimestampTz now)
+static void
+begin_job(Batch *batch, const OutboxClaim *claim)
 {
 	Lane	   *lane = lane_find_or_add(claim->account);
 	Job		   *job = job_create(claim->id, claim->started_at, lane, claim->attempts);
 	Route		route = {claim->line, claim->line2, claim->type, claim->template};
+	const Account *account;
 	const char *problem;
 
+	/* From here on an error finds the job, and undoes this. */
+	dlist_push_tail(&batch->claimed, &job->node);
 	lane->njobs++;
-	lane_claimed(lane, now);
-	problem = compose_request(account_find(lane->name), get_role_oid(claim->sender, true),
-							  claim->mobile, claim->message, &route, &job->request);
+	lane_claimed(lane, claim->started_at);
+
+	account = account_find(lane->name);
+	problem = account == NULL ? "the account does not exist any more" :
+		compose_request(account, get_role_oid(claim->sender, true),
+						claim->mobile, claim->message, &route, &job->request);
 	if (problem)
 		job_fail(job, VERDICT_ACCOUNT, problem);
-	return job;
 }
 
 /* Do a batch's work inside its transaction. */
@@ -139,7 +150,8 @@ work_in_transaction(Work *work, Batch *batch)
 
 	if (batch->tidy)
 	{
-		outbox_expire(now);
+		/* What is locked is looked at again later. */
+		work->tidy_not_before = outbox_expire(now) ? now : now + LOCKED_ROW_DELAY;
 		lanes_tidy(now);
 	}
 	if (batch->njobs > 0)
@@ -160,7 +172,7 @@ work_in_transaction(Work *work, Batch *batch)
 	{
 		claims = outbox_claim(batch->ids, batch->nids, now, &nclaims);
 		for (int i = 0; i < nclaims; i++)
-			dlist_push_tail(&batch->claimed, &begin_job(&claims[i], now)->node);
+			begin_job(batch, &claims[i]);
 	}
 	if (batch->limit > 0)
 		lanes_end(now);
@@ -250,6 +262,8 @@ run_transaction(Work *work, Batch *batch)
 static void
 settle(Work *work, Batch *batch)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	for (int i = 0; i < batch->njobs; i++)
 	{
 		Job		   *job = batch->jobs[i];
@@ -272,6 +286,7 @@ settle(Work *work, Batch *batch)
 
 		if (job->request.body && !ShutdownRequestPending)
 		{
+			lane_submitting(job->lane, now - job->started_at);
 			job->request.owner = job;
 			http_submit(work->http, &job->request);
 			work->in_flight++;
@@ -291,7 +306,7 @@ settle(Work *work, Batch *batch)
 
 /*
  * Record one result by itself, in the end with triggers off.  False if that
- * does not work either, so that the trouble is not this row's.
+ * does not work now; it is tried again later.
  */
 static bool
 record_alone(Work *work, Job *job)
@@ -304,8 +319,6 @@ record_alone(Work *work, Job *job)
 	{
 		BatchOutcome outcome = run_transaction(work, batch);
 
-		if (outcome == BATCH_LOCKED || outcome == BATCH_MISSING)
-			return false;
 		if (outcome == BATCH_DONE && batch->results[0].recorded)
 		{
 			if (batch->triggers_off)
@@ -316,46 +329,40 @@ record_alone(Work *work, Job *job)
 			settle(work, batch);
 			return true;
 		}
-		if (outcome == BATCH_FAILED && batch->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
-		{
-			job->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
-			return true;
-		}
+		if (outcome == BATCH_LOCKED || outcome == BATCH_MISSING ||
+			(outcome == BATCH_FAILED && batch->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE))
+			break;
 		batch->triggers_off = true;
 	}
+	job->retry_at = GetCurrentTimestamp() + throttle_backoff(LOCKED_ROW_DELAY, ++job->failures);
 	return false;
 }
 
-/* Claim messages one by one; false as above. */
+/* Claim one message by itself, in the end with triggers off; false if there is none to claim. */
 static bool
-claim_alone(Work *work, int limit)
+claim_alone(Work *work, bool *failed)
 {
-	Batch	   *batch = palloc(sizeof(Batch));
+	Batch	   *batch = palloc0(sizeof(Batch));
+	BatchOutcome outcome;
 
-	for (; limit > 0; limit--)
+	batch->limit = 1;
+	outcome = run_transaction(work, batch);
+	if (outcome == BATCH_FAILED && batch->nids == 1)
 	{
-		BatchOutcome outcome;
-
-		memset(batch, 0, sizeof(Batch));
-		batch->limit = 1;
+		batch->triggers_off = true;
 		outcome = run_transaction(work, batch);
-		if (outcome == BATCH_FAILED && batch->nids == 1)
-		{
-			batch->triggers_off = true;
-			outcome = run_transaction(work, batch);
-		}
-		if (outcome != BATCH_DONE)
-			return false;
-		if (batch->triggers_off)
+		if (outcome == BATCH_DONE)
 			ereport(LOG,
 					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers off",
 							batch->ids[0]),
 					 errdetail("A trigger on sms_outbox failed.")));
-		settle(work, batch);
-		if (batch->nids == 0)
-			break;
+		else
+			lanes_shun(batch->ids[0], GetCurrentTimestamp() + SHUN_TIME);
 	}
-	return true;
+	*failed = outcome != BATCH_DONE;
+	if (!*failed)
+		settle(work, batch);
+	return batch->nids > 0;
 }
 
 /* -------------------------------------------------------------------------
@@ -393,17 +400,35 @@ back_off(Work *work)
 		throttle_backoff(USECS_PER_SEC, work->failures) / (work->stopping ? 10 : 1);
 }
 
-/* Do again, row by row, what failed together. */
+/*
+ * Do again, row by row, what failed together.  Rows that fail by themselves are
+ * left for later; where nothing works, the trouble is not the rows', and all is.
+ */
 static void
 one_by_one(Work *work, Batch *batch)
 {
-	for (int i = 0; i < batch->njobs; i++)
-		if (!record_alone(work, batch->jobs[i]))
-		{
-			back_off(work);
-			return;
-		}
-	if (!work->stopping && !claim_alone(work, batch->limit))
+	int			worked = 0;
+	int			failed = 0;
+
+	for (int i = 0; i < batch->njobs && failed - worked < MAX_FAILURES; i++)
+	{
+		if (record_alone(work, batch->jobs[i]))
+			worked++;
+		else
+			failed++;
+	}
+	for (int i = 0; i < batch->limit && failed - worked < MAX_FAILURES; i++)
+	{
+		bool		this_failed;
+
+		if (!claim_alone(work, &this_failed))
+			break;
+		if (this_failed)
+			failed++;
+		else
+			worked++;
+	}
+	if (failed > 0 && worked == 0)
 		back_off(work);
 }
 
@@ -418,14 +443,14 @@ tidy(Work *work)
 		return;
 	batch->triggers_off = true;
 	if (run_transaction(work, batch) == BATCH_FAILED)
-		back_off(work);
+		work->tidy_not_before = GetCurrentTimestamp() + SHUN_TIME;
 }
 
 /* When something expires, or is to be deleted or redacted; DT_NOEND: never. */
 static TimestampTz
 next_tidying(const Work *work)
 {
-	return Min(work->next_expiry, lanes_tidy_at());
+	return Max(Min(work->next_expiry, lanes_tidy_at()), work->tidy_not_before);
 }
 
 /* Do a round in memory that is freed after it. */
@@ -461,8 +486,8 @@ round_in_context(Work *work)
 			work->retry_at = DT_NOBEGIN;
 			settle(work, batch);
 			for (int i = 0; i < batch->njobs; i++)
-				if (!batch->results[i].recorded && !record_alone(work, batch->jobs[i]))
-					back_off(work);
+				if (!batch->results[i].recorded)
+					record_alone(work, batch->jobs[i]);
 			shmem_worker_end_look();
 			break;
 		case BATCH_LOCKED:

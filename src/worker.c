@@ -13,6 +13,7 @@
 #include "storage/latch.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -101,8 +102,14 @@ serve_interrupts(void)
 static void
 collect_replies(Work *work)
 {
+	static MemoryContext context = NULL;
+	MemoryContext caller;
 	const HttpReply *reply;
 
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext, "sms3300 replies",
+										ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
 	while ((reply = http_next(work->http)) != NULL)
 	{
 		Job		   *job = reply->owner;
@@ -112,7 +119,9 @@ collect_replies(Work *work)
 		lane_finished(job->lane, job->verdict, reply->retry_after, job_reason(job),
 					  job->finished_at);
 		work_add_finished(work, job);
+		MemoryContextReset(context);
 	}
+	MemoryContextSwitchTo(caller);
 }
 
 /* Wait until something happens, or until a time at the latest. */
@@ -120,13 +129,11 @@ static void
 wait_until(Work *work, TimestampTz when)
 {
 	static uint32 wait_event = 0;
-	int64		timeout = -1;
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (wait_event == 0)
 		wait_event = wait_event_named("Sms3300Main");
-	if (when != DT_NOEND)
-		timeout = Max(when - GetCurrentTimestamp(), 0);
-	http_wait(work->http, timeout, wait_event);
+	http_wait(work->http, when == DT_NOEND ? -1 : when <= now ? 0 : when - now, wait_event);
 }
 
 /*
@@ -233,7 +240,7 @@ void
 sms3300_worker_main(Datum database)
 {
 	Work		work = {.look = true, .prepared = true, .poll_at = DT_NOBEGIN,
-	.next_expiry = DT_NOEND, .retry_at = DT_NOBEGIN};
+	.next_expiry = DT_NOEND, .tidy_not_before = DT_NOBEGIN, .retry_at = DT_NOBEGIN};
 	bool		probe;
 
 	pqsignal(SIGTERM, on_sigterm);
