@@ -727,16 +727,16 @@ account_credentials(const Account *account, Oid role, Credentials *credentials)
 	return problem;
 }
 
-/* Overwrite and free a string. */
+/*
+ * Overwrite a string.  It is not freed: from PostgreSQL 16 on an option's value
+ * lies in the middle of what was allocated.
+ */
 static void
 wipe(char **secret)
 {
 	if (*secret)
-	{
 		explicit_bzero(*secret, strlen(*secret));
-		pfree(*secret);
-		*secret = NULL;
-	}
+	*secret = NULL;
 }
 
 void

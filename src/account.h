@@ -58,7 +58,7 @@ extern bool account_has_mapping(const Account *account, Oid role);
 extern const char *account_credentials(const Account *account, Oid role,
 									   Credentials *credentials);
 
-/* Overwrite and free credentials. */
+/* Overwrite credentials. */
 extern void account_forget_credentials(Credentials *credentials);
 
 /* A number that changes whenever any account or mapping may have been altered. */

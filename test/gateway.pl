@@ -741,7 +741,7 @@ sub change_mode ($request)
 
 	my $directive = $wanted->{directive} // '';
 	return http_answer(400, text => encode('UTF-8', "no such directive: $directive"))
-	  unless $directive eq '' || find_directive($directive);
+	  unless $directive eq '' || (() = find_directive($directive));
 	set_mode($directive, $wanted->{times});
 	return control_answer(\%mode);
 }
