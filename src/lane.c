@@ -94,7 +94,20 @@ tidy_time(const Lane *lane)
 	return when;
 }
 
-/* Take what is needed of a lane's account; a change opens one that had stopped. */
+/* Open an account, and say so if it had stopped. */
+static void
+open_lane(Lane *lane)
+{
+	if (lane->throttle.stopped)
+		ereport(LOG,
+				(errmsg("sms3300: account \"%s\" sends again", lane->name)));
+	throttle_open(&lane->throttle);
+}
+
+/*
+ * Take what is needed of a lane's account.  A change opens one that had
+ * stopped, and has its messages tried again that wait for another try.
+ */
 static void
 configure(Lane *lane)
 {
@@ -103,8 +116,11 @@ configure(Lane *lane)
 	lane->exists = account != NULL;
 	if (account)
 	{
-		if (account->version != lane->version)
-			throttle_open(&lane->throttle);
+		if (account->version != lane->version && lane->version != 0)
+		{
+			open_lane(lane);
+			outbox_hurry(lane->name);
+		}
 		lane->version = account->version;
 		lane->paused = account->paused;
 		lane->max_in_flight = account->max_in_flight;
@@ -184,6 +200,21 @@ lanes_tidy_at(void)
 	return when;
 }
 
+/* Leave the history alone until a time. */
+void
+lanes_postpone_tidying(TimestampTz until)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+
+		if (lane->tidy_at != DT_NOEND)
+			lane->tidy_at = Max(lane->tidy_at, until);
+	}
+}
+
 /* Note that a message was finished. */
 void
 lane_recorded(Lane *lane, TimestampTz finished_at)
@@ -250,31 +281,33 @@ is_shunned(int64 id, TimestampTz now)
 	return false;
 }
 
-/* Take candidates of a lane, fetching them if need be. */
+/* Fetch the candidates of a lane. */
+static void
+fetch(Lane *lane, int wanted, TimestampTz now)
+{
+	int			window = lane->fresh ? Min(wanted, LANE_WINDOW) : LANE_WINDOW;
+
+	outbox_candidates(lane->name, now, window, lane->ids, &lane->nids);
+	lane->next_id = 0;
+	lane->fetched_all = lane->nids < window;
+	lane->stale_at = now + WINDOW_AGE;
+	lane->next_due = DT_NOEND;	/* until lanes_end() */
+}
+
+/*
+ * Take candidates of a lane, fetching them first if need be; not again after
+ * that, since those that were taken would be found once more.
+ */
 static int
 take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 {
 	int			taken = 0;
 
-	while (taken < wanted && has_candidates(lane, now))
-	{
-		if (lane->next_id == lane->nids || lane->stale_at <= now)
-		{
-			int			window = lane->fresh ? Min(wanted - taken, LANE_WINDOW) : LANE_WINDOW;
-
-			outbox_candidates(lane->name, now, window, lane->ids, &lane->nids);
-			lane->next_id = 0;
-			lane->fetched_all = lane->nids < window;
-			lane->stale_at = now + WINDOW_AGE;
-
-			/* What was taken but is not claimed yet would be found again. */
-			lane->next_due = DT_NOEND;
-			continue;
-		}
+	if (wanted > 0 && (lane->next_id == lane->nids || lane->stale_at <= now))
+		fetch(lane, wanted, now);
+	for (; taken < wanted && lane->next_id < lane->nids; lane->next_id++)
 		if (!is_shunned(lane->ids[lane->next_id], now))
 			ids[taken++] = lane->ids[lane->next_id];
-		lane->next_id++;
-	}
 	lane->taken += taken;
 	return taken;
 }
@@ -318,7 +351,7 @@ lanes_end(TimestampTz now)
 			lane->next_due = now + LOCKED_RETRY_DELAY;
 		else if (!lane->fetched_all)
 			lane->next_due = DT_NOBEGIN;
-		else if (lane->next_due == DT_NOEND)
+		else if (lane->taken > 0 || lane->next_due == DT_NOEND)
 		{
 			lane->next_due = outbox_next_due(lane->name);
 			if (lane->next_due <= now)
@@ -369,7 +402,7 @@ lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 		case VERDICT_SENT:
 		case VERDICT_REJECTED:
 		case VERDICT_TRANSIENT:
-			throttle_open(throttle);
+			open_lane(lane);
 			break;
 		case VERDICT_ACCOUNT:
 		case VERDICT_NOT_SENT:
@@ -385,9 +418,6 @@ lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped: %s", lane->name, reason),
 				 errdetail("Its messages stay queued, and one is tried now and then.")));
-	else if (was_stopped && !throttle->stopped)
-		ereport(LOG,
-				(errmsg("sms3300: account \"%s\" sends again", lane->name)));
 }
 
 /* When something can be done without being told; DT_NOEND: never. */

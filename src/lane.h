@@ -57,6 +57,7 @@ extern void lanes_tidy(TimestampTz now);
 
 /* Anywhere */
 extern TimestampTz lanes_tidy_at(void);
+extern void lanes_postpone_tidying(TimestampTz until);
 extern void lane_recorded(Lane *lane, TimestampTz finished_at);
 extern Lane *lane_find_or_add(const char *name);
 extern void lane_claimed(Lane *lane, TimestampTz now);

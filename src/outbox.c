@@ -20,6 +20,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -67,6 +68,7 @@ typedef enum StatementId
 	STATEMENT_CLAIM,
 	STATEMENT_RECORD,
 	STATEMENT_STILL_SENDING,
+	STATEMENT_HURRY,
 	STATEMENT_OLDEST_FINISHED,
 	STATEMENT_DELETE,
 	STATEMENT_REDACT,
@@ -135,19 +137,20 @@ static const Statement statements[NUM_STATEMENTS] =
 	},
 	/*
 	 * The candidates are known: nothing here may tempt the planner to look for
-	 * them by another index than the primary key, hence the coalesce.
+	 * them by another index than the primary key, hence the coalesce and the
+	 * IS NOT DISTINCT.
 	 */
 	[STATEMENT_CLAIM] = {
 		"UPDATE %1$s AS o SET status = 'sending', attempts = o.attempts + 1,"
 		" started_at = $2"
 		" FROM (SELECT q.id FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
 		"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
-		"  AND q.send_before > $2"
+		"  AND q.send_before > $2 AND q.origin IS NOT DISTINCT FROM $3"
 		"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
 		" WHERE o.id = c.id"
 		" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
 		" o.account, o.sender, o.attempts",
-		2, {INT8ARRAYOID, TIMESTAMPTZOID}
+		3, {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 	},
 	[STATEMENT_RECORD] = {
 		"UPDATE %1$s AS o SET status = r.status::%2$s,"
@@ -178,6 +181,12 @@ static const Statement statements[NUM_STATEMENTS] =
 		"SELECT o.id FROM unnest($1, $2) AS r(id, started_at) JOIN %s AS o ON o.id = r.id"
 		" WHERE o.status = 'sending' AND o.started_at = r.started_at",
 		2, {INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+	},
+	[STATEMENT_HURRY] = {
+		"UPDATE %s SET due_at = greatest(send_after, pg_catalog.now())"
+		" WHERE origin = $1 AND account = $2 AND due_at > pg_catalog.now()"
+		" AND due_at > send_after AND status = 'queued'",
+		2, {INT8OID, NAMEOID}
 	},
 	/* The index has the redacted rows and the others apart, hence the two descents. */
 	[STATEMENT_OLDEST_FINISHED] = {
@@ -260,21 +269,30 @@ static const Statement statements[NUM_STATEMENTS] =
 	},
 };
 
-/* Plans for the table in one schema. */
+/* Plans for the table in one schema, of one name. */
 static SPIPlanPtr plans[NUM_STATEMENTS];
 static Oid	plans_namespace = InvalidOid;
+static NameData plans_schema;
 
 /* Between outbox_open and outbox_close */
 static Oid	worker_namespace = InvalidOid;
 static Oid	saved_user;
 static int	saved_security_context;
+static int	saved_nest_level;
 
-/* Forget the plans of another schema. */
+/* Forget the plans of another schema, or of the same by its former name. */
 static void
 use_namespace(Oid namespace)
 {
-	if (plans_namespace == namespace)
+	char	   *schema = get_namespace_name(namespace);
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("the schema of the extension does not exist any more")));
+	if (plans_namespace == namespace && strcmp(NameStr(plans_schema), schema) == 0)
 		return;
+	namestrcpy(&plans_schema, schema);
 	for (int i = 0; i < NUM_STATEMENTS; i++)
 	{
 		if (plans[i])
@@ -298,7 +316,7 @@ run(Oid namespace, StatementId id, Datum *values, const char *nulls)
 	use_namespace(namespace);
 	if (plans[id] == NULL)
 	{
-		const char *schema = quote_identifier(get_namespace_name(namespace));
+		const char *schema = quote_identifier(NameStr(plans_schema));
 		SPIPlanPtr	plan = SPI_prepare(psprintf(statement->sql,
 												psprintf("%s." TABLE_NAME, schema),
 												psprintf("%s.sms_status", schema)),
@@ -421,6 +439,9 @@ table_owner(Oid table)
 /*
  * Begin to work on the table in the current transaction.  Never waits for a
  * lock: who holds one, such as DROP EXTENSION, may hold it for long.
+ *
+ * Deferred triggers are made immediate, because at the commit they would run
+ * with the worker's rights; and what a trigger sets is undone at the end.
  */
 OutboxAccess
 outbox_open(void)
@@ -428,6 +449,7 @@ outbox_open(void)
 	Oid			namespace = find_namespace();
 	Oid			table = OidIsValid(namespace) ? get_relname_relid(TABLE_NAME, namespace) : InvalidOid;
 	Oid			owner;
+	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
 
 	if (!OidIsValid(table))
 		return OUTBOX_MISSING;
@@ -440,8 +462,10 @@ outbox_open(void)
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
 	SetUserIdAndSecContext(owner, saved_security_context |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	saved_nest_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
+	AfterTriggerSetState(&immediate);
 	worker_namespace = namespace;
 	return OUTBOX_OPEN;
 }
@@ -452,6 +476,7 @@ outbox_close(void)
 {
 	SPI_finish();
 	PopActiveSnapshot();
+	AtEOXact_GUC(false, saved_nest_level);
 	SetUserIdAndSecContext(saved_user, saved_security_context);
 }
 
@@ -514,6 +539,17 @@ outbox_expire(TimestampTz now)
 
 	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
 	return SPI_processed == BATCH_SIZE;
+}
+
+/* Make the messages of an account that wait for another try due now. */
+void
+outbox_hurry(const char *account)
+{
+	NameData	name;
+	Datum		values[] = {Int64GetDatum(outbox_origin()), NameGetDatum(&name)};
+
+	namestrcpy(&name, account);
+	run(worker_namespace, STATEMENT_HURRY, values, NULL);
 }
 
 /*
@@ -589,10 +625,11 @@ OutboxClaim *
 outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 {
 	Datum		values[] = {
-		int64_array(ids, nids), TimestampTzGetDatum(now)
+		int64_array(ids, nids), TimestampTzGetDatum(now), Int64GetDatum(outbox_origin())
 	};
 	OutboxClaim *found;
 	OutboxClaim *claims;
+	bool	   *returned;
 	int			n;
 
 	run(worker_namespace, STATEMENT_CLAIM, values, NULL);
@@ -618,14 +655,19 @@ outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 
 	qsort(found, n, sizeof(OutboxClaim), compare_claims);
 	claims = palloc(sizeof(OutboxClaim) * Max(n, 1));
+	returned = palloc0(sizeof(bool) * Max(n, 1));
 	*nclaims = 0;
 	for (int i = 0; i < nids && *nclaims < n; i++)
 	{
 		OutboxClaim key = {.id = ids[i]};
 		OutboxClaim *claim = bsearch(&key, found, n, sizeof(OutboxClaim), compare_claims);
 
-		if (claim)
+		/* Whatever was asked for, a row is sent once. */
+		if (claim && !returned[claim - found])
+		{
 			claims[(*nclaims)++] = *claim;
+			returned[claim - found] = true;
+		}
 	}
 	return claims;
 }
@@ -860,7 +902,10 @@ outbox_visible(Oid namespace, int64 id, char **account)
 	return visible;
 }
 
-/* Run an update with the rights of the table's owner; how many rows it changed. */
+/*
+ * Run an update with the rights of the table's owner, as a SECURITY DEFINER
+ * function would; how many rows it changed.
+ */
 static uint64
 update_as_owner(Oid namespace, StatementId id, Datum *values)
 {
@@ -871,8 +916,7 @@ update_as_owner(Oid namespace, StatementId id, Datum *values)
 	uint64		changed;
 
 	GetUserIdAndSecContext(&user, &security_context);
-	SetUserIdAndSecContext(table_owner(table), security_context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(table_owner(table), security_context | SECURITY_LOCAL_USERID_CHANGE);
 	nest_level = NewGUCNestLevel();
 	set_config_option("search_path", SAFE_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 					  GUC_ACTION_SAVE, true, 0, false);

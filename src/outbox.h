@@ -109,6 +109,7 @@ extern void outbox_candidates(const char *account, TimestampTz now, int limit,
 extern TimestampTz outbox_next_due(const char *account);
 extern TimestampTz outbox_next_expiry(void);
 extern bool outbox_expire(TimestampTz now);
+extern void outbox_hurry(const char *account);
 extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
 extern bool outbox_remove(const char *account, bool only_text, TimestampTz until);
 extern OutboxClaim *outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);

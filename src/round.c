@@ -42,6 +42,9 @@
 /* A message that cannot be claimed even with triggers off is left alone for this. */
 #define SHUN_TIME USECS_PER_MINUTE
 
+/* Finished messages that cannot be deleted are tried again after this. */
+#define REMOVE_RETRY_DELAY (10 * USECS_PER_MINUTE)
+
 /* Rows fail one by one until so many more have failed than worked. */
 #define MAX_FAILURES 10
 
@@ -52,7 +55,8 @@
 typedef struct Batch
 {
 	bool		look;
-	bool		tidy;			/* expire, delete and redact what is due */
+	bool		expire;
+	bool		remove;			/* delete and redact what is old enough */
 	bool		triggers_off;
 	Job		  **jobs;			/* to record */
 	int			njobs;
@@ -148,12 +152,10 @@ work_in_transaction(Work *work, Batch *batch)
 		find_orphans(work);
 	lanes_begin(batch->look);
 
-	if (batch->tidy)
-	{
-		/* What is locked is looked at again later. */
-		work->tidy_not_before = outbox_expire(now) ? now : now + LOCKED_ROW_DELAY;
+	if (batch->expire && !outbox_expire(now))
+		work->expire_not_before = now + LOCKED_ROW_DELAY;	/* for what is locked */
+	if (batch->remove)
 		lanes_tidy(now);
-	}
 	if (batch->njobs > 0)
 	{
 		batch->results = palloc(sizeof(OutboxResult) * batch->njobs);
@@ -176,7 +178,7 @@ work_in_transaction(Work *work, Batch *batch)
 	}
 	if (batch->limit > 0)
 		lanes_end(now);
-	if (batch->look || batch->tidy)
+	if (batch->look || batch->expire)
 		work->next_expiry = outbox_next_expiry();
 }
 
@@ -214,7 +216,7 @@ run_transaction(Work *work, Batch *batch)
 		StartTransactionCommand();
 		if (batch->triggers_off)
 			set_config_option("session_replication_role", "replica", PGC_SUSET,
-							  PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
+							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		enable_timeout_after(STATEMENT_TIMEOUT, TRIGGER_TIMEOUT_MS);
 		access = outbox_open();
 		if (access == OUTBOX_OPEN)
@@ -432,25 +434,39 @@ one_by_one(Work *work, Batch *batch)
 		back_off(work);
 }
 
-/* Expire, delete and redact what is due, if need be with triggers off. */
+/* Expire what is due, if need be with triggers off. */
 static void
-tidy(Work *work)
+expire(Work *work)
 {
 	Batch	   *batch = palloc0(sizeof(Batch));
 
-	batch->tidy = true;
+	batch->expire = true;
 	if (run_transaction(work, batch) != BATCH_FAILED)
 		return;
 	batch->triggers_off = true;
 	if (run_transaction(work, batch) == BATCH_FAILED)
-		work->tidy_not_before = GetCurrentTimestamp() + SHUN_TIME;
+		work->expire_not_before = GetCurrentTimestamp() + SHUN_TIME;
 }
 
-/* When something expires, or is to be deleted or redacted; DT_NOEND: never. */
-static TimestampTz
-next_tidying(const Work *work)
+/*
+ * Delete and redact what is old enough.  Never with triggers off: the foreign
+ * keys of others are triggers too.
+ */
+static void
+remove_old(Work *work)
 {
-	return Max(Min(work->next_expiry, lanes_tidy_at()), work->tidy_not_before);
+	Batch	   *batch = palloc0(sizeof(Batch));
+
+	batch->remove = true;
+	if (run_transaction(work, batch) == BATCH_FAILED)
+		lanes_postpone_tidying(GetCurrentTimestamp() + REMOVE_RETRY_DELAY);
+}
+
+/* When something expires; DT_NOEND: never. */
+static TimestampTz
+next_expiry(const Work *work)
+{
+	return Max(work->next_expiry, work->expire_not_before);
 }
 
 /* Do a round in memory that is freed after it. */
@@ -460,8 +476,10 @@ round_in_context(Work *work)
 	TimestampTz now = GetCurrentTimestamp();
 	Batch	   *batch = palloc0(sizeof(Batch));
 
-	if (!work->stopping && next_tidying(work) <= now)
-		tidy(work);
+	if (!work->stopping && next_expiry(work) <= now)
+		expire(work);
+	if (!work->stopping && lanes_tidy_at() <= now)
+		remove_old(work);
 
 	if (shmem_worker_wanted(now))
 	{
@@ -550,7 +568,7 @@ work_is_wanted(Work *work, TimestampTz now)
 		return true;
 	if (work->stopping)
 		return false;
-	if (work->look || next_tidying(work) <= now || (work->prepared && work->poll_at <= now) ||
+	if (work->look || next_expiry(work) <= now || lanes_tidy_at() <= now || (work->prepared && work->poll_at <= now) ||
 		shmem_worker_wanted(now))
 		return true;
 	wanted = lanes_wanted(now);
@@ -561,7 +579,7 @@ work_is_wanted(Work *work, TimestampTz now)
 TimestampTz
 work_next_event(Work *work, TimestampTz now)
 {
-	TimestampTz next = Min(next_tidying(work), shmem_worker_due());
+	TimestampTz next = Min(Min(next_expiry(work), lanes_tidy_at()), shmem_worker_due());
 
 	if (work->look)
 		next = DT_NOBEGIN;

@@ -20,7 +20,7 @@ typedef struct Work
 	bool		stopping;		/* record, but claim nothing */
 	TimestampTz poll_at;		/* when to look after prepared transactions */
 	TimestampTz next_expiry;
-	TimestampTz tidy_not_before;
+	TimestampTz expire_not_before;
 	TimestampTz retry_at;		/* after a failure: no transaction before this */
 	int			failures;		/* in a row */
 } Work;

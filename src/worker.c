@@ -240,7 +240,7 @@ void
 sms3300_worker_main(Datum database)
 {
 	Work		work = {.look = true, .prepared = true, .poll_at = DT_NOBEGIN,
-	.next_expiry = DT_NOEND, .tidy_not_before = DT_NOBEGIN, .retry_at = DT_NOBEGIN};
+	.next_expiry = DT_NOEND, .expire_not_before = DT_NOBEGIN, .retry_at = DT_NOBEGIN};
 	bool		probe;
 
 	pqsignal(SIGTERM, on_sigterm);
