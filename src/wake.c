@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 
 #include "shmem.h"
 #include "wake.h"
@@ -13,37 +14,42 @@
 /* When the earliest message queued by this transaction is due. */
 static TimestampTz earliest_due = DT_NOEND;
 
-/* At the end of a transaction: once its rows are visible, say so. */
-static void
-at_end_of_transaction(XactEvent event, void *arg)
+/* Take what there is to tell, once. */
+static TimestampTz
+take_due(void)
 {
 	TimestampTz due = earliest_due;
 
-	if (due == DT_NOEND)
-		return;
+	earliest_due = DT_NOEND;
+	return due;
+}
 
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-			earliest_due = DT_NOEND;
-			shmem_notify(MyDatabaseId, due);
-			break;
-		case XACT_EVENT_PREPARE:
-			/* Nobody will be told of the COMMIT PREPARED. */
-			earliest_due = DT_NOEND;
-			shmem_notify_prepared(MyDatabaseId);
-			break;
-		case XACT_EVENT_ABORT:
-			earliest_due = DT_NOEND;
-			break;
-		default:
-			break;
-	}
+/* At a rollback forget it; at a PREPARE say that nobody will be told of the commit. */
+static void
+at_end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		take_due();
+	else if (event == XACT_EVENT_PREPARE && take_due() != DT_NOEND)
+		shmem_notify_prepared(MyDatabaseId);
 }
 
 /*
- * Wake the worker at commit, for something due at the time given.  The callback
- * is registered once a session and the worker woken once a transaction, however
+ * At the very end of a commit, say so.  Not earlier: the rows are visible before
+ * that, but a worker that is faster than this session would still see accounts
+ * as they were, until the invalidation messages are out.
+ */
+static void
+at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	if (phase == RESOURCE_RELEASE_AFTER_LOCKS && is_commit && is_top_level &&
+		earliest_due != DT_NOEND)
+		shmem_notify(MyDatabaseId, take_due());
+}
+
+/*
+ * Wake the worker at commit, for something due at the time given.  The callbacks
+ * are registered once a session and the worker woken once a transaction, however
  * many messages are queued.
  */
 void
@@ -57,8 +63,7 @@ wake_at_commit(TimestampTz due)
 		if (!warned)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("messages are queued, but nothing sends them"),
-					 errdetail("The library sms3300 is not preloaded."),
+					 errmsg("nothing is sent: the library sms3300 is not preloaded"),
 					 errhint("Add it to shared_preload_libraries and restart the server.")));
 		warned = true;
 		return;
@@ -67,6 +72,7 @@ wake_at_commit(TimestampTz due)
 	if (!registered)
 	{
 		RegisterXactCallback(at_end_of_transaction, NULL);
+		RegisterResourceReleaseCallback(at_release, NULL);
 		registered = true;
 	}
 	earliest_due = Min(earliest_due, due);
