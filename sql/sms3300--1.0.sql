@@ -149,6 +149,8 @@ COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS
 
 -- ---------------------------------------------------------------------------
 -- What callers call
+--
+-- They cost much, so that in a WHERE clause the other conditions come first.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.sms3300_send(
@@ -157,7 +159,7 @@ CREATE FUNCTION @extschema@.sms3300_send(
 	priority integer DEFAULT NULL, send_after timestamptz DEFAULT NULL,
 	send_before timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL,
 	metadata jsonb DEFAULT NULL) RETURNS bigint
-	AS 'MODULE_PATHNAME' LANGUAGE C;
+	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) IS
 	'queues a message in the current transaction; returns its id, or that of the message with the same dedup_key';
 
@@ -165,17 +167,17 @@ CREATE FUNCTION @extschema@.sms3300_send_now(
 	mobile text, message text, line text DEFAULT NULL, line2 text DEFAULT NULL,
 	type integer DEFAULT NULL, template integer DEFAULT NULL, account name DEFAULT NULL)
 	RETURNS jsonb
-	AS 'MODULE_PATHNAME' LANGUAGE C;
+	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) IS
 	'asks the gateway at once and returns its reply; for trying an account out: nothing is queued, and a rollback does not unsend';
 
 CREATE FUNCTION @extschema@.sms3300_cancel(id bigint) RETURNS boolean
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_cancel(bigint) IS
 	'a queued message will not be sent; false if it is not queued, or not the caller''s to see';
 
 CREATE FUNCTION @extschema@.sms3300_resend(id bigint) RETURNS boolean
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_resend(bigint) IS
 	'queues a finished message again, any but one that was sent; false if there is none, or not the caller''s to see';
 

@@ -212,7 +212,7 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			*(bool *) field = strcmp(value, "resend") == 0;
 			break;
 		case OPTION_CODES:
-			if (!gateway_codes_add(field, value, (GatewayVerdict) option->min))
+			if (!gateway_codes_add(field, GATEWAY_MAX_RANGES, value, (GatewayVerdict) option->min))
 				invalid_value(name, value, psprintf("a list of codes and ranges, such as 15, 100-110, of %d at most in all",
 													GATEWAY_MAX_RANGES));
 			break;
@@ -251,7 +251,7 @@ add_default_codes(Account *account, List *options, const char *option,
 				  const char *codes, GatewayVerdict verdict)
 {
 	if (!is_given(options, option))
-		gateway_codes_add(&account->codes, codes, verdict);
+		gateway_codes_add(&account->codes, GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES, codes, verdict);
 }
 
 /* Say which option an error is about. */
@@ -450,7 +450,8 @@ check_server(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"line2\" and a \"type\" other than 0 exclude each other"),
-				 errdetail("Each is a backup of the line.")));
+				 errdetail("Each is a backup of the line."),
+				 errhint("Give only \"line2\" for a second line, or only \"type\" for Chelcheleh (1) or the service line (2).")));
 }
 
 /*

@@ -51,10 +51,12 @@ parse_code(const char *text, int *code)
 
 /*
  * Add codes and ranges of codes, such as "15, 23, 100-110", which all mean the
- * same; the empty list adds none.  False if it is no such list, or too long.
+ * same; the empty list adds none.  False if it is no such list, or there would be
+ * more than max_ranges in all.
  */
 bool
-gateway_codes_add(GatewayCodes *codes, const char *text, GatewayVerdict verdict)
+gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
+				  GatewayVerdict verdict)
 {
 	while (isspace((unsigned char) *text))
 		text++;
@@ -66,7 +68,7 @@ gateway_codes_add(GatewayCodes *codes, const char *text, GatewayVerdict verdict)
 		int			first;
 		int			last;
 
-		if (codes->nranges == GATEWAY_MAX_RANGES ||
+		if (codes->nranges >= max_ranges ||
 			(text = parse_code(text, &first)) == NULL)
 			return false;
 		last = first;

@@ -10,9 +10,12 @@
 /* For type and template: the parameter is not posted. */
 #define GATEWAY_NONE (-1)
 
-/* The longest line kept from a reply, and the most ranges of codes. */
+/* The longest line kept from a reply. */
 #define GATEWAY_LINE_SIZE 32
+
+/* The most ranges of codes, and how many more an account may have by default. */
 #define GATEWAY_MAX_RANGES 200
+#define GATEWAY_MORE_RANGES 50
 
 /* What is posted for one message; UTF-8, NULL: the parameter is not posted. */
 typedef struct GatewayMessage
@@ -51,7 +54,7 @@ typedef struct GatewayCodes
 		int			first;
 		int			last;
 		GatewayVerdict verdict;
-	}			ranges[GATEWAY_MAX_RANGES];
+	}			ranges[GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES];
 } GatewayCodes;
 
 /* What the JSON of a reply says. */
@@ -64,7 +67,8 @@ typedef struct GatewayReply
 	char		line[GATEWAY_LINE_SIZE];	/* empty: none given */
 } GatewayReply;
 
-extern bool gateway_codes_add(GatewayCodes *codes, const char *text, GatewayVerdict verdict);
+extern bool gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
+							  GatewayVerdict verdict);
 extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);
 extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code);
 

@@ -125,13 +125,28 @@ start_worker(Oid database)
 	}
 
 	pfree(entry);
-	shmem_start_failed(database, GetCurrentTimestamp() + RETRY_DELAY);
+	shmem_start_failed(database, GetCurrentTimestamp() + RETRY_DELAY, true);
 	if (!out_of_slots)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("sms3300: no background worker slot is free, messages wait"),
 				 errhint("Raise max_worker_processes and restart the server.")));
 	out_of_slots = true;
+}
+
+/* Log, once each time, that all workers that there may be are busy. */
+static void
+log_full(bool full)
+{
+	static bool logged = false;
+
+	if (full && !logged)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("sms3300: a database waits because all %d workers are in use",
+						settings_max_workers),
+				 errhint("Raise sms3300.max_workers and restart the server.")));
+	logged = full;
 }
 
 /* Follow the workers that were started until they have attached, or failed. */
@@ -152,7 +167,7 @@ follow_starting(void)
 			if (connectable_databases(entry->database) == NIL)
 				shmem_forget(entry->database);
 			else
-				shmem_start_failed(entry->database, GetCurrentTimestamp() + RETRY_DELAY);
+				shmem_start_failed(entry->database, GetCurrentTimestamp() + RETRY_DELAY, false);
 		}
 		starting = foreach_delete_current(starting, cell);
 		pfree(entry->handle);
@@ -219,6 +234,7 @@ sms3300_launcher_main(Datum unused)
 	{
 		TimestampTz wake_at;
 		Oid			database;
+		bool		full;
 
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -232,13 +248,14 @@ sms3300_launcher_main(Datum unused)
 		follow_starting();
 		if (unprobed != NIL && shmem_probe(linitial_oid(unprobed)))
 			unprobed = list_delete_first(unprobed);
-		while (OidIsValid(database = shmem_take_wanted(GetCurrentTimestamp(), &wake_at)))
+		while (OidIsValid(database = shmem_take_wanted(GetCurrentTimestamp(), &wake_at, &full)))
 		{
 			if (connectable_databases(database) != NIL)
 				start_worker(database);
 			else
 				shmem_forget(database);
 		}
+		log_full(full);
 
 		sleep_until(wake_at);
 	}

@@ -214,6 +214,11 @@ run_transaction(Work *work, Batch *batch)
 	{
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
+
+		/* A stop claims nothing, and what it records needs no standby. */
+		if (ShutdownRequestPending)
+			set_config_option("synchronous_commit", "local", PGC_USERSET,
+							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		if (batch->triggers_off)
 			set_config_option("session_replication_role", "replica", PGC_SUSET,
 							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
@@ -227,9 +232,10 @@ run_transaction(Work *work, Batch *batch)
 		}
 		disable_timeout(STATEMENT_TIMEOUT, false);
 
-		/* A commit that waits for a standby is cut short only by a stop. */
-		if (!ShutdownRequestPending)
-			QueryCancelPending = false;
+		/* A commit that waits for a standby is cut short by a stop, and only by that. */
+		QueryCancelPending = false;
+		if (ShutdownRequestPending)
+			QueryCancelPending = InterruptPending = true;
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -419,7 +425,7 @@ one_by_one(Work *work, Batch *batch)
 		else
 			failed++;
 	}
-	for (int i = 0; i < batch->limit && failed - worked < MAX_FAILURES; i++)
+	for (int i = 0; i < batch->limit && failed - worked < MAX_FAILURES && !ShutdownRequestPending; i++)
 	{
 		bool		this_failed;
 

@@ -119,6 +119,12 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	account = route_account(NameStr(*name));
 	route_check(&route, account);
 
+	if (!settings_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sending is switched off in this cluster"),
+				 errhint("Set sms3300.enabled to on.")));
+
 	http = http_open();
 	PG_TRY();
 	{

@@ -48,6 +48,7 @@ typedef struct DatabaseSlot
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
 	WorkerState state;
 	Latch	   *latch;			/* the running worker's */
+	bool		refused;		/* there was no process for a worker */
 	int			failures;		/* in a row */
 	TimestampTz not_before;		/* no new worker before this */
 } DatabaseSlot;
@@ -57,6 +58,7 @@ typedef struct SharedState
 	LWLock	   *lock;
 	Latch	   *launcher;
 	bool		overflow;		/* a database found no free slot */
+	bool		crowded;		/* a database waits for a worker to leave */
 	DatabaseSlot slots[MAX_SLOTS];
 } SharedState;
 
@@ -270,18 +272,31 @@ shmem_probe(Oid database)
 	return slot != NULL;
 }
 
+/* Have idle workers leave, or no longer; the lock is held. */
+static void
+set_crowded(bool crowded)
+{
+	if (crowded && !shared->crowded)
+		for (int i = 0; i < MAX_SLOTS; i++)
+			if (shared->slots[i].latch)
+				SetLatch(shared->slots[i].latch);
+	shared->crowded = crowded;
+}
+
 /*
  * Take a database that wants a worker, and mark it as getting one.  InvalidOid
  * if there is none now; *wake_at then says when one may be (DT_NOEND: never by
- * time alone).
+ * time alone), and *full whether one only waits for a worker to leave.
  */
 Oid
-shmem_take_wanted(TimestampTz now, TimestampTz *wake_at)
+shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, bool *full)
 {
 	Oid			database = InvalidOid;
+	bool		refused = false;
 	int			workers = 0;
 
 	*wake_at = DT_NOEND;
+	*full = false;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_SLOTS; i++)
@@ -289,7 +304,7 @@ shmem_take_wanted(TimestampTz now, TimestampTz *wake_at)
 			shared->slots[i].state != WORKER_NONE)
 			workers++;
 
-	for (int i = 0; i < MAX_SLOTS && workers < settings_max_workers; i++)
+	for (int i = 0; i < MAX_SLOTS; i++)
 	{
 		DatabaseSlot *slot = &shared->slots[i];
 		TimestampTz when;
@@ -297,14 +312,21 @@ shmem_take_wanted(TimestampTz now, TimestampTz *wake_at)
 		if (slot->database == InvalidOid || slot->state != WORKER_NONE)
 			continue;
 		when = Max(slot->look ? DT_NOBEGIN : slot->due, slot->not_before);
-		if (when <= now)
+		refused |= slot->refused;
+		if (when > now)
+			*wake_at = Min(*wake_at, when);
+		else if (workers >= settings_max_workers)
+			*full = true;
+		else
 		{
 			slot->state = WORKER_STARTING;
+			slot->refused = false;
 			database = slot->database;
 			break;
 		}
-		*wake_at = Min(*wake_at, when);
 	}
+	if (!OidIsValid(database))
+		set_crowded(*full || refused);
 	LWLockRelease(shared->lock);
 	return database;
 }
@@ -341,9 +363,12 @@ shmem_is_starting(Oid database)
 	return starting;
 }
 
-/* Note that a worker could not be started, and when to try again. */
+/*
+ * Note that a worker could not be started, for want of a process or another
+ * reason, and when to try again.
+ */
 void
-shmem_start_failed(Oid database, TimestampTz retry_at)
+shmem_start_failed(Oid database, TimestampTz retry_at, bool refused)
 {
 	DatabaseSlot *slot;
 
@@ -354,6 +379,7 @@ shmem_start_failed(Oid database, TimestampTz retry_at)
 		slot->state = WORKER_NONE;
 		slot->look = true;
 		slot->probe = false;
+		slot->refused = refused;
 		slot->not_before = retry_at;
 	}
 	LWLockRelease(shared->lock);
@@ -369,7 +395,7 @@ shmem_forget(Oid database)
 	slot = find_slot(database);
 	if (slot)
 	{
-		slot->database = InvalidOid;
+		memset(slot, 0, sizeof(DatabaseSlot));
 		if (slot == my_slot)
 			my_slot = NULL;
 		if (shared->launcher)
@@ -471,6 +497,18 @@ shmem_worker_wanted(TimestampTz now)
 	wanted = my_slot->look || my_slot->due <= now;
 	LWLockRelease(shared->lock);
 	return wanted;
+}
+
+/* Tell whether another database waits for a worker to leave. */
+bool
+shmem_worker_is_crowded(void)
+{
+	bool		crowded;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	crowded = shared->crowded;
+	LWLockRelease(shared->lock);
+	return crowded;
 }
 
 /*

@@ -24,10 +24,10 @@ extern void shmem_launcher_attach(void);
 extern void shmem_launcher_detach(void);
 extern bool shmem_take_overflow(void);
 extern bool shmem_probe(Oid database);
-extern Oid	shmem_take_wanted(TimestampTz now, TimestampTz *wake_at);
+extern Oid	shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, bool *full);
 extern void shmem_look_everywhere(void);
 extern bool shmem_is_starting(Oid database);
-extern void shmem_start_failed(Oid database, TimestampTz retry_at);
+extern void shmem_start_failed(Oid database, TimestampTz retry_at, bool refused);
 extern void shmem_forget(Oid database);
 
 /* In a worker */
@@ -41,6 +41,7 @@ typedef enum WorkerExit
 extern bool shmem_worker_attach(bool *orphans, bool *probe);
 extern void shmem_worker_detach(WorkerExit how);
 extern bool shmem_worker_leave_idle(TimestampTz due);
+extern bool shmem_worker_is_crowded(void);
 extern bool shmem_worker_wanted(TimestampTz now);
 extern void shmem_worker_begin_look(bool *prepared);
 extern void shmem_worker_end_look(void);

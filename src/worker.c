@@ -138,7 +138,7 @@ wait_until(Work *work, TimestampTz when)
 
 /*
  * Stop: give the requests under way a moment, end the rest, and record what is
- * known.  A standby that is gone must not hold that up.
+ * known.
  */
 static WorkerExit
 stop(Work *work)
@@ -146,7 +146,6 @@ stop(Work *work)
 	TimestampTz deadline = GetCurrentTimestamp() + STOP_GRACE;
 
 	work->stopping = true;
-	fix_setting("synchronous_commit", "local");
 	while (work->in_flight > 0 && GetCurrentTimestamp() < deadline)
 	{
 		wait_until(work, deadline);
@@ -173,8 +172,9 @@ may_leave(Work *work)
 }
 
 /*
- * Serve the database until there is nothing to do for idle_ms at first, and
- * for worker_idle_timeout later.
+ * Serve the database until there has been nothing to do for
+ * worker_idle_timeout; a probe, or one whose place another waits for, leaves
+ * at once.
  */
 static void
 serve(Work *work, bool probe)
@@ -208,8 +208,9 @@ serve(Work *work, bool probe)
 		}
 
 		next = work_next_event(work, now);
-		leave_at = may_leave(work) ?
-			last_active + (probe ? 0 : (int64) settings_worker_idle_timeout * 1000) : DT_NOEND;
+		leave_at = !may_leave(work) ? DT_NOEND :
+			probe || shmem_worker_is_crowded() ? last_active :
+			last_active + (int64) settings_worker_idle_timeout * 1000;
 		if (leave_at <= now && next > now)
 		{
 			pgstat_report_stat(true);
