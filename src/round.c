@@ -208,6 +208,7 @@ run_transaction(Work *work, Batch *batch)
 	MemoryContext caller = CurrentMemoryContext;
 	volatile OutboxAccess access = OUTBOX_OPEN;
 	volatile bool failed = false;
+	bool		stopping = ShutdownRequestPending;
 
 	dlist_init(&batch->claimed);
 	PG_TRY();
@@ -216,7 +217,7 @@ run_transaction(Work *work, Batch *batch)
 		StartTransactionCommand();
 
 		/* A stop claims nothing, and what it records needs no standby. */
-		if (ShutdownRequestPending)
+		if (stopping)
 			set_config_option("synchronous_commit", "local", PGC_USERSET,
 							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		if (batch->triggers_off)
@@ -234,9 +235,10 @@ run_transaction(Work *work, Batch *batch)
 
 		/* A commit that waits for a standby is cut short by a stop, and only by that. */
 		QueryCancelPending = false;
-		if (ShutdownRequestPending)
+		if (ShutdownRequestPending && !stopping)
 			QueryCancelPending = InterruptPending = true;
 		CommitTransactionCommand();
+		QueryCancelPending = false;
 	}
 	PG_CATCH();
 	{
