@@ -588,7 +588,8 @@ prepare(Http *http, Transfer *transfer, const HttpRequest *request)
 		if (request->ca_file)
 		{
 			if ((transfer->ca_file = strdup(request->ca_file)) == NULL ||
-				curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, request->ca_file) != CURLE_OK)
+				curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, request->ca_file) != CURLE_OK ||
+				curl_easy_setopt(transfer->easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
 				return false;
 		}
 	}

@@ -81,7 +81,9 @@ connectable_databases(Oid only)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && (!OidIsValid(only) || database->oid == only))
+		/* A limit of -2 marks a database whose DROP was interrupted. */
+		if (database->datallowconn && database->datconnlimit != -2 &&
+			(!OidIsValid(only) || database->oid == only))
 		{
 			MemoryContext scanning = MemoryContextSwitchTo(caller);
 

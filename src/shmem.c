@@ -385,7 +385,7 @@ shmem_start_failed(Oid database, TimestampTz retry_at, bool refused)
 	LWLockRelease(shared->lock);
 }
 
-/* Free the slot of a database that is gone or has no extension. */
+/* Free the slot of a database that is gone. */
 void
 shmem_forget(Oid database)
 {
@@ -394,13 +394,7 @@ shmem_forget(Oid database)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = find_slot(database);
 	if (slot)
-	{
 		memset(slot, 0, sizeof(DatabaseSlot));
-		if (slot == my_slot)
-			my_slot = NULL;
-		if (shared->launcher)
-			SetLatch(shared->launcher);
-	}
 	LWLockRelease(shared->lock);
 }
 
@@ -482,6 +476,28 @@ shmem_worker_leave_idle(TimestampTz due)
 	{
 		my_slot->due = Min(my_slot->due, due);
 		release_slot(WORKER_EXIT_IDLE);
+	}
+	LWLockRelease(shared->lock);
+	return leave;
+}
+
+/*
+ * Detach because the extension is not in this database.  False, and still
+ * attached, if something came up since the last look.
+ */
+bool
+shmem_worker_forget(void)
+{
+	bool		leave;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	leave = !my_slot->look;
+	if (leave)
+	{
+		memset(my_slot, 0, sizeof(DatabaseSlot));
+		my_slot = NULL;
+		if (shared->launcher)
+			SetLatch(shared->launcher);
 	}
 	LWLockRelease(shared->lock);
 	return leave;

@@ -40,6 +40,7 @@ typedef enum WorkerExit
 
 extern bool shmem_worker_attach(bool *orphans, bool *probe);
 extern void shmem_worker_detach(WorkerExit how);
+extern bool shmem_worker_forget(void);
 extern bool shmem_worker_leave_idle(TimestampTz due);
 extern bool shmem_worker_is_crowded(void);
 extern bool shmem_worker_wanted(TimestampTz now);

@@ -196,8 +196,8 @@ serve(Work *work, bool probe)
 				if (work->in_flight > 0 || !dlist_is_empty(&work->finished))
 					ereport(LOG,
 							(errmsg("sms3300: the extension was dropped while messages were being sent")));
-				shmem_forget(MyDatabaseId);
-				return;
+				if (shmem_worker_forget())
+					return;
 			}
 			now = last_active = GetCurrentTimestamp();
 		}
@@ -223,12 +223,14 @@ serve(Work *work, bool probe)
 	shmem_worker_detach(stop(work));
 }
 
-/* Tell whether the extension is in this database. */
+/* Tell whether the extension is in this database, and note that it was looked for. */
 static bool
 extension_is_here(void)
 {
 	OutboxAccess access;
+	bool		prepared;
 
+	shmem_worker_begin_look(&prepared);
 	StartTransactionCommand();
 	access = outbox_open();
 	if (access == OUTBOX_OPEN)
@@ -254,11 +256,9 @@ sms3300_worker_main(Datum database)
 
 	if (!shmem_worker_attach(&work.orphans, &probe))
 		return;
-	if (!extension_is_here())
-	{
-		shmem_forget(MyDatabaseId);
-		return;
-	}
+	while (!extension_is_here())
+		if (shmem_worker_forget())
+			return;
 
 	dlist_init(&work.finished);
 	work.http = http_open();
