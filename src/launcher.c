@@ -33,8 +33,14 @@
 #define LAUNCHER_TYPE "sms3300 launcher"
 #define WORKER_TYPE "sms3300 worker"
 
-/* When there is no slot for a worker process, or it did not come up. */
+/* A worker that did not come up is tried again after this. */
 #define RETRY_DELAY (5 * USECS_PER_SEC)
+
+/* And one for which there was no process, after this. */
+#define NO_PROCESS_DELAY (USECS_PER_SEC / 2)
+
+/* A database that waits this long for a worker is worth a line in the log. */
+#define LOG_WAIT_AFTER (10 * USECS_PER_SEC)
 
 /* A worker process that has not attached yet. */
 typedef struct Starting
@@ -103,7 +109,6 @@ connectable_databases(Oid only)
 static void
 start_worker(Oid database)
 {
-	static bool out_of_slots = false;
 	BackgroundWorker worker;
 	Starting   *entry = palloc(sizeof(Starting));
 
@@ -122,33 +127,57 @@ start_worker(Oid database)
 	if (RegisterDynamicBackgroundWorker(&worker, &entry->handle))
 	{
 		starting = lappend(starting, entry);
-		out_of_slots = false;
 		return;
 	}
-
 	pfree(entry);
-	shmem_start_failed(database, GetCurrentTimestamp() + RETRY_DELAY, true);
-	if (!out_of_slots)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("sms3300: no background worker slot is free, messages wait"),
-				 errhint("Raise max_worker_processes and restart the server.")));
-	out_of_slots = true;
+	shmem_start_failed(database, GetCurrentTimestamp() + NO_PROCESS_DELAY, true);
 }
 
-/* Log, once each time, that all workers that there may be are busy. */
-static void
-log_full(bool full)
+/*
+ * Start a worker for each database that wants one.  Returns when to look again;
+ * DT_NOEND: when woken.
+ */
+static TimestampTz
+start_workers(void)
 {
+	static TimestampTz waiting_since = 0;
 	static bool logged = false;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz wake_at;
+	Oid			database;
+	ShmemShortage shortage;
 
-	if (full && !logged)
+	while (OidIsValid(database = shmem_take_wanted(now, &wake_at, &shortage)))
+	{
+		if (connectable_databases(database) == NIL)
+			shmem_forget(database);
+		else
+			start_worker(database);
+	}
+
+	/* Idle workers make room for others; it is worth a word where none does. */
+	if (shortage == SHORT_OF_NOTHING)
+	{
+		waiting_since = 0;
+		logged = false;
+		return wake_at;
+	}
+	if (waiting_since == 0)
+		waiting_since = now;
+	if (now - waiting_since < LOG_WAIT_AFTER)
+		return Min(wake_at, waiting_since + LOG_WAIT_AFTER);
+	if (!logged)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("sms3300: a database waits because all %d workers are in use",
-						settings_max_workers),
-				 errhint("Raise sms3300.max_workers and restart the server.")));
-	logged = full;
+				 shortage == SHORT_OF_WORKERS ?
+				 errmsg("sms3300: messages wait because all %d workers are in use",
+						settings_max_workers) :
+				 errmsg("sms3300: messages wait because no background worker slot is free"),
+				 shortage == SHORT_OF_WORKERS ?
+				 errhint("Raise sms3300.max_workers and restart the server.") :
+				 errhint("Raise max_worker_processes and restart the server.")));
+	logged = true;
+	return wake_at;
 }
 
 /* Follow the workers that were started until they have attached, or failed. */
@@ -234,10 +263,6 @@ sms3300_launcher_main(Datum unused)
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz wake_at;
-		Oid			database;
-		bool		full;
-
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			reload();
@@ -250,16 +275,7 @@ sms3300_launcher_main(Datum unused)
 		follow_starting();
 		if (unprobed != NIL && shmem_probe(linitial_oid(unprobed)))
 			unprobed = list_delete_first(unprobed);
-		while (OidIsValid(database = shmem_take_wanted(GetCurrentTimestamp(), &wake_at, &full)))
-		{
-			if (connectable_databases(database) != NIL)
-				start_worker(database);
-			else
-				shmem_forget(database);
-		}
-		log_full(full);
-
-		sleep_until(wake_at);
+		sleep_until(start_workers());
 	}
 	proc_exit(1);
 }

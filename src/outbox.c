@@ -68,6 +68,7 @@ typedef enum StatementId
 	STATEMENT_CLAIM,
 	STATEMENT_RECORD,
 	STATEMENT_STILL_SENDING,
+	STATEMENT_LOCK,
 	STATEMENT_HURRY,
 	STATEMENT_OLDEST_FINISHED,
 	STATEMENT_DELETE,
@@ -181,6 +182,11 @@ static const Statement statements[NUM_STATEMENTS] =
 		"SELECT o.id FROM unnest($1, $2) AS r(id, started_at) JOIN %s AS o ON o.id = r.id"
 		" WHERE o.status = 'sending' AND o.started_at = r.started_at",
 		2, {INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+	},
+	[STATEMENT_LOCK] = {
+		"SELECT o.id FROM pg_catalog.unnest($1) AS r(id) JOIN %s AS o ON o.id = r.id"
+		" FOR NO KEY UPDATE OF o SKIP LOCKED",
+		1, {INT8ARRAYOID}
 	},
 	[STATEMENT_HURRY] = {
 		"UPDATE %s SET due_at = greatest(send_after, pg_catalog.now())"
@@ -587,14 +593,21 @@ outbox_remove(const char *account, bool only_text, TimestampTz until)
 	return SPI_processed == BATCH_SIZE;
 }
 
+/* Order ids. */
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
 /* Order claims by id. */
 static int
 compare_claims(const void *a, const void *b)
 {
-	int64		x = ((const OutboxClaim *) a)->id;
-	int64		y = ((const OutboxClaim *) b)->id;
-
-	return x < y ? -1 : x > y;
+	return compare_ids(&((const OutboxClaim *) a)->id, &((const OutboxClaim *) b)->id);
 }
 
 /* A string of a row of the last result, NULL if it is null. */
@@ -729,23 +742,15 @@ enum
 	RESULT_PHASE, NUM_RESULT_COLUMNS
 };
 
-/*
- * Record what became of messages.  Those whose row took it are marked as
- * recorded, and so are those whose row is no longer being sent, or by another
- * request: somebody with the right to do so changed it by hand, or made the
- * table anew.  What is left unmarked was suppressed by a trigger.
- */
-void
-outbox_record(OutboxResult *results, int nresults)
+/* Lay down results as the parameters of a statement; those of locked rows are left out. */
+static void
+result_parameters(const OutboxResult *results, int nresults, Datum *values)
 {
 	static const Oid types[NUM_RESULT_COLUMNS] = {
 		INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID,
 		INT4OID, INT8OID, TEXTOID, JSONBOID, TEXTOID, TEXTOID
 	};
 	ResultColumn columns[NUM_RESULT_COLUMNS];
-	Datum		values[NUM_RESULT_COLUMNS + 1];
-	int64	   *open_ids;
-	int			nopen = 0;
 
 	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
 		columns[i] = new_column(nresults);
@@ -753,6 +758,8 @@ outbox_record(OutboxResult *results, int nresults)
 	{
 		const OutboxResult *result = &results[i];
 
+		if (result->locked)
+			continue;
 		add_value(&columns[RESULT_ID], Int64GetDatum(result->id), false);
 		add_value(&columns[RESULT_STARTED_AT], TimestampTzGetDatum(result->started_at), false);
 		add_text(&columns[RESULT_STATUS], result->status);
@@ -774,7 +781,62 @@ outbox_record(OutboxResult *results, int nresults)
 	}
 	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
 		values[i] = column_array(&columns[i], types[i]);
+}
+
+/* The ids of the last result, ordered. */
+static int64 *
+take_ids(int *nids)
+{
+	int64	   *ids = palloc(sizeof(int64) * (SPI_processed + 1));
+
+	*nids = (int) SPI_processed;
+	for (int i = 0; i < *nids; i++)
+		ids[i] = int64_of(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	qsort(ids, *nids, sizeof(int64), compare_ids);
+	return ids;
+}
+
+/* Tell whether an id is among ordered ones. */
+static bool
+is_among(int64 id, const int64 *ids, int nids)
+{
+	return bsearch(&id, ids, nids, sizeof(int64), compare_ids) != NULL;
+}
+
+/*
+ * Record what became of messages.
+ *
+ * A result is marked as recorded if its row took it, and also if its row is no
+ * longer being sent, or by another request: somebody with the right to do so
+ * changed it by hand, or made the table anew.  With skip_locked, rows that
+ * somebody else has locked are marked as such and left alone.  A result that is
+ * marked as neither was suppressed by a trigger.
+ */
+void
+outbox_record(OutboxResult *results, int nresults, bool skip_locked)
+{
+	Datum		values[NUM_RESULT_COLUMNS + 1];
+	int64	   *ids = NULL;		/* of rows that are not locked */
+	int			nids = 0;
+	int64	   *open_ids;
+	int			nopen;
+	int			nlocked = 0;
+
 	values[NUM_RESULT_COLUMNS] = Int32GetDatum(MAX_ERRORS);
+	result_parameters(results, nresults, values);
+	if (skip_locked)
+	{
+		run(worker_namespace, STATEMENT_LOCK, &values[RESULT_ID], NULL);
+		ids = take_ids(&nids);
+		for (int i = 0; i < nresults; i++)
+		{
+			results[i].locked = !is_among(results[i].id, ids, nids);
+			nlocked += results[i].locked;
+		}
+		if (nlocked > 0)
+			result_parameters(results, nresults, values);
+	}
 
 	run(worker_namespace, STATEMENT_RECORD, values, NULL);
 	if (SPI_processed == (uint64) nresults)
@@ -784,20 +846,19 @@ outbox_record(OutboxResult *results, int nresults)
 			results[i].recorded = true;
 		return;
 	}
-	SPI_freetuptable(SPI_tuptable);
 
 	/* Rare: find out whose row is still to be written. */
-	run(worker_namespace, STATEMENT_STILL_SENDING, &values[RESULT_ID], NULL);
-	open_ids = palloc(sizeof(int64) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
-		open_ids[nopen++] = int64_of(i, 1);
 	SPI_freetuptable(SPI_tuptable);
 	for (int i = 0; i < nresults; i++)
+		results[i].locked = false;
+	result_parameters(results, nresults, values);
+	run(worker_namespace, STATEMENT_STILL_SENDING, &values[RESULT_ID], NULL);
+	open_ids = take_ids(&nopen);
+	for (int i = 0; i < nresults; i++)
 	{
-		results[i].recorded = true;
-		for (int j = 0; j < nopen; j++)
-			if (open_ids[j] == results[i].id)
-				results[i].recorded = false;
+		results[i].recorded = !is_among(results[i].id, open_ids, nopen);
+		results[i].locked = skip_locked && !results[i].recorded &&
+			!is_among(results[i].id, ids, nids);
 	}
 }
 

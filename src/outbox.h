@@ -80,6 +80,7 @@ typedef struct OutboxResult
 	const char *error;			/* NULL: none */
 	const char *phase;			/* of the error */
 	bool		recorded;		/* set by outbox_record */
+	bool		locked;			/* likewise: somebody holds a lock on the row */
 } OutboxResult;
 
 /* An orphan: a row that a former worker left in the state 'sending'. */
@@ -113,7 +114,7 @@ extern void outbox_hurry(const char *account);
 extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
 extern bool outbox_remove(const char *account, bool only_text, TimestampTz until);
 extern OutboxClaim *outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
-extern void outbox_record(OutboxResult *results, int nresults);
+extern void outbox_record(OutboxResult *results, int nresults, bool skip_locked);
 extern List *outbox_orphans(void);
 extern bool outbox_has_prepared(void);
 

@@ -58,6 +58,7 @@ typedef struct Batch
 	bool		expire;
 	bool		remove;			/* delete and redact what is old enough */
 	bool		triggers_off;
+	bool		skip_locked;	/* leave results alone whose row is locked */
 	Job		  **jobs;			/* to record */
 	int			njobs;
 	OutboxResult *results;		/* of those jobs */
@@ -161,7 +162,7 @@ work_in_transaction(Work *work, Batch *batch)
 		batch->results = palloc(sizeof(OutboxResult) * batch->njobs);
 		for (int i = 0; i < batch->njobs; i++)
 			job_result(batch->jobs[i], &batch->results[i]);
-		outbox_record(batch->results, batch->njobs);
+		outbox_record(batch->results, batch->njobs, batch->skip_locked);
 	}
 
 	if (batch->nids == 0 && batch->limit > 0)
@@ -483,6 +484,7 @@ round_in_context(Work *work)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Batch	   *batch = palloc0(sizeof(Batch));
+	BatchOutcome outcome;
 
 	if (!work->stopping && next_expiry(work) <= now)
 		expire(work);
@@ -503,8 +505,18 @@ round_in_context(Work *work)
 	batch->look = work->look;
 	batch->jobs = recordable(work, now, &batch->njobs);
 	batch->limit = work->stopping ? 0 : MAX_CLAIMS;
+	for (int i = 0; i < batch->njobs; i++)
+		batch->skip_locked |= batch->jobs[i]->retry_at != 0;
 
-	switch (run_transaction(work, batch))
+	outcome = run_transaction(work, batch);
+	if (outcome == BATCH_FAILED && batch->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE &&
+		!batch->skip_locked)
+	{
+		batch->skip_locked = true;
+		batch->nids = 0;
+		outcome = run_transaction(work, batch);
+	}
+	switch (outcome)
 	{
 		case BATCH_DONE:
 			work->look = false;
@@ -512,8 +524,12 @@ round_in_context(Work *work)
 			work->retry_at = DT_NOBEGIN;
 			settle(work, batch);
 			for (int i = 0; i < batch->njobs; i++)
-				if (!batch->results[i].recorded)
+			{
+				if (batch->results[i].locked)
+					batch->jobs[i]->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
+				else if (!batch->results[i].recorded)
 					record_alone(work, batch->jobs[i]);
+			}
 			shmem_worker_end_look();
 			break;
 		case BATCH_LOCKED:

@@ -159,7 +159,7 @@ explain_problem(const Route *route, const Account *account)
 		errdetail("Both are %s.", route->line);
 		errhint("Give another line as the backup, or none.");
 	}
-	else if (route->line2)
+	else if (route->line2 && is_backup(route->type))
 	{
 		errdetail("Each is the backup of \"line\": line %s, and %s.", route->line2,
 				  route->type == TYPE_CHELCHELEH ? "Chelcheleh" : "the service line");

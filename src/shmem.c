@@ -286,17 +286,16 @@ set_crowded(bool crowded)
 /*
  * Take a database that wants a worker, and mark it as getting one.  InvalidOid
  * if there is none now; *wake_at then says when one may be (DT_NOEND: never by
- * time alone), and *full whether one only waits for a worker to leave.
+ * time alone), and *shortage what one waits for.
  */
 Oid
-shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, bool *full)
+shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, ShmemShortage *shortage)
 {
 	Oid			database = InvalidOid;
-	bool		refused = false;
 	int			workers = 0;
 
 	*wake_at = DT_NOEND;
-	*full = false;
+	*shortage = SHORT_OF_NOTHING;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_SLOTS; i++)
@@ -312,11 +311,12 @@ shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, bool *full)
 		if (slot->database == InvalidOid || slot->state != WORKER_NONE)
 			continue;
 		when = Max(slot->look ? DT_NOBEGIN : slot->due, slot->not_before);
-		refused |= slot->refused;
+		if (slot->refused)
+			*shortage = SHORT_OF_PROCESSES;
 		if (when > now)
 			*wake_at = Min(*wake_at, when);
 		else if (workers >= settings_max_workers)
-			*full = true;
+			*shortage = SHORT_OF_WORKERS;
 		else
 		{
 			slot->state = WORKER_STARTING;
@@ -326,7 +326,7 @@ shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, bool *full)
 		}
 	}
 	if (!OidIsValid(database))
-		set_crowded(*full || refused);
+		set_crowded(*shortage != SHORT_OF_NOTHING);
 	LWLockRelease(shared->lock);
 	return database;
 }

@@ -20,11 +20,18 @@ extern void shmem_notify(Oid database, TimestampTz due);
 extern void shmem_notify_prepared(Oid database);
 
 /* In the launcher */
+typedef enum ShmemShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_WORKERS,			/* by sms3300.max_workers */
+	SHORT_OF_PROCESSES			/* by max_worker_processes */
+} ShmemShortage;
+
 extern void shmem_launcher_attach(void);
 extern void shmem_launcher_detach(void);
 extern bool shmem_take_overflow(void);
 extern bool shmem_probe(Oid database);
-extern Oid	shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, bool *full);
+extern Oid	shmem_take_wanted(TimestampTz now, TimestampTz *wake_at, ShmemShortage *shortage);
 extern void shmem_look_everywhere(void);
 extern bool shmem_is_starting(Oid database);
 extern void shmem_start_failed(Oid database, TimestampTz retry_at, bool refused);
