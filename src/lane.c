@@ -63,7 +63,7 @@ lane_find_or_add(const char *name)
 static void
 reset(Lane *lane)
 {
-	lane->nids = lane->next_id = 0;
+	lane->nids = lane->next_id = lane->skip = 0;
 	lane->fetched_all = false;
 	lane->next_due = DT_NOBEGIN;
 }
@@ -287,11 +287,12 @@ fetch(Lane *lane, int wanted, TimestampTz now)
 {
 	int			window = lane->fresh ? Min(wanted, LANE_WINDOW) : LANE_WINDOW;
 
-	outbox_candidates(lane->name, now, window, lane->ids, &lane->nids);
+	outbox_candidates(lane->name, now, lane->skip, window, lane->ids, &lane->nids);
 	lane->next_id = 0;
 	lane->fetched_all = lane->nids < window;
 	lane->stale_at = now + WINDOW_AGE;
 	lane->next_due = DT_NOEND;	/* until lanes_end() */
+	lane->window_claimed = false;
 }
 
 /*
@@ -335,7 +336,30 @@ lanes_take(int room, TimestampTz now, int64 *ids)
 	return taken;
 }
 
-/* End a transaction, after its claims: find out when to fetch again. */
+/*
+ * Find out when to fetch again after a window was used up.  Rows that somebody
+ * has locked, or whose claim a trigger suppresses, are passed over until the
+ * end of the queue, and looked at again after a while.
+ */
+static void
+end_window(Lane *lane, TimestampTz now)
+{
+	bool		passed_over = lane->skip > 0 || !lane->window_claimed;
+
+	if (!lane->fetched_all)
+	{
+		if (!lane->window_claimed)
+			lane->skip += lane->nids;
+		lane->next_due = DT_NOBEGIN;
+		return;
+	}
+	lane->skip = 0;
+	lane->next_due = outbox_next_due(lane->name);
+	if (lane->next_due <= now)
+		lane->next_due = passed_over ? now + LOCKED_RETRY_DELAY : DT_NOBEGIN;
+}
+
+/* End a transaction, after its claims. */
 void
 lanes_end(TimestampTz now)
 {
@@ -345,18 +369,9 @@ lanes_end(TimestampTz now)
 	{
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
 
-		if (lane->next_id < lane->nids)
-			continue;
-		if (lane->taken > 0 && lane->claimed == 0)
-			lane->next_due = now + LOCKED_RETRY_DELAY;
-		else if (!lane->fetched_all)
-			lane->next_due = DT_NOBEGIN;
-		else if (lane->taken > 0 || lane->next_due == DT_NOEND)
-		{
-			lane->next_due = outbox_next_due(lane->name);
-			if (lane->next_due <= now)
-				lane->next_due = now + LOCKED_RETRY_DELAY;
-		}
+		lane->window_claimed |= lane->claimed > 0;
+		if (lane->next_id == lane->nids && (lane->taken > 0 || lane->next_due == DT_NOEND))
+			end_window(lane, now);
 	}
 }
 

@@ -43,6 +43,8 @@ typedef struct Lane
 	bool		fetched_all;	/* no more were due when they were fetched */
 	TimestampTz stale_at;		/* others may come before them from then on */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when told */
+	int			skip;			/* rows before the candidates, all of them locked */
+	bool		window_claimed; /* one of the candidates could be claimed */
 	int			taken;			/* candidates taken in this transaction */
 	int			claimed;		/* and how many of them were claimed */
 } Lane;

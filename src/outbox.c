@@ -110,9 +110,9 @@ static const Statement statements[NUM_STATEMENTS] =
 		" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM %s AS o"
 		"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
 		"  AND o.due_at <= $3 AND o.status = 'queued'"
-		"  ORDER BY o.due_at, o.id LIMIT $4) AS q"
-		" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $4",
-		4, {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID}
+		"  ORDER BY o.due_at, o.id LIMIT $4 + $5) AS q"
+		" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $4 OFFSET $5",
+		5, {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID, INT8OID}
 	},
 	[STATEMENT_NEXT_DUE] = {
 		"SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
@@ -486,14 +486,18 @@ outbox_close(void)
 	SetUserIdAndSecContext(saved_user, saved_security_context);
 }
 
-/* The messages of an account that are due, best first, as many as asked for. */
+/*
+ * The messages of an account that are due, best first: as many as asked for,
+ * after as many as are to be skipped.
+ */
 void
-outbox_candidates(const char *account, TimestampTz now, int limit, int64 *ids, int *nids)
+outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
+				  int64 *ids, int *nids)
 {
 	NameData	name;
 	Datum		values[] = {
 		Int64GetDatum(outbox_origin()), NameGetDatum(&name),
-		TimestampTzGetDatum(now), Int64GetDatum(limit)
+		TimestampTzGetDatum(now), Int64GetDatum(limit), Int64GetDatum(skip)
 	};
 
 	namestrcpy(&name, account);

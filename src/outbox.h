@@ -105,7 +105,7 @@ extern int64 outbox_origin(void);
 /* For the worker, in a transaction of its own */
 extern OutboxAccess outbox_open(void);
 extern void outbox_close(void);
-extern void outbox_candidates(const char *account, TimestampTz now, int limit,
+extern void outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
 							  int64 *ids, int *nids);
 extern TimestampTz outbox_next_due(const char *account);
 extern TimestampTz outbox_next_expiry(void);
