@@ -137,13 +137,14 @@ ROLLBACK;
 --
 
 INSERT INTO sms_outbox (mobile, message, line, line2, metadata)
-	SELECT '09123456789', 'x', line, line, to_jsonb(line)
+	SELECT '09123456789', 'x', line, '2000', to_jsonb(line)
 	FROM (VALUES
 		('983000330000'), ('3000330000'), ('+98 3000 330000'), ('0098 3000330000'),
 		('۹۸۳۰۰۰۳۳۰۰۰۰'), ('۳۰۰۰ ۳۳۰ ۰۰۰'), ('٣٠٠٠٣٣٠٠٠٠'), (U&'\200E3000\2013330000'),
 		('02191000000'), ('+98 (0)21 9100 0000'),
 		('1000'), ('+98 98123'), ('9812345'), ('12345678901234')) AS v (line)
-	RETURNING metadata #>> '{}', line, line2 = line;
+	RETURNING metadata #>> '{}', line;
+INSERT INTO sms_outbox (mobile, message, line2) VALUES ('09123456789', 'x', '۰۲۱-۹۱۰۰ ۰۰۰۰') RETURNING line2;
 SELECT line, split_part(pg_temp.row_of('mobile, message, line', format('%L, %L, %L', '09123456789', 'x', line)), E'\n', 1)
 FROM (VALUES
 	(''), (' '), ('123'), ('98123'), ('00983'), ('+123456'), ('0044123456'), ('003000330000'),
@@ -172,15 +173,16 @@ FROM (VALUES
 	('mobile, message, send_after', $$'09123456789', 'x', '-infinity'$$),
 	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-02', '2100-01-01'$$),
 	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-01', '2100-01-01'$$),
-	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-01', '-infinity'$$)) AS v (columns, value);
-SELECT columns, value, split_part(pg_temp.row_of(columns, value), E'\n', 1)
-FROM (VALUES
+	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-01', '-infinity'$$),
+	-- numbers
 	('mobile, message, type', $$'09123456789', 'x', 3$$),
 	('mobile, message, type', $$'09123456789', 'x', -1$$),
 	('mobile, message, type', $$'09123456789', 'x', 40000$$),
 	('mobile, message, priority', $$'09123456789', 'x', 10$$),
 	('mobile, message, priority', $$'09123456789', 'x', -1$$),
-	('mobile, message, template', $$'09123456789', 'x', -1$$)) AS v (columns, value);
+	('mobile, message, template', $$'09123456789', 'x', -1$$),
+	-- a key that is no key
+	('mobile, message, dedup_key', $$'09123456789', 'x', ''$$)) AS v (columns, value);
 -- one bad row refuses the whole statement
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x'), ('0912', 'x')$$);
 
@@ -217,34 +219,65 @@ SELECT split_part(pg_temp.row_of('mobile, message, dedup_key', $$'09123456789', 
 -- By which scenario
 --
 
--- What becomes of a message's line, line2, type and template with an account that has none of them.
-SELECT columns, value,
-	pg_temp.row_of('mobile, message, account, ' || columns, $$'09123456789', 'x', 'regress_sms3300_bare', $$ || value)
+-- What is said to a message's line, line2, type and template with an account's defaults.
+CREATE FUNCTION pg_temp.route(defaults text, own text) RETURNS text LANGUAGE sql AS $$
+	SELECT pg_temp.answer(format($i$
+		CREATE SERVER regress_sms3300_route FOREIGN DATA WRAPPER sms3300 OPTIONS (%s);
+		CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300_route OPTIONS (username 'user', password 'secret');
+		SELECT sms3300_send('09123456789', 'x', account => 'regress_sms3300_route'%s)$i$,
+		concat_ws(', ', $i$paused 'true'$i$, defaults), ', ' || own))
+$$;
+
+-- the gateway's scenarios
+SELECT defaults, own, pg_temp.route(defaults, own)
 FROM (VALUES
-	('line', $$'1000'$$),
-	('type', $$2$$),
-	('type, template', $$2, 5$$),
-	('line, line2', $$'1000', '2000'$$),
-	('line, type', $$'1000', 0$$),
-	('line, type', $$'1000', 1$$),
-	('line, type', $$'1000', 2$$),
-	('line, type, template', $$'1000', 2, 0$$),
-	('line', $$NULL$$),
-	('type', $$0$$),
-	('type', $$1$$),
-	('line2', $$'2000'$$),
-	('line2, type', $$'2000', 0$$),
-	('line2, type', $$'2000', 1$$),
-	('line2, type', $$'2000', 2$$)) AS v (columns, value);
--- with one that has a line, everything that lacked one is complete
-SELECT columns, value,
-	pg_temp.row_of('mobile, message, ' || columns, $$'09123456789', 'x', $$ || value)
+	-- a line
+	(NULL, $$line => '1000'$$),
+	($$line '1000'$$, NULL),
+	(NULL, $$line => '1000', type => 0$$),
+	-- the service line
+	(NULL, $$type => 2$$),
+	($$type '2'$$, NULL),
+	(NULL, $$type => 2, template => 5$$),
+	($$type '2', template '5'$$, $$template => 6$$),
+	($$line '1000', line2 '2000', template '5'$$, $$type => 2$$),
+	-- a second line as backup
+	(NULL, $$line => '1000', line2 => '2000'$$),
+	($$line '1000', line2 '2000'$$, NULL),
+	($$line '1000'$$, $$line2 => '2000'$$),
+	($$line '1000', type '1'$$, $$line2 => '2000'$$),
+	($$line '1000', type '2', template '5'$$, $$line2 => '2000'$$),
+	-- Chelcheleh as backup
+	(NULL, $$line => '1000', type => 1$$),
+	($$line '1000', line2 '2000', template '5'$$, $$type => 1$$),
+	-- the service line as backup
+	(NULL, $$line => '1000', type => 2, template => 0$$),
+	($$line '1000', type '2', template '0'$$, NULL),
+	($$line '1000', line2 '2000'$$, $$line => '3000', type => 2$$),
+	-- a line of its own, which is the account's second
+	($$line '1000', line2 '2000'$$, $$line => '2000'$$)) AS v (defaults, own);
+
+-- what is none of them
+SELECT defaults, own, pg_temp.route(defaults, own)
 FROM (VALUES
-	('line', $$NULL$$),
-	('type', $$0$$),
-	('type', $$1$$),
-	('type', $$2$$),
-	('line2', $$'2000'$$)) AS v (columns, value);
+	(NULL, NULL),
+	(NULL, $$type => 0$$),
+	(NULL, $$type => 1$$),
+	($$type '2'$$, $$type => 0$$),
+	($$type '1'$$, NULL),
+	(NULL, $$line2 => '2000'$$),
+	(NULL, $$line2 => '2000', type => 2$$),
+	($$type '2'$$, $$line2 => '2000'$$),
+	(NULL, $$line => '1000', line2 => '+98 1000'$$),
+	($$line '1000'$$, $$line2 => '1000'$$),
+	(NULL, $$line => '1000', line2 => '2000', type => 1$$),
+	($$line '1000'$$, $$line2 => '2000', type => 2$$),
+	(NULL, $$line => '1000', template => 5$$),
+	($$line '1000', type '1'$$, $$template => 5$$),
+	($$line '1000', line2 '2000'$$, $$template => 5$$),
+	($$line '1000', type '2', template '5'$$, $$type => 1, template => 5$$),
+	($$line '1000', line2 '2000', type '1'$$, NULL)) AS v (defaults, own);
+
 -- the row keeps what the message gave: the account's are looked up when it is sent
 INSERT INTO sms_outbox (mobile, message, type) VALUES ('09123456789', 'x', 1) RETURNING line, line2, type, template;
 

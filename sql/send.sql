@@ -95,9 +95,10 @@ FROM (VALUES
 	($$sms3300_send('09123456789', 'x', priority => 10)$$),
 	($$sms3300_send('09123456789', 'x', priority => -1)$$),
 	($$sms3300_send('09123456789', 'x', send_after => 'infinity')$$),
-	($$sms3300_send('09123456789', 'x', send_after => '2100-01-02', send_before => '2100-01-01')$$))
-	AS v (expression);
-SELECT split_part(pg_temp.answer($$sms3300_send('09123456789', 'x', template => -1)$$), E'\n', 1);
+	($$sms3300_send('09123456789', 'x', template => -1)$$),
+	($$sms3300_send('09123456789', 'x', template => 5)$$),
+	($$sms3300_send('09123456789', 'x', send_after => '2100-01-02', send_before => '2100-01-01')$$),
+	($$sms3300_send('09123456789', 'x', dedup_key => '')$$)) AS v (expression);
 
 --
 -- dedup_key
@@ -180,6 +181,11 @@ SELECT count(*) FROM sms_outbox WHERE sms3300_resend(id);
 -- and cancelled once more
 SELECT count(*) FROM sms_outbox WHERE sms3300_cancel(id);
 ROLLBACK TO each_status;
+-- among other conditions, they are the last to be tried
+SELECT message FROM sms_outbox WHERE sms3300_cancel(id) AND metadata #>> '{}' = 'sent';
+SELECT message FROM sms_outbox WHERE sms3300_resend(id) AND metadata #>> '{}' = 'failed';
+SELECT message FROM sms_outbox WHERE status = 'queued' ORDER BY id;
+ROLLBACK TO each_status;
 
 -- a message that need not be sent before some time keeps that
 RESET ROLE;
@@ -213,7 +219,7 @@ SELECT sms3300_cancel(-1), sms3300_resend(-1), sms3300_cancel(NULL), sms3300_res
 
 -- is refused as a queued message would be
 SET ROLE regress_sms3300_app;
-SELECT expression, left(pg_temp.answer(expression), 5)
+SELECT expression, pg_temp.answer(expression)
 FROM (VALUES
 	($$sms3300_send_now(NULL, 'x')$$),
 	($$sms3300_send_now('09123456789', NULL)$$),

@@ -516,20 +516,13 @@ refresh_cache(void)
 static uint64
 stir(uint64 hash, HeapTuple tuple)
 {
-	struct
-	{
-		uint64		hash;
-		TransactionId xmin;
-		BlockNumber block;
-		OffsetNumber offset;
-		uint16		unused;
-	}			key = {
-		hash, HeapTupleHeaderGetRawXmin(tuple->t_data),
+	uint64		key[] = {
+		HeapTupleHeaderGetRawXmin(tuple->t_data),
 		ItemPointerGetBlockNumber(&tuple->t_self),
-		ItemPointerGetOffsetNumber(&tuple->t_self), 0
+		ItemPointerGetOffsetNumber(&tuple->t_self)
 	};
 
-	return hash_bytes_extended((const unsigned char *) &key, sizeof(key), 0);
+	return hash_bytes_extended((const unsigned char *) key, sizeof(key), hash);
 }
 
 /* A number that changes when a server, or any of its mappings, is altered. */

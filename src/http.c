@@ -196,11 +196,17 @@ on_read(char *buffer, size_t size, size_t count, void *arg)
 	return n;
 }
 
-/* libcurl wants to send the body again: never. */
+/*
+ * libcurl wants to send the body again: never.  From 8.7 on it also asks, as
+ * the next request begins, for the rewind that it was refused in the last one;
+ * that does no harm, as nothing of the new body was handed over yet.
+ */
 static int
 on_seek(void *arg, curl_off_t offset, int origin)
 {
-	return CURL_SEEKFUNC_FAIL;
+	Transfer   *transfer = arg;
+
+	return transfer->form_at == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
 /* A line of the reply's header arrived. */
@@ -272,6 +278,7 @@ configure(Http *http, Transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
 	curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 
 	/* The reply. */

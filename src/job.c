@@ -17,8 +17,12 @@
 /* The first delay after a transient refusal; the gateway asks for 5 s (code 409). */
 #define FIRST_RETRY_DELAY (5 * USECS_PER_SEC)
 
-/* When a message that can't be composed is tried again. */
-#define COMPOSE_RETRY_DELAY USECS_PER_MINUTE
+/*
+ * When a message that can't be composed is tried again: after as long as it
+ * has waited already, which doubles each time, within these bounds.
+ */
+#define MIN_COMPOSE_DELAY USECS_PER_MINUTE
+#define MAX_COMPOSE_DELAY USECS_PER_HOUR
 
 /* Where an account is gone, its messages are judged by the default. */
 #define DEFAULT_MAX_ATTEMPTS 10
@@ -100,6 +104,7 @@ void
 job_result(const Job *job, OutboxResult *result)
 {
 	const Account *account = account_find(job->lane->name);
+	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
 	const HttpReply *reply = job->reply;
 
 	memset(result, 0, sizeof(OutboxResult));
@@ -131,7 +136,7 @@ job_result(const Job *job, OutboxResult *result)
 			result->status = "rejected";
 			break;
 		case VERDICT_TRANSIENT:
-			if (job->attempts >= (account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS))
+			if (job->attempts >= max_attempts)
 				result->status = "failed";
 			else
 			{
@@ -145,10 +150,11 @@ job_result(const Job *job, OutboxResult *result)
 			result->status = "queued";
 			result->counted = false;
 			if (reply == NULL && job->verdict == VERDICT_ACCOUNT)
-				result->due_at = job->finished_at + COMPOSE_RETRY_DELAY;
+				result->due_at = job->finished_at +
+					Min(Max(job->age, MIN_COMPOSE_DELAY), MAX_COMPOSE_DELAY);
 			break;
 		case VERDICT_UNKNOWN:
-			if (account && account->resend_unknown)
+			if (account && account->resend_unknown && job->attempts < max_attempts)
 			{
 				result->status = "queued";
 				result->due_at = job->finished_at +

@@ -21,6 +21,7 @@ typedef struct Job
 	TimestampTz started_at;		/* with the id, which claim this is */
 	Lane	   *lane;
 	int			attempts;		/* requests made, this one included */
+	int64		age;			/* how long it had been due when it was claimed */
 	HttpRequest request;		/* until it is submitted */
 
 	/* Once it is finished */

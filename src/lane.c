@@ -27,13 +27,12 @@
 /* Messages that are due but locked by somebody are looked at again after this. */
 #define LOCKED_RETRY_DELAY USECS_PER_SEC
 
-/* Messages that cannot be claimed, for a reason of their own. */
-#define MAX_SHUNNED 32
+/* Messages that cannot be claimed or expired, for a reason of their own. */
 static struct
 {
 	int64		id;
 	TimestampTz until;
-}			shunned[MAX_SHUNNED];
+}			shunned[LANES_MAX_SHUNNED];
 
 static dlist_head lanes = DLIST_STATIC_INIT(lanes);
 static uint64 known_generation = 0;
@@ -66,6 +65,17 @@ reset(Lane *lane)
 	lane->nids = lane->next_id = lane->skip = 0;
 	lane->fetched_all = false;
 	lane->next_due = DT_NOBEGIN;
+}
+
+/* Note that a message was claimed in vain: it cannot be sent, or was not in the end. */
+void
+lane_cancelled(Lane *lane, TimestampTz now)
+{
+	bool		probing = lane->throttle.probing;
+
+	throttle_cancel(&lane->throttle);
+	if (probing)
+		throttle_stop(&lane->throttle, -1, now);
 }
 
 /* Forget all candidates: a transaction failed, or new messages were queued. */
@@ -268,17 +278,29 @@ lanes_shun(int64 id, TimestampTz until)
 
 	shunned[next].id = id;
 	shunned[next].until = until;
-	next = (next + 1) % MAX_SHUNNED;
+	next = (next + 1) % LANES_MAX_SHUNNED;
 }
 
 /* Tell whether a message is left alone now. */
 static bool
 is_shunned(int64 id, TimestampTz now)
 {
-	for (int i = 0; i < MAX_SHUNNED; i++)
+	for (int i = 0; i < LANES_MAX_SHUNNED; i++)
 		if (shunned[i].id == id && shunned[i].until > now)
 			return true;
 	return false;
+}
+
+/* The messages that are left alone now; how many. */
+int
+lanes_shunned(TimestampTz now, int64 *ids)
+{
+	int			n = 0;
+
+	for (int i = 0; i < LANES_MAX_SHUNNED; i++)
+		if (shunned[i].until > now)
+			ids[n++] = shunned[i].id;
+	return n;
 }
 
 /* Fetch the candidates of a lane. */
@@ -449,7 +471,7 @@ lanes_next_event(TimestampTz now)
 
 		if (is_open(lane))
 			next = Min(next, Max(candidates,
-								 throttle_next(&lane->throttle, lane->max_in_flight)));
+								 throttle_next(&lane->throttle, lane->max_in_flight, lane->rate, now)));
 	}
 	return next;
 }

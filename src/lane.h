@@ -15,6 +15,9 @@
 /* Candidates are fetched in windows of this many. */
 #define LANE_WINDOW 1000
 
+/* How many messages are left alone at once, for a reason of their own. */
+#define LANES_MAX_SHUNNED 32
+
 typedef struct Lane
 {
 	dlist_node	node;
@@ -64,7 +67,9 @@ extern void lane_recorded(Lane *lane, TimestampTz finished_at);
 extern Lane *lane_find_or_add(const char *name);
 extern void lane_claimed(Lane *lane, TimestampTz now);
 extern void lane_submitting(Lane *lane, int64 delay);
+extern void lane_cancelled(Lane *lane, TimestampTz now);
 extern void lanes_shun(int64 id, TimestampTz until);
+extern int	lanes_shunned(TimestampTz now, int64 *ids);
 extern void lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 						  const char *reason, TimestampTz now);
 extern void lane_due(Lane *lane, TimestampTz due);

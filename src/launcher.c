@@ -105,6 +105,17 @@ connectable_databases(Oid only)
 	return databases;
 }
 
+/* Tell whether a database can be connected to. */
+static bool
+is_connectable(Oid database)
+{
+	List	   *databases = connectable_databases(database);
+	bool		connectable = databases != NIL;
+
+	list_free(databases);
+	return connectable;
+}
+
 /* Start a worker for a database. */
 static void
 start_worker(Oid database)
@@ -149,7 +160,7 @@ start_workers(void)
 
 	while (OidIsValid(database = shmem_take_wanted(now, &wake_at, &shortage)))
 	{
-		if (connectable_databases(database) == NIL)
+		if (!is_connectable(database))
 			shmem_forget(database);
 		else
 			start_worker(database);
@@ -195,7 +206,7 @@ follow_starting(void)
 		{
 			if (GetBackgroundWorkerPid(entry->handle, &pid) != BGWH_STOPPED)
 				continue;
-			if (connectable_databases(entry->database) == NIL)
+			if (!is_connectable(entry->database))
 				shmem_forget(entry->database);
 			else
 				shmem_start_failed(entry->database, GetCurrentTimestamp() + RETRY_DELAY, false);

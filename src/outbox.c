@@ -47,7 +47,7 @@
 /* The worker's search_path. */
 #define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
 
-/* Rows that expire, are deleted or are redacted in one transaction. */
+/* Rows that are deleted or redacted in one transaction. */
 #define BATCH_SIZE 1000
 
 /* The objects in "errors" that are kept, the newest. */
@@ -63,6 +63,7 @@ typedef enum StatementId
 {
 	STATEMENT_CANDIDATES,
 	STATEMENT_NEXT_DUE,
+	STATEMENT_EXPIRING,
 	STATEMENT_EXPIRE,
 	STATEMENT_NEXT_EXPIRY,
 	STATEMENT_CLAIM,
@@ -122,14 +123,18 @@ static const Statement statements[NUM_STATEMENTS] =
 		"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
 		2, {INT8OID, NAMEOID}
 	},
+	[STATEMENT_EXPIRING] = {
+		"SELECT id FROM %s WHERE origin = $1 AND send_before <= $2 AND due_at IS NOT NULL"
+		" AND status = 'queued' AND id <> ALL ($4)"
+		" ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+		4, {INT8OID, TIMESTAMPTZOID, INT8OID, INT8ARRAYOID}
+	},
 	[STATEMENT_EXPIRE] = {
-		"UPDATE %1$s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
+		"UPDATE %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
 		" error = 'it was not sent before ' || o.send_before"
-		" FROM (SELECT id FROM %1$s WHERE origin = $1 AND send_before <= $2"
-		"  AND due_at IS NOT NULL AND status = 'queued'"
-		"  ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) AS e"
-		" WHERE o.id = e.id",
-		3, {INT8OID, TIMESTAMPTZOID, INT8OID}
+		" FROM pg_catalog.unnest($1) AS e(id)"
+		" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2",
+		2, {INT8ARRAYOID, TIMESTAMPTZOID}
 	},
 	[STATEMENT_NEXT_EXPIRY] = {
 		"SELECT send_before FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
@@ -142,7 +147,7 @@ static const Statement statements[NUM_STATEMENTS] =
 	 * IS NOT DISTINCT.
 	 */
 	[STATEMENT_CLAIM] = {
-		"UPDATE %1$s AS o SET status = 'sending', attempts = o.attempts + 1,"
+		"UPDATE %1$s AS o SET status = 'sending', attempts = least(o.attempts + 1, 32767),"
 		" started_at = $2"
 		" FROM (SELECT q.id FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
 		"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
@@ -150,7 +155,7 @@ static const Statement statements[NUM_STATEMENTS] =
 		"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
 		" WHERE o.id = c.id"
 		" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
-		" o.account, o.sender, o.attempts",
+		" o.account, o.sender, o.attempts, o.send_after",
 		3, {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 	},
 	[STATEMENT_RECORD] = {
@@ -368,6 +373,16 @@ timestamp_or_never(void)
 	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
 }
 
+/* A name as a parameter. */
+static Datum
+name_datum(const char *text)
+{
+	Name		name = palloc0(sizeof(NameData));
+
+	namestrcpy(name, text);
+	return NameGetDatum(name);
+}
+
 /* An array of 64-bit numbers as a parameter. */
 static Datum
 int64_array(const int64 *numbers, int n)
@@ -494,13 +509,11 @@ void
 outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
 				  int64 *ids, int *nids)
 {
-	NameData	name;
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), NameGetDatum(&name),
+		Int64GetDatum(outbox_origin()), name_datum(account),
 		TimestampTzGetDatum(now), Int64GetDatum(limit), Int64GetDatum(skip)
 	};
 
-	namestrcpy(&name, account);
 	run(worker_namespace, STATEMENT_CANDIDATES, values, NULL);
 	*nids = (int) SPI_processed;
 	for (int i = 0; i < *nids; i++)
@@ -512,11 +525,9 @@ outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
 TimestampTz
 outbox_next_due(const char *account)
 {
-	NameData	name;
-	Datum		values[] = {Int64GetDatum(outbox_origin()), NameGetDatum(&name)};
+	Datum		values[] = {Int64GetDatum(outbox_origin()), name_datum(account)};
 	TimestampTz due;
 
-	namestrcpy(&name, account);
 	run(worker_namespace, STATEMENT_NEXT_DUE, values, NULL);
 	due = timestamp_or_never();
 	SPI_freetuptable(SPI_tuptable);
@@ -537,28 +548,41 @@ outbox_next_expiry(void)
 }
 
 /*
- * Expire queued messages whose time is over, a limited number.  True if there
- * may be more.
+ * Find queued messages whose time is over, but for those given and what
+ * somebody has locked; no more than limit.
  */
-bool
-outbox_expire(TimestampTz now)
+int
+outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids)
 {
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(BATCH_SIZE)
+		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(limit),
+		int64_array(but, nbut)
 	};
+	int			n;
+
+	run(worker_namespace, STATEMENT_EXPIRING, values, NULL);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+		ids[i] = int64_of(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+/* Expire queued messages whose time is over. */
+void
+outbox_expire(TimestampTz now, const int64 *ids, int nids)
+{
+	Datum		values[] = {int64_array(ids, nids), TimestampTzGetDatum(now)};
 
 	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
-	return SPI_processed == BATCH_SIZE;
 }
 
 /* Make the messages of an account that wait for another try due now. */
 void
 outbox_hurry(const char *account)
 {
-	NameData	name;
-	Datum		values[] = {Int64GetDatum(outbox_origin()), NameGetDatum(&name)};
+	Datum		values[] = {Int64GetDatum(outbox_origin()), name_datum(account)};
 
-	namestrcpy(&name, account);
 	run(worker_namespace, STATEMENT_HURRY, values, NULL);
 }
 
@@ -569,11 +593,9 @@ outbox_hurry(const char *account)
 TimestampTz
 outbox_oldest_finished(const char *account, bool with_text)
 {
-	NameData	name;
-	Datum		values[] = {NameGetDatum(&name), Int32GetDatum(with_text ? 0 : 1)};
+	Datum		values[] = {name_datum(account), Int32GetDatum(with_text ? 0 : 1)};
 	TimestampTz oldest;
 
-	namestrcpy(&name, account);
 	run(worker_namespace, STATEMENT_OLDEST_FINISHED, values, NULL);
 	oldest = timestamp_or_never();
 	SPI_freetuptable(SPI_tuptable);
@@ -587,12 +609,10 @@ outbox_oldest_finished(const char *account, bool with_text)
 bool
 outbox_remove(const char *account, bool only_text, TimestampTz until)
 {
-	NameData	name;
 	Datum		values[] = {
-		NameGetDatum(&name), TimestampTzGetDatum(until), Int64GetDatum(BATCH_SIZE)
+		name_datum(account), TimestampTzGetDatum(until), Int64GetDatum(BATCH_SIZE)
 	};
 
-	namestrcpy(&name, account);
 	run(worker_namespace, only_text ? STATEMENT_REDACT : STATEMENT_DELETE, values, NULL);
 	return SPI_processed == BATCH_SIZE;
 }
@@ -667,6 +687,7 @@ outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 		claim->account = string_of(i, 8);
 		claim->sender = string_of(i, 9);
 		claim->attempts = number_of(i, 10, INT2OID);
+		claim->send_after = int64_of(i, 11);
 	}
 	SPI_freetuptable(SPI_tuptable);
 

@@ -59,6 +59,7 @@ typedef struct OutboxClaim
 	char	   *sender;
 	int			attempts;
 	TimestampTz started_at;
+	TimestampTz send_after;
 } OutboxClaim;
 
 /* What became of a message that was claimed. */
@@ -109,7 +110,8 @@ extern void outbox_candidates(const char *account, TimestampTz now, int skip, in
 							  int64 *ids, int *nids);
 extern TimestampTz outbox_next_due(const char *account);
 extern TimestampTz outbox_next_expiry(void);
-extern bool outbox_expire(TimestampTz now);
+extern int	outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
+extern void outbox_expire(TimestampTz now, const int64 *ids, int nids);
 extern void outbox_hurry(const char *account);
 extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
 extern bool outbox_remove(const char *account, bool only_text, TimestampTz until);

@@ -126,6 +126,7 @@ begin_job(Batch *batch, const OutboxClaim *claim)
 	dlist_push_tail(&batch->claimed, &job->node);
 	lane->njobs++;
 	lane_claimed(lane, claim->started_at);
+	job->age = claim->started_at - claim->send_after;
 
 	account = account_find(lane->name);
 	problem = account == NULL ? "the account does not exist any more" :
@@ -133,6 +134,40 @@ begin_job(Batch *batch, const OutboxClaim *claim)
 						claim->mobile, claim->message, &route, &job->request);
 	if (problem)
 		job_fail(job, VERDICT_ACCOUNT, problem);
+}
+
+/* From here on triggers may fire, which end where they take too long. */
+static void
+limit_triggers(void)
+{
+	enable_timeout_after(STATEMENT_TIMEOUT, TRIGGER_TIMEOUT_MS);
+}
+
+/* From here on only statements of our own run, which may take their time. */
+static void
+unlimit_triggers(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
+/* Expire the messages given, or else all that is due and is not left alone. */
+static void
+expire_batch(Work *work, Batch *batch, TimestampTz now)
+{
+	int64		shunned[LANES_MAX_SHUNNED];
+
+	if (batch->nids == 0)
+	{
+		batch->nids = outbox_expiring(now, shunned, lanes_shunned(now, shunned),
+									  MAX_CLAIMS, batch->ids);
+
+		/* What is left then is locked, or left alone. */
+		if (batch->nids < MAX_CLAIMS)
+			work->expire_not_before = now + LOCKED_ROW_DELAY;
+	}
+	limit_triggers();
+	outbox_expire(now, batch->ids, batch->nids);
+	unlimit_triggers();
 }
 
 /* Do a batch's work inside its transaction. */
@@ -153,16 +188,22 @@ work_in_transaction(Work *work, Batch *batch)
 		find_orphans(work);
 	lanes_begin(batch->look);
 
-	if (batch->expire && !outbox_expire(now))
-		work->expire_not_before = now + LOCKED_ROW_DELAY;	/* for what is locked */
+	if (batch->expire)
+		expire_batch(work, batch, now);
 	if (batch->remove)
+	{
+		limit_triggers();
 		lanes_tidy(now);
+		unlimit_triggers();
+	}
 	if (batch->njobs > 0)
 	{
 		batch->results = palloc(sizeof(OutboxResult) * batch->njobs);
 		for (int i = 0; i < batch->njobs; i++)
 			job_result(batch->jobs[i], &batch->results[i]);
+		limit_triggers();
 		outbox_record(batch->results, batch->njobs, batch->skip_locked);
+		unlimit_triggers();
 	}
 
 	if (batch->nids == 0 && batch->limit > 0)
@@ -171,9 +212,11 @@ work_in_transaction(Work *work, Batch *batch)
 
 		batch->nids = lanes_take(Min(wanted, http_reserve(work->http, wanted)), now, batch->ids);
 	}
-	if (batch->nids > 0)
+	if (batch->nids > 0 && !batch->expire)
 	{
+		limit_triggers();
 		claims = outbox_claim(batch->ids, batch->nids, now, &nclaims);
+		unlimit_triggers();
 		for (int i = 0; i < nclaims; i++)
 			begin_job(batch, &claims[i]);
 	}
@@ -224,7 +267,6 @@ run_transaction(Work *work, Batch *batch)
 		if (batch->triggers_off)
 			set_config_option("session_replication_role", "replica", PGC_SUSET,
 							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-		enable_timeout_after(STATEMENT_TIMEOUT, TRIGGER_TIMEOUT_MS);
 		access = outbox_open();
 		if (access == OUTBOX_OPEN)
 		{
@@ -232,7 +274,6 @@ run_transaction(Work *work, Batch *batch)
 			work_in_transaction(work, batch);
 			outbox_close();
 		}
-		disable_timeout(STATEMENT_TIMEOUT, false);
 
 		/* A commit that waits for a standby is cut short by a stop, and only by that. */
 		QueryCancelPending = false;
@@ -306,7 +347,7 @@ settle(Work *work, Batch *batch)
 		compose_discard(&job->request);
 		if (job->problem[0] == '\0')
 			job_fail(job, VERDICT_NOT_SENT, "the server was stopping");
-		throttle_cancel(&job->lane->throttle);
+		lane_cancelled(job->lane, now);
 		work_add_finished(work, job);
 	}
 }
@@ -396,7 +437,7 @@ recordable(Work *work, TimestampTz now, int *njobs)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
-		if (job->retry_at <= now)
+		if (job->retry_at <= now || work->stopping)
 			jobs[(*njobs)++] = job;
 	}
 	return jobs;
@@ -443,7 +484,23 @@ one_by_one(Work *work, Batch *batch)
 		back_off(work);
 }
 
-/* Expire what is due, if need be with triggers off. */
+/* Expire one message by itself, in the end with triggers off; else leave it alone. */
+static void
+expire_alone(Work *work, int64 id)
+{
+	Batch	   *batch = palloc0(sizeof(Batch));
+
+	batch->expire = true;
+	batch->ids[0] = id;
+	batch->nids = 1;
+	if (run_transaction(work, batch) != BATCH_FAILED)
+		return;
+	batch->triggers_off = true;
+	if (run_transaction(work, batch) == BATCH_FAILED)
+		lanes_shun(id, GetCurrentTimestamp() + SHUN_TIME);
+}
+
+/* Expire what is due; where that fails together, one by one, some at a time. */
 static void
 expire(Work *work)
 {
@@ -452,9 +509,9 @@ expire(Work *work)
 	batch->expire = true;
 	if (run_transaction(work, batch) != BATCH_FAILED)
 		return;
-	batch->triggers_off = true;
-	if (run_transaction(work, batch) == BATCH_FAILED)
-		work->expire_not_before = GetCurrentTimestamp() + SHUN_TIME;
+	for (int i = 0; i < Min(batch->nids, MAX_FAILURES) && !ShutdownRequestPending; i++)
+		expire_alone(work, batch->ids[i]);
+	work->expire_not_before = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
 }
 
 /*
@@ -530,7 +587,6 @@ round_in_context(Work *work)
 				else if (!batch->results[i].recorded)
 					record_alone(work, batch->jobs[i]);
 			}
-			shmem_worker_end_look();
 			break;
 		case BATCH_LOCKED:
 			work->retry_at = now + LOCKED_TABLE_DELAY;
@@ -541,6 +597,7 @@ round_in_context(Work *work)
 			one_by_one(work, batch);
 			break;
 	}
+	shmem_worker_end_look();
 	return true;
 }
 

@@ -132,6 +132,21 @@ find_slot(Oid database)
 	return NULL;
 }
 
+/* Find a slot that says nothing but a database's name; the lock is held. */
+static DatabaseSlot *
+find_idle_slot(void)
+{
+	for (int i = 0; i < MAX_SLOTS; i++)
+	{
+		DatabaseSlot *slot = &shared->slots[i];
+
+		if (slot->state == WORKER_NONE && !slot->look && !slot->prepared &&
+			slot->due == DT_NOEND)
+			return slot;
+	}
+	return NULL;
+}
+
 /*
  * Find the slot of a database or take a free one for it; the caller holds the
  * lock.  NULL if all are taken: the launcher then probes every database again.
@@ -145,6 +160,8 @@ find_or_add_slot(Oid database)
 		return slot;
 
 	slot = find_slot(InvalidOid);
+	if (slot == NULL)
+		slot = find_idle_slot();
 	if (slot == NULL)
 	{
 		shared->overflow = true;

@@ -28,15 +28,27 @@ slot_width(double rate)
 	return (int64) ceil(SPACING * USECS_PER_SEC / rate);
 }
 
+/*
+ * When the rate allows the next message.  A slot that is further away than one
+ * width comes from a former rate, or the clock was set back.
+ */
+static TimestampTz
+next_slot(const Throttle *throttle, double rate, TimestampTz now)
+{
+	if (rate <= 0 || throttle->next_slot > now + slot_width(rate))
+		return DT_NOBEGIN;
+	return throttle->next_slot;
+}
+
 /* The slots that are due now by the rate. */
 static int
-slots_due(TimestampTz next_slot, double rate, TimestampTz now)
+slots_due(TimestampTz slot, double rate, TimestampTz now)
 {
 	int64		catch_up = (int64) (CATCH_UP_S * USECS_PER_SEC);
 
-	if (next_slot > now)
+	if (slot > now)
 		return 0;
-	return (int) (Min(now - next_slot, catch_up) / slot_width(rate)) + 1;
+	return (int) (Min(now - Max(slot, now - catch_up), catch_up) / slot_width(rate)) + 1;
 }
 
 int
@@ -47,16 +59,17 @@ throttle_allowance(const Throttle *throttle, int max_in_flight, double rate, Tim
 	if (throttle->stopped)
 		allowance = Min(allowance, !throttle->probing && throttle->probe_at <= now ? 1 : 0);
 	if (rate > 0)
-		allowance = Min(allowance, slots_due(throttle->next_slot, rate, now));
+		allowance = Min(allowance, slots_due(next_slot(throttle, rate, now), rate, now));
 	return Max(allowance, 0);
 }
 
 TimestampTz
-throttle_next(const Throttle *throttle, int max_in_flight)
+throttle_next(const Throttle *throttle, int max_in_flight, double rate, TimestampTz now)
 {
 	if (throttle->probing || throttle->in_flight >= max_in_flight)
 		return DT_NOEND;
-	return Max(throttle->stopped ? throttle->probe_at : DT_NOBEGIN, throttle->next_slot);
+	return Max(throttle->stopped ? throttle->probe_at : DT_NOBEGIN,
+			   next_slot(throttle, rate, now));
 }
 
 void
@@ -68,16 +81,11 @@ throttle_begin(Throttle *throttle, double rate, TimestampTz now)
 	{
 		int64		width = slot_width(rate);
 		int64		catch_up = (int64) (CATCH_UP_S * USECS_PER_SEC);
+		TimestampTz slot = Max(next_slot(throttle, rate, now), now - catch_up);
 
-		/* A slot that is further away than one width is from a former rate or clock. */
-		if (throttle->next_slot > now + width)
-			throttle->next_slot = now;
-		throttle->next_slot = Max(throttle->next_slot, now - catch_up) + width;
-		if (width > catch_up)
-			throttle->next_slot = Max(throttle->next_slot, now + width);
+		/* Slots wider than what may be caught up on begin with the message. */
+		throttle->next_slot = (width > catch_up ? Max(slot, now) : slot) + width;
 	}
-	else
-		throttle->next_slot = DT_NOBEGIN;
 }
 
 void

@@ -24,7 +24,8 @@ extern int	throttle_allowance(const Throttle *throttle, int max_in_flight,
 							   double rate, TimestampTz now);
 
 /* When time alone will allow one more; DT_NOEND: not by time alone. */
-extern TimestampTz throttle_next(const Throttle *throttle, int max_in_flight);
+extern TimestampTz throttle_next(const Throttle *throttle, int max_in_flight,
+								 double rate, TimestampTz now);
 
 /* Note that a message was claimed. */
 extern void throttle_begin(Throttle *throttle, double rate, TimestampTz now);

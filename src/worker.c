@@ -26,8 +26,11 @@
 /* A stop waits this long for the requests under way. */
 #define STOP_GRACE (2 * USECS_PER_SEC)
 
-/* And tries this often to record what became of them. */
-#define STOP_TRIES 5
+/* And this long altogether, to record what became of them. */
+#define STOP_LIMIT (5 * USECS_PER_SEC / 2)
+
+/* With a pause between tries. */
+#define STOP_PAUSE (USECS_PER_SEC / 10)
 
 /*
  * What the worker relies on, whatever is set for the database or its roles.
@@ -47,6 +50,9 @@ static const char *const fixed_settings[][2] = {
 	{"idle_in_transaction_session_timeout", "0"},
 	{"idle_session_timeout", "0"},
 	{"plan_cache_mode", "force_generic_plan"},
+	{"max_parallel_workers_per_gather", "0"},
+	{"enable_indexscan", "on"},
+	{"enable_nestloop", "on"},
 	{"enable_seqscan", "off"},
 	{"enable_bitmapscan", "off"},
 	{"enable_hashjoin", "off"},
@@ -143,7 +149,8 @@ wait_until(Work *work, TimestampTz when)
 static WorkerExit
 stop(Work *work)
 {
-	TimestampTz deadline = GetCurrentTimestamp() + STOP_GRACE;
+	TimestampTz begun_at = GetCurrentTimestamp();
+	TimestampTz deadline = begun_at + STOP_GRACE;
 
 	work->stopping = true;
 	while (work->in_flight > 0 && GetCurrentTimestamp() < deadline)
@@ -157,17 +164,21 @@ stop(Work *work)
 	http_abort_all(work->http, "the server was stopped before a reply came");
 	collect_replies(work);
 
-	for (int i = 0; i < STOP_TRIES && !dlist_is_empty(&work->finished); i++)
-		if (!work_round(work))
-			break;
+	while (!dlist_is_empty(&work->finished) && work_round(work) &&
+		   !dlist_is_empty(&work->finished) &&
+		   GetCurrentTimestamp() < begun_at + STOP_LIMIT)
+	{
+		wait_until(work, GetCurrentTimestamp() + STOP_PAUSE);
+		serve_interrupts();
+	}
 	return dlist_is_empty(&work->finished) ? WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
 }
 
 /* Tell whether the worker has nothing to stay for. */
 static bool
-may_leave(Work *work)
+may_leave(Work *work, TimestampTz now)
 {
-	return work->in_flight == 0 && dlist_is_empty(&work->finished) && !work->prepared &&
+	return work->in_flight == 0 && work->retry_at <= now && dlist_is_empty(&work->finished) && !work->prepared &&
 		!work->look && !lanes_must_stay();
 }
 
@@ -208,7 +219,7 @@ serve(Work *work, bool probe)
 		}
 
 		next = work_next_event(work, now);
-		leave_at = !may_leave(work) ? DT_NOEND :
+		leave_at = !may_leave(work, now) ? DT_NOEND :
 			probe || shmem_worker_is_crowded() ? last_active :
 			last_active + (int64) settings_worker_idle_timeout * 1000;
 		if (leave_at <= now && next > now)
