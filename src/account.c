@@ -662,7 +662,7 @@ read_password_file(const char *path, const char **problem)
 	struct stat st;
 	ssize_t		len;
 	char	   *password;
-	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	int			fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0)
 	{

@@ -10,16 +10,34 @@
 #include "compose.h"
 #include "gateway.h"
 
-/* A string of the server's encoding in UTF-8; NULL stays NULL. */
+/*
+ * A string of the server's encoding in UTF-8; NULL if it has no such form.  The
+ * error is swallowed because it shows bytes, which may be a password's; the
+ * conversion touches nothing but memory, so no subtransaction is needed.
+ */
 static const char *
 utf8(const char *text)
 {
-	return text ? pg_server_to_any(text, (int) strlen(text), PG_UTF8) : NULL;
+	MemoryContext context = CurrentMemoryContext;
+	const char *volatile result = NULL;
+
+	PG_TRY();
+	{
+		result = pg_server_to_any(text, (int) strlen(text), PG_UTF8);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return result;
 }
 
 const char *
 compose_request(const Account *account, Oid role, const char *mobile,
-				const char *message, const Route *own, HttpRequest *request)
+				const char *message, const Route *own, HttpRequest *request,
+				bool *of_sender)
 {
 	Route		route = route_complete(own, account);
 	Credentials credentials;
@@ -27,23 +45,32 @@ compose_request(const Account *account, Oid role, const char *mobile,
 	const char *problem;
 
 	memset(request, 0, sizeof(HttpRequest));
+	*of_sender = false;
 	if (message == NULL)
 		return "the message has no text any more";
 	problem = route_problem(&route);
 	if (problem)
 		return problem;
+	form.mobile = mobile;
+	form.message = utf8(message);
+	form.line = route.line;
+	form.line2 = route.line2;
+	form.type = route.type;
+	form.template = route.template;
+	if (form.message == NULL)
+		return "the text has no form in UTF-8";
+
 	problem = account_credentials(account, role, &credentials);
 	if (problem == NULL)
 	{
 		form.username = utf8(credentials.username);
 		form.password = utf8(credentials.password);
-		form.mobile = mobile;
-		form.message = utf8(message);
-		form.line = route.line;
-		form.line2 = route.line2;
-		form.type = route.type;
-		form.template = route.template;
-
+		if (form.username == NULL || form.password == NULL)
+			problem = "the credentials have no form in UTF-8";
+	}
+	*of_sender = problem != NULL;
+	if (problem == NULL)
+	{
 		/* The account may be read anew, and so be gone, before this is submitted. */
 		request->url = pstrdup(account->url);
 		request->ca_file = account->ca_file ? pstrdup(account->ca_file) : NULL;

@@ -12,11 +12,12 @@
 /*
  * Complete a request for a message, in the current memory context but for its
  * body.  Strings are in the server's encoding.  Returns why that can't be done,
- * NULL if it was.  Needs a transaction.
+ * NULL if it was; *of_sender tells whether it's the sender's credentials that
+ * are missing.  Needs a transaction.
  */
 extern const char *compose_request(const Account *account, Oid role, const char *mobile,
 								   const char *message, const Route *own,
-								   HttpRequest *request);
+								   HttpRequest *request, bool *of_sender);
 
 /* Overwrite and free what compose_request() allocated. */
 extern void compose_discard(HttpRequest *request);

@@ -280,6 +280,15 @@ parse_integer(const char *text, int64 *value)
 	return errno == 0 && *end == '\0';
 }
 
+/* Tell whether a text can be a line: short, and of digits. */
+static bool
+is_line(const char *text)
+{
+	size_t		len = strlen(text);
+
+	return len > 0 && len < GATEWAY_LINE_SIZE && strspn(text, "+-0123456789 ") == len;
+}
+
 /* Parser action: an object begins. */
 static JSON_ACTION_RESULT
 on_object_start(void *state)
@@ -364,7 +373,7 @@ on_scalar(void *state, char *token, JsonTokenType type)
 				reply->message_id = value;
 			}
 		}
-		else if (strcmp(parse->field, "line") == 0 && strlen(token) < GATEWAY_LINE_SIZE)
+		else if (strcmp(parse->field, "line") == 0 && is_line(token))
 			strlcpy(reply->line, token, GATEWAY_LINE_SIZE);
 	}
 	JSON_ACTION_DONE;

@@ -47,8 +47,9 @@
  */
 #define MAX_IDLE_US (500 * 1000)
 
-/* Events taken from the kernel in one go. */
+/* Events taken from the kernel in one go, and how often without a pause. */
 #define EVENTS 64
+#define MAX_PASSES 32
 
 /* A descriptor that is no connection, and a connection in use. */
 #define NO_CONNECTION (-1)
@@ -81,6 +82,7 @@ struct Http
 	int			epoll;
 	WaitEventSet *events;
 	int64		timer;			/* when libcurl wants to be called; -1: never */
+	int			failed;			/* errno, if a socket could not be waited for */
 	dlist_head	free;
 	dlist_head	active;
 	dlist_head	done;			/* finished, not fetched yet */
@@ -159,7 +161,7 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 		event.events |= EPOLLOUT;
 	if (epoll_ctl(http->epoll, EPOLL_CTL_MOD, fd, &event) != 0 &&
 		epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-		return -1;
+		http->failed = errno;
 	return 0;
 }
 
@@ -184,13 +186,15 @@ on_close(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
-/* libcurl takes the next piece of the body. */
+/* libcurl takes the next piece of the body; after the last it has no business here. */
 static size_t
 on_read(char *buffer, size_t size, size_t count, void *arg)
 {
 	Transfer   *transfer = arg;
 	size_t		n = Min(size * count, transfer->form_size - transfer->form_at);
 
+	if (n == 0)
+		return CURL_READFUNC_ABORT;
 	memcpy(buffer, transfer->form + transfer->form_at, n);
 	transfer->form_at += n;
 	return n;
@@ -334,7 +338,10 @@ describe(Transfer *transfer, CURLcode code)
 		return NULL;
 	if (transfer->too_large)
 		return "the reply is too large";
-	if (code == CURLE_SEND_FAIL_REWIND)
+
+	/* What libcurl says then is of its vain try to send again. */
+	if (transfer->reply.request_left && transfer->header_size == 0 &&
+		code != CURLE_RECV_ERROR && code != CURLE_GOT_NOTHING)
 		return "the connection was closed before a reply came";
 	return transfer->error[0] ? transfer->error : curl_easy_strerror(code);
 }
@@ -401,6 +408,8 @@ finish(Http *http, Transfer *transfer, CURLcode code, const char *error)
 	reply->request_left = transfer->form_at == transfer->form_size;
 	reply->phase = phase_reached(transfer, code);
 	reply->error = error ? error : describe(transfer, code);
+	if (reply->error == NULL && reply->status == 0)
+		reply->error = "the reply has no HTTP status";
 
 	curl_multi_remove_handle(http->multi, transfer->easy);
 
@@ -691,9 +700,15 @@ run(Http *http)
 	block_signals(&saved);
 	retire_idle(http);
 
-	do
+	/*
+	 * Take all that has come before looking at the clock: after a long pause
+	 * that may be more than libcurl reads in one go.
+	 */
+	for (int pass = 0; pass < MAX_PASSES; pass++)
 	{
 		n = epoll_wait(http->epoll, events, EVENTS, 0);
+		if (n <= 0)
+			break;
 		for (int i = 0; i < n; i++)
 		{
 			int			what = 0;
@@ -706,7 +721,7 @@ run(Http *http)
 				what |= CURL_CSELECT_ERR;
 			curl_multi_socket_action(http->multi, events[i].data.fd, what, &running);
 		}
-	} while (n == EVENTS);
+	}
 
 	if (http->timer >= 0 && clock_us() >= http->timer)
 	{
@@ -724,6 +739,11 @@ run(Http *http)
 			finish(http, transfer, CURLE_OPERATION_TIMEDOUT, "the request timed out");
 	}
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+
+	if (http->failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not wait for a socket: %s", strerror(http->failed))));
 }
 
 /* The milliseconds until libcurl or a request's time-out has to be looked at; -1: none. */

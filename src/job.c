@@ -40,12 +40,22 @@ job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts)
 	return job;
 }
 
+/* Keep why there is no reply, in characters that any database can hold. */
+static void
+set_problem(Job *job, const char *problem)
+{
+	strlcpy(job->problem, problem, JOB_PROBLEM_SIZE);
+	for (char *c = job->problem; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
 /* Note a reply, or that none came, and judge it. */
 void
 job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 {
 	job->reply = reply;
-	strlcpy(job->problem, reply->error ? reply->error : "", JOB_PROBLEM_SIZE);
+	set_problem(job, reply->error ? reply->error : "");
 	job->finished_at = GetCurrentTimestamp();
 
 	/* A reply that broke off says nothing but its HTTP status. */
@@ -59,7 +69,7 @@ void
 job_fail(Job *job, GatewayVerdict verdict, const char *problem)
 {
 	job->verdict = verdict;
-	strlcpy(job->problem, problem, JOB_PROBLEM_SIZE);
+	set_problem(job, problem);
 	job->finished_at = GetCurrentTimestamp();
 }
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -17,6 +18,9 @@
 #include "lane.h"
 #include "outbox.h"
 #include "settings.h"
+
+/* A sender without credentials is asked for again after this. */
+#define MUTE_TIME (5 * USECS_PER_MINUTE)
 
 /* Finished messages are deleted and redacted once in this time at the most. */
 #define TIDY_INTERVAL USECS_PER_MINUTE
@@ -129,6 +133,7 @@ configure(Lane *lane)
 		if (account->version != lane->version && lane->version != 0)
 		{
 			open_lane(lane);
+			lane->nmuted = 0;
 			outbox_hurry(lane->name);
 		}
 		lane->version = account->version;
@@ -235,6 +240,23 @@ lane_recorded(Lane *lane, TimestampTz finished_at)
 		lane->tidy_at = Min(lane->tidy_at, finished_at + lane->redact_after);
 }
 
+/* Forget what was to be waited for: the clock was set back. */
+void
+lanes_set_back(TimestampTz now)
+{
+	dlist_iter	iter;
+
+	lanes_reset();
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+
+		lane->throttle.probe_at = now;
+		lane->tidy_at = Min(lane->tidy_at, now);
+		lane->muted_until = now;
+	}
+}
+
 /* Tell whether a lane may send at all. */
 static bool
 is_open(const Lane *lane)
@@ -303,13 +325,32 @@ lanes_shunned(TimestampTz now, int64 *ids)
 	return n;
 }
 
+/*
+ * Pass over the messages of a sender that has no credentials, for a while or
+ * until the account is altered.
+ */
+void
+lane_mute(Lane *lane, const char *sender, TimestampTz now)
+{
+	for (int i = 0; i < lane->nmuted; i++)
+		if (strcmp(NameStr(lane->muted[i]), sender) == 0)
+			return;
+	if (lane->nmuted == 0)
+		lane->muted_until = now + MUTE_TIME;
+	if (lane->nmuted < LANE_MAX_MUTED)
+		namestrcpy(&lane->muted[lane->nmuted++], sender);
+	lane->stale_at = now;		/* there are more of them in the window */
+}
+
 /* Fetch the candidates of a lane. */
 static void
 fetch(Lane *lane, int wanted, TimestampTz now)
 {
 	int			window = lane->fresh ? Min(wanted, LANE_WINDOW) : LANE_WINDOW;
 
-	outbox_candidates(lane->name, now, lane->skip, window, lane->ids, &lane->nids);
+	if (lane->muted_until <= now)
+		lane->nmuted = 0;
+	outbox_candidates(lane->name, lane->muted, lane->nmuted, now, lane->skip, window, lane->ids, &lane->nids);
 	lane->next_id = 0;
 	lane->fetched_all = lane->nids < window;
 	lane->stale_at = now + WINDOW_AGE;
@@ -376,9 +417,11 @@ end_window(Lane *lane, TimestampTz now)
 		return;
 	}
 	lane->skip = 0;
-	lane->next_due = outbox_next_due(lane->name);
+	lane->next_due = outbox_next_due(lane->name, lane->muted, lane->nmuted);
 	if (lane->next_due <= now)
 		lane->next_due = passed_over ? now + LOCKED_RETRY_DELAY : DT_NOBEGIN;
+	if (lane->nmuted > 0)
+		lane->next_due = Min(lane->next_due, lane->muted_until);
 }
 
 /* End a transaction, after its claims. */

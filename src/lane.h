@@ -15,6 +15,9 @@
 /* Candidates are fetched in windows of this many. */
 #define LANE_WINDOW 1000
 
+/* How many senders without credentials are passed over at once. */
+#define LANE_MAX_MUTED 16
+
 /* How many messages are left alone at once, for a reason of their own. */
 #define LANES_MAX_SHUNNED 32
 
@@ -46,6 +49,9 @@ typedef struct Lane
 	bool		fetched_all;	/* no more were due when they were fetched */
 	TimestampTz stale_at;		/* others may come before them from then on */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when told */
+	NameData	muted[LANE_MAX_MUTED];	/* senders that have no credentials */
+	int			nmuted;
+	TimestampTz muted_until;
 	int			skip;			/* rows before the candidates, all of them locked */
 	bool		window_claimed; /* one of the candidates could be claimed */
 	int			taken;			/* candidates taken in this transaction */
@@ -67,6 +73,7 @@ extern void lane_recorded(Lane *lane, TimestampTz finished_at);
 extern Lane *lane_find_or_add(const char *name);
 extern void lane_claimed(Lane *lane, TimestampTz now);
 extern void lane_submitting(Lane *lane, int64 delay);
+extern void lane_mute(Lane *lane, const char *sender, TimestampTz now);
 extern void lane_cancelled(Lane *lane, TimestampTz now);
 extern void lanes_shun(int64 id, TimestampTz until);
 extern int	lanes_shunned(TimestampTz now, int64 *ids);
@@ -74,6 +81,7 @@ extern void lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 						  const char *reason, TimestampTz now);
 extern void lane_due(Lane *lane, TimestampTz due);
 extern void lanes_reset(void);
+extern void lanes_set_back(TimestampTz now);
 extern int	lanes_wanted(TimestampTz now);
 extern TimestampTz lanes_next_event(TimestampTz now);
 extern bool lanes_must_stay(void);

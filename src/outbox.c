@@ -50,6 +50,9 @@
 /* Rows that are deleted or redacted in one transaction. */
 #define BATCH_SIZE 1000
 
+/* Rows that are hurried when their account is altered. */
+#define HURRY_LIMIT 10000
+
 /* The objects in "errors" that are kept, the newest. */
 #define MAX_ERRORS 50
 
@@ -110,18 +113,18 @@ static const Statement statements[NUM_STATEMENTS] =
 		"SELECT q.id FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
 		" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM %s AS o"
 		"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
-		"  AND o.due_at <= $3 AND o.status = 'queued'"
+		"  AND o.due_at <= $3 AND o.status = 'queued' AND o.sender <> ALL ($6)"
 		"  ORDER BY o.due_at, o.id LIMIT $4 + $5) AS q"
 		" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $4 OFFSET $5",
-		5, {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+		6, {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID, INT8OID, NAMEARRAYOID}
 	},
 	[STATEMENT_NEXT_DUE] = {
 		"SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
 		" CROSS JOIN LATERAL (SELECT o.due_at FROM %s AS o"
 		"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
-		"  AND o.due_at IS NOT NULL AND o.status = 'queued'"
+		"  AND o.due_at IS NOT NULL AND o.status = 'queued' AND o.sender <> ALL ($3)"
 		"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
-		2, {INT8OID, NAMEOID}
+		3, {INT8OID, NAMEOID, NAMEARRAYOID}
 	},
 	[STATEMENT_EXPIRING] = {
 		"SELECT id FROM %s WHERE origin = $1 AND send_before <= $2 AND due_at IS NOT NULL"
@@ -194,10 +197,11 @@ static const Statement statements[NUM_STATEMENTS] =
 		1, {INT8ARRAYOID}
 	},
 	[STATEMENT_HURRY] = {
-		"UPDATE %s SET due_at = greatest(send_after, pg_catalog.now())"
-		" WHERE origin = $1 AND account = $2 AND due_at > pg_catalog.now()"
-		" AND due_at > send_after AND status = 'queued'",
-		2, {INT8OID, NAMEOID}
+		"UPDATE %1$s SET due_at = greatest(send_after, pg_catalog.now())"
+		" WHERE id IN (SELECT id FROM %1$s WHERE origin = $1 AND account = $2"
+		"  AND due_at > pg_catalog.now() AND due_at > send_after AND status = 'queued'"
+		"  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
+		3, {INT8OID, NAMEOID, INT8OID}
 	},
 	/* The index has the redacted rows and the others apart, hence the two descents. */
 	[STATEMENT_OLDEST_FINISHED] = {
@@ -383,6 +387,18 @@ name_datum(const char *text)
 	return NameGetDatum(name);
 }
 
+/* An array of names as a parameter. */
+static Datum
+name_array(const NameData *names, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = NameGetDatum(&names[i]);
+	return PointerGetDatum(construct_array(values, n, NAMEOID, NAMEDATALEN, false,
+										   TYPALIGN_CHAR));
+}
+
 /* An array of 64-bit numbers as a parameter. */
 static Datum
 int64_array(const int64 *numbers, int n)
@@ -502,16 +518,17 @@ outbox_close(void)
 }
 
 /*
- * The messages of an account that are due, best first: as many as asked for,
- * after as many as are to be skipped.
+ * The messages of an account that are due, but for those of some senders, best
+ * first: as many as asked for, after as many as are to be skipped.
  */
 void
-outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
-				  int64 *ids, int *nids)
+outbox_candidates(const char *account, const NameData *but, int nbut, TimestampTz now,
+				  int skip, int limit, int64 *ids, int *nids)
 {
 	Datum		values[] = {
 		Int64GetDatum(outbox_origin()), name_datum(account),
-		TimestampTzGetDatum(now), Int64GetDatum(limit), Int64GetDatum(skip)
+		TimestampTzGetDatum(now), Int64GetDatum(limit), Int64GetDatum(skip),
+		name_array(but, nbut)
 	};
 
 	run(worker_namespace, STATEMENT_CANDIDATES, values, NULL);
@@ -521,11 +538,16 @@ outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* When the next message of an account is due; DT_NOEND: it has none queued. */
+/*
+ * When the next message of an account is due, but for those of some senders;
+ * DT_NOEND: it has none queued.
+ */
 TimestampTz
-outbox_next_due(const char *account)
+outbox_next_due(const char *account, const NameData *but, int nbut)
 {
-	Datum		values[] = {Int64GetDatum(outbox_origin()), name_datum(account)};
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), name_datum(account), name_array(but, nbut)
+	};
 	TimestampTz due;
 
 	run(worker_namespace, STATEMENT_NEXT_DUE, values, NULL);
@@ -577,11 +599,13 @@ outbox_expire(TimestampTz now, const int64 *ids, int nids)
 	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
 }
 
-/* Make the messages of an account that wait for another try due now. */
+/* Make messages of an account that wait for another try due now, a limited number. */
 void
 outbox_hurry(const char *account)
 {
-	Datum		values[] = {Int64GetDatum(outbox_origin()), name_datum(account)};
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), name_datum(account), Int64GetDatum(HURRY_LIMIT)
+	};
 
 	run(worker_namespace, STATEMENT_HURRY, values, NULL);
 }

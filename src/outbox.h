@@ -106,9 +106,9 @@ extern int64 outbox_origin(void);
 /* For the worker, in a transaction of its own */
 extern OutboxAccess outbox_open(void);
 extern void outbox_close(void);
-extern void outbox_candidates(const char *account, TimestampTz now, int skip, int limit,
-							  int64 *ids, int *nids);
-extern TimestampTz outbox_next_due(const char *account);
+extern void outbox_candidates(const char *account, const NameData *but, int nbut, TimestampTz now,
+							  int skip, int limit, int64 *ids, int *nids);
+extern TimestampTz outbox_next_due(const char *account, const NameData *but, int nbut);
 extern TimestampTz outbox_next_expiry(void);
 extern int	outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
 extern void outbox_expire(TimestampTz now, const int64 *ids, int nids);

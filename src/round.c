@@ -48,6 +48,9 @@
 /* Rows fail one by one until so many more have failed than worked. */
 #define MAX_FAILURES 10
 
+/* Claims one by one, without looking at the network. */
+#define MAX_CLAIMS_ALONE 32
+
 /* The most that one transaction claims. */
 #define MAX_CLAIMS 1000
 
@@ -121,6 +124,7 @@ begin_job(Batch *batch, const OutboxClaim *claim)
 	Route		route = {claim->line, claim->line2, claim->type, claim->template};
 	const Account *account;
 	const char *problem;
+	bool		of_sender = false;
 
 	/* From here on an error finds the job, and undoes this. */
 	dlist_push_tail(&batch->claimed, &job->node);
@@ -131,9 +135,13 @@ begin_job(Batch *batch, const OutboxClaim *claim)
 	account = account_find(lane->name);
 	problem = account == NULL ? "the account does not exist any more" :
 		compose_request(account, get_role_oid(claim->sender, true),
-						claim->mobile, claim->message, &route, &job->request);
+						claim->mobile, claim->message, &route, &job->request, &of_sender);
 	if (problem)
+	{
 		job_fail(job, VERDICT_ACCOUNT, problem);
+		if (of_sender)
+			lane_mute(lane, claim->sender, claim->started_at);
+	}
 }
 
 /* From here on triggers may fire, which end where they take too long. */
@@ -186,7 +194,9 @@ work_in_transaction(Work *work, Batch *batch)
 	}
 	if (work->orphans)
 		find_orphans(work);
+	limit_triggers();
 	lanes_begin(batch->look);
+	unlimit_triggers();
 
 	if (batch->expire)
 		expire_batch(work, batch, now);
@@ -469,7 +479,8 @@ one_by_one(Work *work, Batch *batch)
 		else
 			failed++;
 	}
-	for (int i = 0; i < batch->limit && failed - worked < MAX_FAILURES && !ShutdownRequestPending; i++)
+	for (int i = 0; i < Min(batch->limit, MAX_CLAIMS_ALONE) && failed - worked < MAX_FAILURES &&
+		 !ShutdownRequestPending; i++)
 	{
 		bool		this_failed;
 
@@ -656,13 +667,31 @@ work_is_wanted(Work *work, TimestampTz now)
 	return wanted > 0 && http_reserve(work->http, wanted) > 0;
 }
 
+/* Forget what was to be waited for: the clock was set back. */
+void
+work_set_back(Work *work, TimestampTz now)
+{
+	dlist_iter	iter;
+
+	work->retry_at = Min(work->retry_at, now);
+	work->expire_not_before = Min(work->expire_not_before, now);
+	work->look = true;
+	dlist_foreach(iter, &work->finished)
+	{
+		Job		   *job = dlist_container(Job, node, iter.cur);
+
+		job->retry_at = Min(job->retry_at, now);
+	}
+	lanes_set_back(now);
+}
+
 /* When there may be something to do without being told; DT_NOEND: never. */
 TimestampTz
 work_next_event(Work *work, TimestampTz now)
 {
 	TimestampTz next = Min(Min(next_expiry(work), lanes_tidy_at()), shmem_worker_due());
 
-	if (work->look)
+	if (work->look || shmem_worker_wanted(now))
 		next = DT_NOBEGIN;
 	next = Min(next, next_recordable(work));
 	if (work->prepared)

@@ -29,5 +29,6 @@ extern void work_add_finished(Work *work, Job *job);
 extern bool work_is_wanted(Work *work, TimestampTz now);
 extern TimestampTz work_next_event(Work *work, TimestampTz now);
 extern bool work_round(Work *work);
+extern void work_set_back(Work *work, TimestampTz now);
 
 #endif							/* SMS3300_ROUND_H */

@@ -78,8 +78,10 @@ result_of(const HttpReply *reply)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("the gateway answered HTTP status %d", reply->status),
-				 result ? errdetail("Its reply was %s.",
-									JsonbToCString(NULL, &result->root, VARSIZE(result))) : 0));
+				 errdetail("Its reply was %s.%s",
+						   result ? JsonbToCString(NULL, &result->root, VARSIZE(result)) : "empty",
+						   reply->status >= 500 && reply->status != 503 ?
+						   " The message may have been sent." : "")));
 	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -106,6 +108,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	Route		route;
 	HttpRequest request;
 	const char *problem;
+	bool		of_sender;
 	Http	   *http;
 	Jsonb	   *volatile result = NULL;
 
@@ -132,7 +135,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 					 errmsg("too many files are open in this session")));
-		problem = compose_request(account, GetUserId(), mobile, message, &route, &request);
+		problem = compose_request(account, GetUserId(), mobile, message, &route, &request, &of_sender);
 		if (problem)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -64,8 +64,8 @@ require_mobile(const char *str, int len, char out[MOBILE_SIZE])
 	if (!read_mobile(str, len, out))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid mobile number: \"%.*s%s\"", SHOWN(str, len)),
-				 errdetail("A mobile number is 9 and nine digits, alone or after 0, 98, +98 or 0098."),
+				 errmsg("invalid mobile number"),
+				 errdetail("\"%.*s%s\" is not 9 and nine digits, alone or after 0, 98, +98 or 0098.", SHOWN(str, len)),
 				 errhint("Write one number without letters, for example 09123456789 or +98 912 345 6789.")));
 }
 
@@ -93,8 +93,8 @@ line_from_text(const char *str, int len, const char *what)
 	if (!line_canonical(utf8, utf8_len, line))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for \"%s\": \"%.*s%s\"", what, SHOWN(str, len)),
-				 errdetail("An SMS line is 4 to 14 digits, alone or after 0, 98, +98 or 0098."),
+				 errmsg("invalid value for \"%s\"", what),
+				 errdetail("\"%.*s%s\" is not 4 to 14 digits, alone or after 0, 98, +98 or 0098.", SHOWN(str, len)),
 				 errhint("Write the line with its country code, for example 983000330000.")));
 
 	return line;

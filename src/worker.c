@@ -26,7 +26,10 @@
 /* A stop waits this long for the requests under way. */
 #define STOP_GRACE (2 * USECS_PER_SEC)
 
-/* And this long altogether, to record what became of them. */
+/* Clocks are corrected by this much without much ado. */
+#define CLOCK_TOLERANCE USECS_PER_SEC
+
+/* A stop lasts this long altogether, to record what became of them. */
 #define STOP_LIMIT (5 * USECS_PER_SEC / 2)
 
 /* With a pause between tries. */
@@ -122,8 +125,11 @@ collect_replies(Work *work)
 
 		work->in_flight--;
 		job_finish(job, reply, &job->lane->codes);
-		lane_finished(job->lane, job->verdict, reply->retry_after, job_reason(job),
-					  job->finished_at);
+		if (work->stopping)
+			throttle_end(&job->lane->throttle); /* the stop is not the account's fault */
+		else
+			lane_finished(job->lane, job->verdict, reply->retry_after, job_reason(job),
+						  job->finished_at);
 		work_add_finished(work, job);
 		MemoryContextReset(context);
 	}
@@ -191,13 +197,21 @@ static void
 serve(Work *work, bool probe)
 {
 	TimestampTz last_active = GetCurrentTimestamp();
+	TimestampTz now = last_active;
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz before = now;
 		TimestampTz leave_at;
 		TimestampTz next;
+		bool		worked = false;
 
+		now = GetCurrentTimestamp();
+		if (now < before - CLOCK_TOLERANCE)
+		{
+			work_set_back(work, now);
+			last_active = now;
+		}
 		serve_interrupts();
 		collect_replies(work);
 		if (work_is_wanted(work, now))
@@ -210,6 +224,7 @@ serve(Work *work, bool probe)
 				if (shmem_worker_forget())
 					return;
 			}
+			worked = true;
 			now = last_active = GetCurrentTimestamp();
 		}
 		if (work->in_flight > 0)
@@ -229,7 +244,9 @@ serve(Work *work, bool probe)
 				return;
 			continue;
 		}
-		wait_until(work, Min(next, leave_at));
+
+		/* What waits in a round may have taken the latch's news: look again first. */
+		wait_until(work, worked ? DT_NOBEGIN : Min(next, leave_at));
 	}
 	shmem_worker_detach(stop(work));
 }
