@@ -130,13 +130,16 @@ configure(Lane *lane)
 	lane->exists = account != NULL;
 	if (account)
 	{
-		if (account->version != lane->version && lane->version != 0)
+		bool		changed = account->version != lane->version && lane->version != 0;
+
+		/* Noted first: where the update fails, by a user's trigger, it is not repeated. */
+		lane->version = account->version;
+		if (changed)
 		{
 			open_lane(lane);
 			lane->nmuted = 0;
 			outbox_hurry(lane->name);
 		}
-		lane->version = account->version;
 		lane->paused = account->paused;
 		lane->max_in_flight = account->max_in_flight;
 		lane->rate = account->rate;
