@@ -14,6 +14,7 @@ use warnings;
 use Encode         qw(encode);
 use Exporter       qw(import);
 use File::Basename qw(basename);
+use JSON::PP       qw(decode_json);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SMS3300::Gateway;
@@ -23,6 +24,7 @@ our @EXPORT = qw(
   new_gateway
   new_node
   quote
+  read_rows
   run_sql
   wait_for_end
   wait_for_sql
@@ -97,6 +99,14 @@ sub run_sql
 {
 	my ($node, $sql, $database) = @_;
 	return $node->safe_psql($database // 'postgres', encode('UTF-8', $sql));
+}
+
+# Read rows of the outbox, those of a condition or all, as a list of hashes.
+sub read_rows
+{
+	my ($node, $where, $database) = @_;
+	my $rows = 'SELECT to_json(o) FROM sms_outbox o WHERE ' . ($where // 'true') . ' ORDER BY id';
+	return map { decode_json($_) } split /\n/, run_sql($node, $rows, $database);
 }
 
 # Wait until a query returns what is expected ('t' by default); die if it does not.

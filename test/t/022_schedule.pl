@@ -1,0 +1,155 @@
+
+# When a message goes: not before send_after and then without polling, higher priority
+# first, and not after send_before.
+
+use strict;
+use warnings;
+
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.poll_interval = 1h\n");
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+
+my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
+
+# Queue a message that is due in some seconds, and return its id.
+sub send_in
+{
+	my ($seconds, $message) = @_;
+	return run_sql($node, "SELECT sms3300_send('09123456789', '$message',"
+		  . " send_after => clock_timestamp() + interval '$seconds s')");
+}
+
+# Change a setting of the server.
+sub set
+{
+	my ($name, $value) = @_;
+	run_sql($node, "ALTER SYSTEM SET $name = $value");
+	run_sql($node, 'SELECT pg_reload_conf()');
+	return;
+}
+
+# Wait until a message is sent, and check that it was sent once and not too early.
+sub is_sent_in_time
+{
+	my ($id, $what) = @_;
+	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	my ($due, $message) = split /\|/, run_sql($node,
+		"SELECT extract(epoch FROM send_after), message FROM sms_outbox WHERE id = $id");
+	my @taken = grep { $_->{fields}{message} eq $message } $gateway->log;
+	is(scalar @taken, 1, "$what: sent");
+	cmp_ok($taken[0]{at}, '>=', $due, "$what: not before its time");
+	return;
+}
+
+# Return the messages that were taken beyond the first $n, in their order.
+sub taken_since
+{
+	my ($n) = @_;
+	my @log = $gateway->log;
+	return [ map { $_->{fields}{message} } @log[ $n .. $#log ] ];
+}
+
+# send_after: one that is due later, queued first, holds nothing up; one that is due
+# earlier, queued last, is not held up by it.
+my $late  = send_in(3,  'late');
+my $early = send_in(1,  'early');
+my $never = send_in(86400, 'never');
+my $now   = send_in(0,  'now');
+is_sent_in_time($now,   'without send_after');
+is_sent_in_time($early, 'send_after, queued second');
+is_sent_in_time($late,  'send_after, queued first');
+
+# The worker has left meanwhile. On a machine so slow that it could not leave before
+# the message was due, a longer time is tried.
+set('sms3300.worker_idle_timeout', 0);
+for (my $seconds = 2; ; $seconds *= 2)
+{
+	my $id = send_in($seconds, "in $seconds seconds");
+	wait_for_sql($node, 'postgres', $workers, 0);
+	my $status = run_sql($node, "SELECT status FROM sms_outbox WHERE id = $id");
+	is_sent_in_time($id, "after the worker left ($status)");
+	last if $status eq 'queued';
+}
+
+# A message that becomes due earlier, or later, by hand of the owner.
+run_sql($node, "UPDATE sms_outbox SET send_after = clock_timestamp() WHERE id = $never");
+is_sent_in_time($never, 'send_after brought forward');
+my $put_off = send_in(2, 'put off');
+run_sql($node,
+	"UPDATE sms_outbox SET send_after = send_after + interval '1 s' WHERE id = $put_off");
+is_sent_in_time($put_off, 'send_after put off');
+
+# The server was restarted meanwhile, or was down when the time came.
+my $after = send_in(4, 'after a restart');
+my $past  = send_in(0.1, 'while it was down');
+$node->restart;
+is_sent_in_time($past,  'due while the server was down');
+is_sent_in_time($after, 'due after a restart');
+
+# Priority, then time, then id, where only one can go at a time.
+my $n = $gateway->log;
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD paused $$true$$, ADD max_in_flight $$1$$)');
+run_sql($node, <<'END');
+INSERT INTO sms_outbox (mobile, message, priority, send_after)
+VALUES ('09123456789', 'E', 0, now()), ('09123456789', 'C', 5, now()),
+	('09123456789', 'B', 9, now()), ('09123456789', 'D', 5, now()),
+	('09123456789', 'F', NULL, now()), ('09123456789', 'A', 9, now() - interval '1 s'),
+	('09123456789', 'later', 9, now() + interval '1 day');
+SELECT sms3300_send('09123456789', 'G');
+END
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
+is_deeply(taken_since($n), [qw(A B C D E F G)], 'by priority, time and id');
+
+# One with a higher priority that comes while others wait is the next. What hangs
+# ends when the gateway does.
+$n = $gateway->log;
+run_sql($node, "SELECT sms3300_send('09123456789', '#hang')");
+$gateway->wait_for_taken($n + 1);
+run_sql($node, "SELECT sms3300_send('09123456789', 'ordinary')");
+run_sql($node, "SELECT sms3300_send('09123456789', 'urgent', priority => 9)");
+$gateway->stop;
+$gateway->start;
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
+is_deeply(taken_since($n), [ '#hang', 'urgent', 'ordinary' ], 'an urgent one overtakes');
+
+# The validity of the account counts from send_after on.
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD validity $$2 hours$$, SET paused $$true$$)');
+my @ids = map { send_in($_, 'valid') } 0, 86400;
+is(run_sql($node, 'SELECT DISTINCT send_before - send_after FROM sms_outbox'
+		  . " WHERE id IN ($ids[0], $ids[1])"), '02:00:00', 'send_before by the validity');
+
+# Expiry where nothing is sent, without a worker and with one.
+for my $idle_timeout (0, 60000)
+{
+	set('sms3300.worker_idle_timeout', $idle_timeout);
+	my $id = run_sql($node, "SELECT sms3300_send('09123456789', 'expires',"
+		  . " send_before => clock_timestamp() + interval '1 s')");
+	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'expired');
+	is( run_sql($node, "SELECT finished_at >= send_before, due_at IS NULL, attempts,"
+			  . " error LIKE 'it was not sent before%' FROM sms_outbox WHERE id = $id"),
+		't|t|0|t', "expired, worker_idle_timeout $idle_timeout");
+}
+
+# One that waits behind others expires at its time, also if that is brought forward;
+# one that is on its way does not.
+$n = $gateway->log;
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
+run_sql($node, "SELECT sms3300_send('09123456789', '#hang', priority => 9)");
+wait_for_sql($node, 'postgres',
+	"SELECT count(*) FROM sms_outbox WHERE message = '#hang' AND status = 'sending'", 1);
+my $brief = run_sql($node, "SELECT sms3300_send('09123456789', 'brief',"
+	  . " send_before => clock_timestamp() + interval '1 s')");
+my $long = run_sql($node, "SELECT sms3300_send('09123456789', 'long')");
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $brief", 'expired');
+run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp()"
+	  . " WHERE status = 'sending' OR id = $long");
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $long", 'expired');
+is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sending'"),
+	1, 'what is on its way does not expire');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,55 @@
+
+# More databases than workers: one with nothing to do gives its place to a database that
+# waits, long before its own time to leave.
+
+use strict;
+use warnings;
+
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+
+# Send from two databases in turn on a server that has room for one worker only, and
+# says so.
+sub is_shared
+{
+	my ($name, $conf, $message) = @_;
+	my $node = new_node($name, conf => "sms3300.worker_idle_timeout = 1h\n$conf");
+	for my $database (qw(one two))
+	{
+		run_sql($node, "CREATE DATABASE $database");
+		create_account($node, $database,
+			url => $gateway->url, line => '983000330000', timeout => '1 hour');
+	}
+	for my $database (qw(one two one))
+	{
+		run_sql($node, "SELECT sms3300_send('09123456789', '$name: $database')", $database);
+		wait_for_end($node, $database);
+	}
+
+	# One that has something under way stays; who waits is served once that has ended.
+	my $taken = $gateway->count->{taken};
+	run_sql($node, "SELECT sms3300_send('09123456789', '#hang')", 'one');
+	$gateway->wait_for_taken($taken + 1);
+	run_sql($node, "SELECT sms3300_send('09123456789', '$name: after')", 'two');
+	$node->wait_for_log(qr/$message/);
+	$gateway->stop;
+	$gateway->start;
+	wait_for_end($node, $_) for qw(one two);
+	is(run_sql($node, 'SELECT status FROM sms_outbox ORDER BY id DESC LIMIT 1', 'one'),
+		'unknown', "$name: what was under way was not cut short");
+
+	$node->stop;
+	my @sent = map { $_->{fields}{message} } $gateway->log;
+	is_deeply([ grep { /^$name/ } @sent ], [ map { "$name: $_" } qw(one two one after) ],
+		"$name: every database is served");
+	return;
+}
+
+is_shared('crowded', "sms3300.max_workers = 1\n",
+	'messages wait because all 1 workers are in use');
+is_shared('refused', "max_worker_processes = 2\nmax_logical_replication_workers = 0\n",
+	'no background worker slot is free');
+
+done_testing();

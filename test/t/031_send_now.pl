@@ -1,0 +1,134 @@
+
+# sms3300_send_now: the reply at once, in the session, which can be interrupted and is
+# as good as before afterwards.
+
+use strict;
+use warnings;
+use utf8;
+
+use Encode qw(decode encode);
+use JSON::PP qw(decode_json);
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;
+my $number  = '09123456789';
+my $gateway = new_gateway();
+my $node    = new_node('main');
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+run_sql($node, <<'END');
+CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS (line '983000330001');
+CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS (username 'other', password 'hidden');
+CREATE ROLE stranger LOGIN;
+END
+
+# Call it, with more arguments or none.
+sub call
+{
+	my ($message, $more) = @_;
+	return 'SELECT sms3300_send_now(' . join(', ', quote($number), quote($message), $more // ()) . ')';
+}
+
+# Expect an error: its SQLSTATE, and what its text matches. Texts never show a secret.
+sub fails_with
+{
+	my ($sqlstate, $pattern, $sql, $what) = @_;
+	my ($status, $stdout, $stderr) =
+	  $node->psql('postgres', encode('UTF-8', "\\set VERBOSITY verbose\n$sql"));
+	like(decode('UTF-8', $stderr), qr/ERROR:  $sqlstate: .*$pattern/s, $what);
+	unlike($stderr, qr/secret|hidden/, '... without a secret');
+	return;
+}
+
+# The reply; the request that was made for it; and nothing is queued.
+my $reply = decode_json(run_sql($node, call('سلام')));
+my ($request) = $gateway->log;
+is_deeply($reply, {
+		status => -1,
+		msg    => 'success',
+		data   => {
+			message_id => $request->{answer}{message_id},
+			line       => 983000330000,
+			mobile     => '989123456789'
+		}
+	}, 'the reply');
+is($request->{fields}{message}, 'سلام', 'the message');
+run_sql($node, call('with a template', "'983000330001', type => 2, template => 3"));
+is_deeply([ @{ ($gateway->log)[-1]{fields} }{qw(line type template)} ],
+	[ '983000330001', 2, 3 ], 'the fields');
+is(decode_json(run_sql($node, call('#status 27 no')))->{status}, 27, 'a refusal is a reply');
+like(run_sql($node, call('#html')), qr/^\{"raw": "<!DOCTYPE/, 'what is no JSON, too');
+run_sql($node, 'BEGIN; ' . call('rolled back') . '; ROLLBACK');
+is($gateway->count->{taken}, 5, 'a rollback does not unsend');
+is(run_sql($node, 'SELECT count(*) FROM sms_outbox'), 0, 'nothing is queued');
+
+# Errors before anything is sent.
+my $taken = $gateway->count->{taken};
+fails_with('22023', 'mobile',  "SELECT sms3300_send_now('0912', 'x')", 'a bad number');
+fails_with('22023', 'text',    call(''), 'an empty text');
+fails_with('23502', 'recipient', "SELECT sms3300_send_now(NULL, 'x')", 'no recipient');
+fails_with('22023', 'line',    call('x', "line => 'abc'"), 'a bad line');
+fails_with('22023', 'type',    call('x', 'type => 3'),      'a bad type');
+fails_with('42704', 'account', call('x', "account => 'nobody'"), 'an unknown account');
+fails_with('42501', 'permission denied', "SET ROLE stranger;\n" . call('x'), 'no USAGE');
+is($gateway->count->{taken}, $taken, 'none was sent');
+
+# Errors of the network and the gateway say whether the message may have been sent.
+fails_with('08006', 'did not answer.*may have been sent', call("#$_"), $_)
+  for qw(reset half);
+fails_with('08P01', 'HTTP status 503.*busy', call('#http 503 body=busy'), 'a status');
+fails_with('08P01', 'empty reply.*may have been sent', call('#empty'), 'an empty reply');
+run_sql($node, "ALTER SERVER other OPTIONS (ADD url 'http://127.0.0.1:1/', ADD timeout '1 s')");
+fails_with('08006', 'was not sent', call('x', "account => 'other'"), 'no connection');
+run_sql($node, "ALTER SERVER other OPTIONS (SET url '" . $gateway->url . "')");
+fails_with('08006', 'timed out.*may have been sent', call('#hang', "account => 'other'"),
+	'the time-out of the account');
+
+# It can be interrupted while it hangs, and the session goes on.
+run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD timeout '1 hour')");
+my ($status, $stdout, $stderr) = $node->psql('postgres', <<"END", on_error_stop => 0, timeout => $timeout);
+SET statement_timeout = 500;
+@{[ call('#hang') ]};
+RESET statement_timeout;
+@{[ call('after that') ]};
+END
+like($stderr, qr/canceling statement due to statement timeout/, 'statement_timeout');
+like($stdout, qr/success/, '... and the session goes on');
+
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $pid     = $session->query_safe('SELECT pg_backend_pid()');
+$taken = $gateway->count->{taken};
+$session->query_until(qr/asking/, "\\echo asking\n" . call('#hang') . ";\n");
+$gateway->wait_for_taken($taken + 1);
+run_sql($node, "SELECT pg_cancel_backend($pid)");
+like($session->query(call('after that')), qr/success/, 'pg_cancel_backend: the session goes on');
+like($session->{stderr}, qr/canceling statement due to user request/, '... after the error');
+$session->quit;
+
+# It leaves no descriptor open in the session, however it ends.
+SKIP:
+{
+	skip 'no /proc', 1 unless -d '/proc/self/fd';
+	my $calls = <<"END";
+DO \$\$
+BEGIN
+	FOR i IN 1 .. 50 LOOP
+		PERFORM sms3300_send_now('$number', 'again');
+		BEGIN
+			PERFORM sms3300_send_now('$number', '#close');
+		EXCEPTION WHEN connection_failure THEN NULL;
+		END;
+	END LOOP;
+END \$\$;
+SELECT count(*) FROM pg_ls_dir('/proc/self/fd');
+END
+	my ($before, $after) = split /\n/, run_sql($node, $calls x 2);
+	is($after, $before, 'no descriptor is left open');
+}
+
+# The worker had no part in this.
+is(run_sql($node, 'SELECT count(*) FROM sms_outbox'), 0, 'still, nothing is queued');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,252 @@
+
+# Accounts that stop, are paused, or may send only so much: each by itself, and none at
+# the expense of its messages or of the other accounts.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $node = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+my %gateway;
+
+# Create an account with a gateway of its own.
+sub create
+{
+	my ($account, %option) = @_;
+	$gateway{$account} = new_gateway();
+	create_account($node, 'postgres',
+		account => $account, url => $gateway{$account}->url, line => '983000330000', %option);
+	return;
+}
+
+# Change options of an account's server.
+sub alter
+{
+	my ($account, $options) = @_;
+	run_sql($node, "ALTER SERVER $account OPTIONS ($options)");
+	return;
+}
+
+# Queue $n messages with a text, as a role if one is given.
+sub queue
+{
+	my ($account, $n, $message, $role) = @_;
+	run_sql($node, ($role ? "SET ROLE $role; " : '') . <<"END");
+INSERT INTO sms_outbox (mobile, message, account)
+SELECT '09123456789', '$message', '$account' FROM generate_series(1, $n)
+END
+	return;
+}
+
+# Wait until so many messages of an account are sent.
+sub wait_for_sent
+{
+	my ($account, $n) = @_;
+	wait_for_sql($node, 'postgres',
+		"SELECT count(*) FROM sms_outbox WHERE account = '$account' AND status = 'sent'", $n);
+	return;
+}
+
+# Send a message by the account that always works. Once it is sent, the worker has seen
+# everything that was committed before, and has claimed what it would.
+my $marks = 0;
+sub mark
+{
+	queue('good', 1, 'mark');
+	wait_for_sent('good', ++$marks);
+	return;
+}
+
+# Return how often a pattern is in the server's log.
+sub logged
+{
+	my ($pattern) = @_;
+	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
+}
+
+# Return how many messages of an account have each status.
+sub status
+{
+	my ($account) = @_;
+	return run_sql($node,
+		"SELECT status, count(*) FROM sms_outbox WHERE account = '$account' GROUP BY 1 ORDER BY 1");
+}
+
+# Have an account stop for an hour, with a message queued.
+sub stop_for_long
+{
+	my ($account) = @_;
+	my $gateway = $gateway{$account};
+	my $stops   = logged("account \"$account\" stopped");
+	$gateway->mode('#http 503 retry-after=3600', 1);
+	queue($account, 1, 'hello');
+	$node->wait_for_log(qr/(account "$account" stopped.*){@{[ $stops + 1 ]}}/s);
+	return;
+}
+
+create('good');
+
+# 100,000 messages of an account without credit do not hold up another.
+create('broke', max_in_flight => 4);
+$gateway{broke}->mode('#delay 300 #status 14 no credit');
+queue('broke', 100_000, 'hello');
+$node->wait_for_log(qr/account "broke" stopped: .*14/);
+queue('good', 300, 'hello');
+wait_for_sent('good', $marks += 300);
+wait_for_sql($node, 'postgres', <<'END');
+SELECT count(*) <= 1 FROM sms_outbox WHERE account = 'broke' AND status = 'sending'
+END
+is(run_sql($node, <<'END'), '100000|0', 'they stay queued, unharmed');
+SELECT count(*), sum(attempts) FILTER (WHERE status = 'queued')
+FROM sms_outbox WHERE account = 'broke' AND status IN ('queued', 'sending')
+END
+
+# One at a time is tried, at growing intervals: 1 s and 2 s after the answer to the last,
+# less a fifth at most.
+$gateway{broke}->wait_for_taken(6);
+my @at = map { $_->{at} } $gateway{broke}->log;
+cmp_ok($at[4] - $at[3], '>=', 0.3 + 0.8, 'the first probe');
+cmp_ok($at[5] - $at[4], '>=', 0.3 + 1.6, 'the second probe');
+
+# When a probe succeeds, all go.
+run_sql($node, "DELETE FROM sms_outbox WHERE account = 'broke' AND id > 1000 AND status = 'queued'");
+$gateway{broke}->mode('');
+wait_for_sql($node, 'postgres',
+	"SELECT count(*) = 0 FROM sms_outbox WHERE account = 'broke' AND status <> 'sent'");
+is(run_sql($node, "SELECT DISTINCT attempts FROM sms_outbox WHERE account = 'broke'"), 1,
+	'each with one attempt that counts');
+is(logged('account "broke" stopped'),     1, 'the stop is logged once');
+is(logged('account "broke" sends again'), 1, 'its end, too');
+
+# A change of the server opens the account at once, one of another does not.
+create('closed');
+stop_for_long('closed');
+my $taken = $gateway{closed}->count->{taken};
+alter('good', 'ADD timeout \'20s\'');
+mark();
+is($gateway{closed}->count->{taken}, $taken, 'still closed after a change of another account');
+alter('closed', 'ADD timeout \'20s\'');
+wait_for_sent('closed', 1);
+ok(1, 'opened by ALTER SERVER');
+
+# So does a change of a mapping.
+stop_for_long('closed');
+run_sql($node, "ALTER USER MAPPING FOR PUBLIC SERVER closed OPTIONS (SET password 'new')");
+wait_for_sent('closed', 2);
+is(($gateway{closed}->log)[-1]{fields}{password}, 'new', 'opened by ALTER USER MAPPING');
+
+# Paused: queued, not sent.
+create('idle', paused => 'true');
+queue('idle', 5, 'hello');
+mark();
+is(status('idle'), 'queued|5', 'paused');
+alter('idle', 'SET paused \'false\'');
+wait_for_sent('idle', 5);
+is($gateway{idle}->count->{taken}, 5, 'no longer paused');
+
+# Never more than max_in_flight on the wire.
+create('narrow', max_in_flight => 5);
+queue('narrow', 30, '#delay 100');
+wait_for_sent('narrow', 30);
+@at = map { $_->{at} } $gateway{narrow}->log;
+is_deeply([ grep { $at[$_] - $at[ $_ - 5 ] < 0.1 } 5 .. $#at ], [], 'at most 5 at a time');
+queue('narrow', 10, '#hang');
+$gateway{narrow}->wait_for_taken(35);
+mark();
+is(status('narrow'), 'queued|5' . "\nsending|5\nsent|30", '5 at a time, and 5 wait');
+run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE account = 'narrow' AND status = 'queued'");
+
+# A rate holds over any second: also after the account had nothing to send, and where a
+# claim takes its time, here by a trigger. It is read from the claims, as the gateway may
+# be late in taking note of what arrives; nothing arrives before its claim.
+run_sql($node, <<'END');
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END';
+CREATE TRIGGER dawdle BEFORE UPDATE ON sms_outbox FOR EACH ROW
+	WHEN (NEW.status = 'sending' AND NEW.message = 'slow')
+	EXECUTE FUNCTION dawdle();
+END
+for my $rate (5, 50)
+{
+	my $account = "rate$rate";
+	create($account, rate => $rate);
+	my $n = 3 * $rate;
+	queue($account, $n, 'hello');
+	wait_for_sent($account, $n);
+	run_sql($node, <<"END");
+INSERT INTO sms_outbox (mobile, message, account, send_after)
+SELECT '09123456789', 'hello', '$account', now() + interval '2 s' FROM generate_series(1, $n)
+END
+	wait_for_sent($account, 2 * $n);
+	run_sql($node, <<"END");
+INSERT INTO sms_outbox (mobile, message, account, priority)
+SELECT '09123456789', CASE n WHEN 0 THEN 'slow' ELSE 'hello' END, '$account', (n = 0)::int
+FROM generate_series(0, $n) n
+END
+	wait_for_sent($account, 3 * $n + 1);
+
+	is(run_sql($node, <<"END"), 0, "$rate a second");
+SELECT count(*) FROM (
+	SELECT left_at - lag(left_at, $rate) OVER (ORDER BY left_at) AS width FROM (
+		SELECT started_at + CASE message WHEN 'slow' THEN interval '0.3 s' ELSE '0' END AS left_at
+		FROM sms_outbox WHERE account = '$account') AS claims) AS windows
+WHERE width < '1 s'
+END
+	my %at = map { $_->{answer}{message_id} => $_->{at} } $gateway{$account}->log;
+	my %started = map { split /\|/ } split /\n/, run_sql($node,
+		"SELECT message_id, extract(epoch FROM started_at) FROM sms_outbox WHERE account = '$account'");
+	is_deeply([ grep { $at{$_} < $started{$_} } keys %at ], [], 'each claimed before it arrived');
+}
+run_sql($node, 'DROP TRIGGER dawdle ON sms_outbox');
+
+# A sender whose mapping is gone waits while others go on.
+create('shared', paused => 'true');
+run_sql($node, <<'END');
+CREATE ROLE alice;
+CREATE ROLE bob;
+GRANT USAGE ON FOREIGN SERVER shared TO alice, bob;
+DROP USER MAPPING FOR PUBLIC SERVER shared;
+CREATE USER MAPPING FOR alice SERVER shared OPTIONS (username 'alice', password 'a');
+CREATE USER MAPPING FOR bob SERVER shared OPTIONS (username 'bob', password 'b');
+END
+queue('shared', 1, 'hello', $_) for qw(alice bob alice bob);
+run_sql($node, 'DROP USER MAPPING FOR alice SERVER shared');
+alter('shared', 'SET paused \'false\'');
+wait_for_sent('shared', 2);
+wait_for_sql($node, 'postgres', <<'END');
+SELECT count(*) = 2 FROM sms_outbox WHERE account = 'shared' AND sender = 'alice'
+AND status = 'queued' AND attempts = 0 AND error LIKE '%no user mapping%'
+END
+is(join(' ', map { $_->{fields}{username} } $gateway{shared}->log), 'bob bob', 'the others went');
+run_sql($node, "CREATE USER MAPPING FOR alice SERVER shared OPTIONS (username 'alice', password 'a')");
+wait_for_sent('shared', 4);
+is(logged('account "shared" stopped'), 0, 'no reason to stop');
+
+# The messages of a role that is gone are sent with the mapping for all.
+create('public', paused => 'true');
+run_sql($node, 'CREATE ROLE carol; GRANT USAGE ON FOREIGN SERVER public TO carol');
+queue('public', 1, 'hello', 'carol');
+run_sql($node, 'DROP OWNED BY carol; DROP ROLE carol');
+alter('public', 'SET paused \'false\'');
+wait_for_sent('public', 1);
+ok(1, 'a dropped role');
+
+# A server that is dropped: what is on the wire ends as it ends, the rest waits for it.
+create('dropped', max_in_flight => 2);
+queue('dropped', 5, '#delay 500');
+$gateway{dropped}->wait_for_taken(2);
+my $pid = run_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
+run_sql($node, 'DROP SERVER dropped CASCADE');
+wait_for_sent('dropped', 2);
+mark();
+is(status('dropped'), "queued|3\nsent|2", 'they wait');
+create_account($node, 'postgres', account => 'dropped', url => $gateway{dropped}->url, line => '983000330000');
+wait_for_sent('dropped', 5);
+is($gateway{dropped}->count->{taken}, 5, 'and go, each once');
+is(run_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'"), $pid,
+	'the worker is the same');
+
+$node->stop;
+done_testing();

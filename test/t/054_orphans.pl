@@ -1,0 +1,250 @@
+
+# What nobody looks after any more: messages that were on the wire when their worker
+# died, and rows that came from another database. And what a person may do about a
+# message: send it again, or take it back.
+
+use strict;
+use warnings;
+
+use IPC::Run qw(finish start);
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => <<'END');
+restart_after_crash = on
+sms3300.worker_idle_timeout = 1h
+END
+my %account = (url => $gateway->url, line => '983000330000', timeout => '1 h', max_in_flight => 5);
+create_account($node, 'postgres', %account);
+create_account($node, 'postgres', %account, account => 'resend', on_unknown => 'resend');
+create_account($node, 'postgres', %account, account => 'paused', paused     => 'true');
+
+# Queue $n messages with a text, all in one transaction.
+sub queue
+{
+	my ($n, $message, $account, $database) = @_;
+	$account //= 'sms3300';
+	run_sql($node, <<"END", $database);
+INSERT INTO sms_outbox (mobile, message, account)
+SELECT '09123456789', '$message', '$account' FROM generate_series(1, $n)
+END
+	return;
+}
+
+# Wait until the messages with a text are as expected: status, attempts and their number.
+sub wait_for_state
+{
+	my ($message, $expected, $database) = @_;
+	wait_for_sql($node, $database // 'postgres', <<"END", $expected);
+SELECT string_agg(concat_ws(' ', status, attempts, n), ', ' ORDER BY status)
+FROM (SELECT status, attempts, count(*) AS n FROM sms_outbox WHERE message = '$message'
+	GROUP BY 1, 2) AS s
+END
+	return;
+}
+
+# Return how many messages with a text the gateway has taken.
+sub taken
+{
+	my ($message) = @_;
+	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
+}
+
+# Send a message by itself; what was committed before has been claimed then, if it ever
+# will be.
+my $marks = 0;
+sub mark
+{
+	my ($database) = @_;
+	my $message = 'mark ' . ++$marks;
+	queue(1, $message, 'sms3300', $database);
+	wait_for_state($message, 'sent 1 1', $database);
+	return;
+}
+
+# The worker or the server dies while requests hang for an hour. What was on the wire is
+# in doubt at once, and the rest goes on.
+my %death = (
+	'kill of the worker' => sub {
+		kill 'KILL', run_sql($node, "SELECT pid FROM pg_stat_activity"
+			  . " WHERE backend_type = 'sms3300 worker' AND datname = 'postgres'");
+	},
+	'immediate stop' => sub {
+		$node->stop('immediate');
+		$node->start;
+	});
+for my $death (sort keys %death)
+{
+	my $before = $gateway->count->{taken};
+	$gateway->mode('#hang');
+	queue(8, $death);
+	queue(1, "$death, resend", 'resend');
+	$gateway->wait_for_taken($before + 6);
+	$gateway->mode('');
+	$death{$death}->();
+
+	wait_for_state($death, 'sent 1 3, unknown 1 5');
+	is(taken($death), 8, "$death: nothing is sent twice");
+	my ($row) = read_rows($node, "message = '$death' AND status = 'unknown'");
+	like($row->{error}, qr/worker ended.*may have been sent/, "$death: the error");
+	is_deeply(
+		[ map { @$_{qw(attempt http_status api_status error)} } @{ $row->{errors} } ],
+		[ 1, undef, undef, $row->{error} ],
+		"$death: the history");
+
+	wait_for_sql($node, 'postgres',
+		"SELECT jsonb_array_length(errors) FROM sms_outbox WHERE message = '$death, resend'", 1);
+	run_sql($node, "UPDATE sms_outbox SET send_after = now() - interval '1 s'"
+		  . " WHERE message = '$death, resend' AND status = 'queued'");
+	wait_for_state("$death, resend", 'sent 2 1');
+	is(taken("$death, resend"), 2, "$death: sent again where that was chosen");
+}
+
+# A restored dump is silent, until it is adopted.
+my $dump  = "$PostgreSQL::Test::Utils::tmp_check/orphans.sql";
+my $taken = $gateway->count->{taken};
+queue(1, '#hang');
+queue(3, 'restored', 'paused');
+$gateway->wait_for_taken($taken + 1);
+$node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ], 'dumped while a message is being sent');
+run_sql($node, 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'restored', '-f', $dump ],
+	'restored');
+run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')", 'restored');
+mark('restored');
+wait_for_state('restored', 'queued 0 3', 'restored');
+wait_for_state('#hang', 'sending 1 1', 'restored');
+is(taken('restored'), 0, 'nothing of it is sent');
+is(run_sql($node, 'SELECT sms3300_adopt()', 'restored'), 4, 'adopted');
+wait_for_state('restored', 'sent 1 3', 'restored');
+wait_for_state('#hang', 'unknown 1 1', 'restored');
+is(taken('restored'), 3, 'all of it is sent');
+is(taken('#hang'),    1, 'but not what was being sent already');
+is(run_sql($node, 'SELECT sms3300_adopt()', 'restored'), 0, 'nothing is left to adopt');
+wait_for_state('restored', 'queued 0 3');
+wait_for_state('#hang', 'sending 1 1');
+
+# So is a copied database.
+run_sql($node, 'CREATE DATABASE original');
+create_account($node, 'original', %account, paused => 'true');
+queue(2, 'copied', 'sms3300', 'original');
+run_sql($node, "ALTER SYSTEM SET sms3300.worker_idle_timeout = 0");
+run_sql($node, 'SELECT pg_reload_conf()');
+SMS3300::Gateway::wait_until(
+	sub { $node->psql('postgres', 'CREATE DATABASE twin TEMPLATE original') == 0 },
+	'the worker to leave the database');
+run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')", 'twin');
+mark('twin');
+wait_for_state('copied', 'queued 0 2', 'twin');
+is(taken('copied'), 0, 'a copy is silent');
+is(run_sql($node, 'SELECT sms3300_adopt()', 'twin'), 2, 'until it is adopted');
+wait_for_state('copied', 'sent 1 2', 'twin');
+
+# Every final status but sent can be sent again. Those that end without a request are
+# queued for an account that is paused, and moved to one that is not.
+create_account($node, 'postgres', %account, account => 'once', max_attempts => 1);
+my %finish = (
+	rejected  => '#status 1',
+	failed    => '#status 15',
+	unknown   => '#reset',
+	expired   => undef,
+	cancelled => undef);
+for my $status (sort keys %finish)
+{
+	my $message = "to be $status";
+	$gateway->mode($finish{$status}, 1) if $finish{$status};
+	queue(1, $message, $finish{$status} ? 'once' : 'paused');
+	my $id = run_sql($node, "SELECT id FROM sms_outbox WHERE message = '$message'");
+	is(run_sql($node, "SELECT sms3300_resend($id)"), 'f', "$status: not while it is queued")
+	  unless $finish{$status};
+	run_sql($node, "UPDATE sms_outbox SET send_after = now() - interval '2 h',"
+		  . " send_before = now() - interval '1 h' WHERE id = $id")
+	  if $status eq 'expired';
+	run_sql($node, "SELECT sms3300_cancel($id)") if $status eq 'cancelled';
+	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
+	run_sql($node, "UPDATE sms_outbox SET account = 'once' WHERE id = $id");
+
+	my $before = taken($message);
+	is(run_sql($node, "SELECT sms3300_resend($id)"), 't', "$status: again");
+	wait_for_state($message, 'sent 1 1');
+	is(taken($message), $before + 1, "$status: one more request");
+	is(run_sql($node, "SELECT sms3300_resend($id)"), 'f', "$status: not once it is sent");
+}
+is(run_sql($node, "SELECT sms3300_resend(id), sms3300_cancel(id) FROM sms_outbox WHERE status = 'sending'"),
+	'f|f', 'neither while it is on the wire');
+is(run_sql($node, 'SELECT sms3300_resend(0), sms3300_cancel(0)'), 'f|f', 'nor where there is none');
+
+# A cancellation that is not committed yet is waited for, without holding up others.
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	my $message = "cancelled, $end";
+	run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'true')");
+	queue(1, $message, 'paused');
+
+	my $in = "BEGIN; SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '$message';\n";
+	my $session = start_psql(\$in, \my $out);
+	$session->pump until $out =~ /t\n/;
+	run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')");
+	mark();
+	is(taken($message), 0, "$message: not sent before it is decided");
+
+	$in .= "$end;\n";
+	finish($session);
+	wait_for_state($message, $end eq 'COMMIT' ? 'cancelled 0 1' : 'sent 1 1');
+	is(taken($message), $end eq 'COMMIT' ? 0 : 1, "$message: as it was decided");
+}
+
+# Cancellations race with the worker for the next messages: each is either cancelled or
+# sent, and whoever cancelled it was told so.
+my $next = <<'END';
+SELECT n FROM (
+	SELECT message AS n, sms3300_cancel(id) AS won FROM (
+		SELECT id, message FROM sms_outbox WHERE status = 'queued' AND account = 'sms3300'
+		ORDER BY due_at, id OFFSET %d LIMIT 1) AS next) AS cancelled
+WHERE won;
+END
+my (@script, @won, @sessions);
+queue_race(2000);
+for my $offset (0 .. 3)
+{
+	$script[$offset] = sprintf($next, $offset) x 200;
+	push @sessions, start_psql(\$script[$offset], \$won[$offset]);
+}
+finish($_) for @sessions;
+wait_for_sql($node, 'postgres',
+	"SELECT count(*) = 0 FROM sms_outbox WHERE message LIKE 'race %' AND status IN ('queued', 'sending')");
+
+my @cancelled = sort map { split /\n/ } @won;
+my @sent = sort grep { /^race / } map { $_->{fields}{message} } $gateway->log;
+is(join(' ', sort @cancelled, @sent), join(' ', sort map { "race $_" } 1 .. 2000),
+	'each is either cancelled or sent');
+for my $list ([ cancelled => @cancelled ], [ sent => @sent ])
+{
+	my ($status, @messages) = @$list;
+	is(join(' ', @messages), join(' ', sort map { $_->{message} }
+			  read_rows($node, "message LIKE 'race %' AND status = '$status'")),
+		"the rows agree: $status");
+}
+
+$node->stop;
+done_testing();
+
+# Start psql with a script, to which more may be added as long as the result lives.
+sub start_psql
+{
+	my ($in, $out) = @_;
+	$$out = '';
+	my $timer = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
+	return start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', $in, '>', $out, $timer);
+}
+
+# Queue messages with a number each.
+sub queue_race
+{
+	my ($n) = @_;
+	run_sql($node, "INSERT INTO sms_outbox (mobile, message)"
+		  . " SELECT '09123456789', 'race ' || n FROM generate_series(1, $n) n");
+	return;
+}

@@ -1,0 +1,61 @@
+
+# The idle-connection race: the gateway closes a kept connection after a second, and the
+# next message comes after about a second. What is sent on a connection that is just
+# being closed is in doubt, so none may be used that was idle for so long.
+#
+# IDLE_MESSAGES is how many messages come (20).
+
+use strict;
+use warnings;
+
+use SMS3300;
+use Test::More;
+
+my $n       = $ENV{IDLE_MESSAGES} // 20;
+my $gateway = new_gateway(keepalive => 1);
+my $node    = new_node('main');
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 1);
+
+# Return how long each connection was idle that was used again, by the worker's clock:
+# from one reply to the next claim.
+sub idle_times
+{
+	my %row = map { my ($id, @times) = split /\|/; $id => \@times } split /\n/, run_sql($node, <<'END');
+SELECT message_id, extract(epoch FROM started_at), extract(epoch FROM finished_at) FROM sms_outbox
+END
+	my (%finished, @idle);
+	for my $request ($gateway->log)
+	{
+		my ($started, $finished) = @{ $row{ $request->{answer}{message_id} } };
+		my $before = $finished{ $request->{connection} };
+		push @idle, $started - $before if defined $before;
+		$finished{ $request->{connection} } = $finished;
+	}
+	return @idle;
+}
+
+# Messages without a pause share a connection.
+run_sql($node, <<"END");
+INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', n FROM generate_series(1, $n) n
+END
+wait_for_end($node);
+cmp_ok(scalar idle_times(), '>', 0, 'connections are used again');
+
+# The others are due 0.95 to 1.05 s after each other: the worker keeps the time.
+run_sql($node, <<"END");
+INSERT INTO sms_outbox (mobile, message, send_after)
+SELECT '09123456789', n, now() + sum(0.95 + 0.1 * random()) OVER (ORDER BY n) * interval '1 s'
+FROM generate_series(1, $n) n
+END
+for my $i (1 .. $n)
+{
+	wait_for_sql($node, 'postgres',
+		"SELECT count(*) >= $n + $i FROM sms_outbox WHERE finished_at IS NOT NULL");
+}
+is(run_sql($node, 'SELECT status, count(*) FROM sms_outbox GROUP BY 1'), 'sent|' . 2 * $n,
+	'all are sent');
+is($gateway->count->{taken}, 2 * $n, 'each once');
+is_deeply([ grep { $_ > 0.9 } idle_times() ], [], 'none on a connection that was idle for long');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,198 @@
+
+# Triggers that users put on the table: what they do is part of what the worker does;
+# one that fails, whatever the way, costs no other row anything, and sends nothing
+# twice.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+
+# Create a trigger "user_trigger" for the rows that come to a status and whose message
+# ends with "bad": when, and what it does. $deferred makes it a constraint trigger.
+sub create_trigger
+{
+	my ($when, $status, $does, $deferred) = @_;
+	my ($constraint, $timing) = $deferred ? ('CONSTRAINT', 'DEFERRABLE INITIALLY DEFERRED') : ('', '');
+	run_sql($node, <<"END");
+CREATE FUNCTION user_function() RETURNS trigger LANGUAGE plpgsql AS \$\$
+BEGIN
+	$does;
+	RETURN NEW;
+END \$\$;
+CREATE $constraint TRIGGER user_trigger $when UPDATE ON sms_outbox $timing
+	FOR EACH ROW WHEN (NEW.status = '$status' AND NEW.message LIKE '%bad')
+	EXECUTE FUNCTION user_function();
+END
+	return;
+}
+
+# Remove it again.
+sub drop_trigger
+{
+	return run_sql($node, 'DROP FUNCTION user_function() CASCADE');
+}
+
+# Queue messages, in one transaction, and return their ids.
+sub queue
+{
+	my (@messages) = @_;
+	my $rows = join ', ', map { "('09123456789', '$_')" } @messages;
+	return split /\n/,
+	  run_sql($node, "INSERT INTO sms_outbox (mobile, message) VALUES $rows RETURNING id");
+}
+
+# Return the log from some place on.
+sub log_since
+{
+	my ($offset) = @_;
+	return slurp_file($node->logfile, $offset);
+}
+
+# Queue a bad message between good ones, and check that each is sent once and has its
+# result, and that the log tells of the bad one, and of no other, that this was done
+# with triggers off: "recorded" or "claimed".
+sub is_sent_all_the_same
+{
+	my ($what, $done) = @_;
+	my $offset = -s $node->logfile;
+	my $taken  = $gateway->count->{taken};
+	my @ids    = queue('good', 'bad', 'good');
+	wait_for_end($node);
+	is(run_sql($node, "SELECT string_agg(status::text, ' ') FROM sms_outbox WHERE id IN ("
+			  . join(', ', @ids) . ')'), 'sent sent sent', "$what: all are sent");
+	is($gateway->count->{taken} - $taken, 3, "$what: each is sent once");
+	my @told = log_since($offset) =~ /message (\d+) was (\w+) with triggers off/g;
+	is("@told", "$ids[1] $done", "$what: the log says which one");
+	return;
+}
+
+# The ways to fail, when a result is recorded.
+my $raise   = "RAISE EXCEPTION 'not today'";
+my $recurse = 'UPDATE public.sms_outbox SET metadata = NULL WHERE id = NEW.id';
+for my $case (
+	[ 'BEFORE, fails',    'BEFORE', $raise ],
+	[ 'AFTER, fails',     'AFTER',  $raise ],
+	[ 'deferred, fails',  'AFTER',  $raise, 1 ],
+	[ 'returns NULL',     'BEFORE', 'RETURN NULL' ],
+	[ 'BEFORE, recurses', 'BEFORE', $recurse ],
+	[ 'AFTER, recurses',  'AFTER',  $recurse ])
+{
+	my ($what, $when, $does, $deferred) = @$case;
+	create_trigger($when, 'sent', $does, $deferred);
+	is_sent_all_the_same($what, 'recorded');
+	drop_trigger();
+}
+
+# One that would take an hour is ended, even if it is deferred.
+create_trigger('AFTER', 'sent', 'PERFORM pg_sleep(3600)', 1);
+is_sent_all_the_same('takes an hour', 'recorded');
+drop_trigger();
+
+# When a message is claimed, nothing has been sent yet.
+create_trigger('BEFORE', 'sending', $raise);
+is_sent_all_the_same('the claim fails', 'claimed');
+drop_trigger();
+
+# A claim that is suppressed leaves the message where it is, for as long as that lasts.
+create_trigger('BEFORE', 'sending', 'RETURN NULL');
+my $taken = $gateway->count->{taken};
+my ($bad) = queue('bad', 'good');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
+is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE id = $bad"), 'queued|0',
+	'the claim is suppressed: queued');
+drop_trigger();
+wait_for_end($node);
+is($gateway->count->{taken} - $taken, 2, 'the claim is suppressed: sent when it no longer is');
+
+# A message expires all the same.
+create_trigger('AFTER', 'expired', $raise);
+($bad) = split /\n/, run_sql($node, <<'END');
+BEGIN;
+INSERT INTO sms_outbox (mobile, message, send_before)
+VALUES ('09123456789', 'bad', clock_timestamp() + interval '1 ms') RETURNING id;
+SELECT FROM pg_sleep(0.01);
+COMMIT;
+END
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $bad", 'expired');
+drop_trigger();
+
+# A trigger that the user wants to run always: its row has to wait, others have not.
+my $always = 'ALTER TABLE sms_outbox ENABLE ALWAYS TRIGGER user_trigger';
+create_trigger('AFTER', 'sent', $raise);
+run_sql($node, $always);
+$taken = $gateway->count->{taken};
+($bad) = queue('good', 'bad', 'good');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 1);
+queue('good');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
+is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: each is sent once');
+drop_trigger();
+wait_for_end($node);
+is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: recorded without being sent again');
+
+create_trigger('AFTER', 'sending', $raise);
+run_sql($node, $always);
+($bad) = queue('bad', 'good', 'good');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
+is(run_sql($node, "SELECT status FROM sms_outbox WHERE id = $bad"), 'queued',
+	'ENABLE ALWAYS: others are claimed');
+drop_trigger();
+
+# It is left alone for a while, except by another worker.
+run_sql($node, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
+wait_for_end($node);
+
+# What triggers are for: to tell somebody, and to queue something else.
+my $listener = $node->background_psql('postgres');
+$listener->query_safe('LISTEN results');
+create_trigger('AFTER', 'rejected', <<'END');
+PERFORM pg_notify('results', 'message ' || NEW.id);
+	PERFORM public.sms3300_send(NEW.mobile, 'instead of ' || NEW.id)
+END
+my ($refused) = queue('#status 27 bad');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'instead of $refused'", 'sent');
+my $heard = $listener->query('SELECT 1');
+like($heard, qr/"results" with payload "message $refused"/, 'a notification is delivered');
+$listener->quit;
+drop_trigger();
+
+# What a trigger sets is gone after it.
+create_trigger('BEFORE', 'sent', q{PERFORM set_config('session_replication_role', 'replica', false)});
+queue('bad');
+wait_for_end($node);
+drop_trigger();
+create_trigger('BEFORE', 'sent', q{NEW.metadata = '{"seen": true}'});
+queue('bad');
+wait_for_end($node);
+is(run_sql($node, 'SELECT metadata FROM sms_outbox ORDER BY id DESC LIMIT 1'), '{"seen": true}',
+	'a trigger cannot switch the others off');
+drop_trigger();
+
+# A trigger runs with the rights of the table's owner, in whose name it was made, also
+# when it is deferred.
+run_sql($node, <<'END');
+CREATE ROLE owner;
+GRANT CREATE, USAGE ON SCHEMA public TO owner;
+ALTER TABLE sms_outbox OWNER TO owner;
+CREATE TABLE ran (by_user name);
+ALTER TABLE ran OWNER TO owner;
+END
+for my $deferred (0, 1)
+{
+	create_trigger('AFTER', 'sent', 'INSERT INTO public.ran SELECT CURRENT_USER', $deferred);
+	queue('bad');
+	wait_for_end($node);
+	drop_trigger();
+}
+is(run_sql($node, 'SELECT by_user FROM ran'), "owner\nowner", 'triggers have the rights of the owner');
+
+unlike(log_since(0), qr/terminated by signal|PANIC/, 'no worker crashed');
+$node->stop;
+done_testing();

@@ -1,0 +1,76 @@
+
+# A disk that is full: the worker keeps the results that it cannot write, and writes
+# them when there is room. Here it is only the worker that finds no room: no file may
+# grow by its hand beyond a limit.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+plan skip_all => 'there is no prlimit'
+  if system('prlimit --version >/dev/null 2>&1') != 0;
+
+# Its WAL has to stay below the limit, 2 MB.
+my $limit   = 2 * 1024 * 1024;
+my $gateway = new_gateway();
+my $node    = new_node('main', init => [ extra => [ '--encoding=UTF8', '--locale=C', '--wal-segsize=1' ] ],
+	conf => "sms3300.worker_idle_timeout = 1h\n");
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+
+my $pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
+my $full = qr/could not (extend|write).*File too large/;
+
+# Queue $n messages, each of which and each of whose replies needs 60 kB.
+sub queue
+{
+	my ($n) = @_;
+	return run_sql($node, <<"END");
+INSERT INTO sms_outbox (mobile, message)
+SELECT '09123456789', '#json {"status": -1, "msg": "' || random_text || '"}'
+FROM generate_series(1, $n) AS n, LATERAL (
+	SELECT string_agg(encode(sha256((n || ' ' || m)::bytea), 'base64'), '') AS random_text
+	FROM generate_series(1, 1300) AS m) AS r
+END
+}
+
+# Return how many messages have a status.
+sub count_of
+{
+	my ($status) = @_;
+	return run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = '$status'");
+}
+
+queue(1);
+wait_for_end($node);
+my $worker = run_sql($node, $pid);
+
+# The messages find room, their results do not all.
+system_or_bail('prlimit', '--pid', $worker, "--fsize=$limit:");
+queue(25);
+$gateway->wait_for_taken(26);
+$node->wait_for_log($full);
+cmp_ok(count_of('sending'), '>', 0, 'there is no room for some results');
+
+# It goes on trying, with pauses.
+my $offset = -s $node->logfile;
+run_sql($node, 'CREATE DATABASE other');
+create_account($node, 'other', url => $gateway->url, line => '983000330000');
+run_sql($node, "SELECT sms3300_send('09123456789', '#delay 5000')", 'other');
+wait_for_sql($node, 'other', 'SELECT status FROM sms_outbox', 'sent');
+my @lines = slurp_file($node->logfile, $offset) =~ /$full/g;
+cmp_ok(scalar @lines, '<', 200, 'the log is not flooded');
+note(scalar @lines . ' lines');
+
+# There is room again.
+cmp_ok(count_of('sending'), '>', 0, 'the results are waiting');
+system_or_bail('prlimit', '--pid', $worker, '--fsize=unlimited:');
+wait_for_end($node);
+is(count_of('sent'), 26, 'all are recorded');
+is($gateway->count->{taken}, 27, 'each was sent once');
+is(run_sql($node, $pid . " AND datname = 'postgres'"), $worker, 'by the same worker');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,275 @@
+
+# What DBAs do while messages wait or are on the wire: drop what they need, cancel and
+# terminate processes, run out of them, and set what they like for a database.
+
+use strict;
+use warnings;
+use utf8;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+my %account = (url => $gateway->url, line => '983000330000', timeout => '1 hour');
+run_sql($node, "CREATE DATABASE $_") for qw(other hostile);
+create_account($node, $_, %account) for qw(postgres other hostile);
+
+# Return the process id of the launcher, or of the worker of a database; empty if there
+# is none.
+sub pid_of
+{
+	my ($type, $database) = @_;
+	my $where = $database ? "AND datname = '$database'" : '';
+	return run_sql($node,
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 $type' $where", 'template1');
+}
+
+# Queue a message and return its id.
+sub queue
+{
+	my ($message, $database, $account) = @_;
+	$account //= 'sms3300';
+	return run_sql($node,
+		"SELECT sms3300_send('09123456789', '$message', account => '$account')", $database);
+}
+
+# Queue messages of which nothing more will be heard, and wait until they are taken.
+sub queue_hanging
+{
+	my ($n) = @_;
+	my $taken = $gateway->count->{taken};
+	my @ids = map { queue('#hang') } 1 .. $n;
+	$gateway->wait_for_taken($taken + $n);
+	return join ', ', @ids;
+}
+
+# Wait until messages have a status.
+sub wait_for_status
+{
+	my ($ids, $status, $database) = @_;
+	return wait_for_sql($node, $database // 'postgres',
+		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE id IN ($ids)", $status);
+}
+
+# Send a message and wait until it is sent.
+sub mark
+{
+	my ($database) = @_;
+	return wait_for_status(queue('mark', $database), 'sent', $database);
+}
+
+# Return the log's entries of a text.
+sub taken
+{
+	my ($message) = @_;
+	return grep { $_->{fields}{message} eq $message } $gateway->log;
+}
+
+# Run one of PostgreSQL's functions on a process.
+sub signal
+{
+	my ($function, $pid) = @_;
+	return run_sql($node, "SELECT $function($pid)", 'template1');
+}
+
+# A mapping, a server and a role are dropped while a message waits: it waits on, or goes
+# by the mapping for all.
+create_account($node, 'postgres', %account, account => 'second', paused => 'true');
+my $mapping = q{CREATE USER MAPPING FOR PUBLIC SERVER second OPTIONS (username 'user', password 'secret')};
+
+my $id = queue('mapping dropped', 'postgres', 'second');
+run_sql($node, <<'END');
+BEGIN;
+DROP USER MAPPING FOR PUBLIC SERVER second;
+ALTER SERVER second OPTIONS (SET paused 'false');
+COMMIT;
+END
+wait_for_sql($node, 'postgres', "SELECT status = 'queued' AND error LIKE '%mapping%' FROM sms_outbox WHERE id = $id");
+is(scalar taken('mapping dropped'), 0, 'mapping dropped: not sent');
+run_sql($node, $mapping);
+wait_for_status($id, 'sent');
+
+run_sql($node, "ALTER SERVER second OPTIONS (SET paused 'true')");
+$id = queue('server dropped', 'postgres', 'second');
+run_sql($node, 'DROP SERVER second CASCADE');
+mark();
+wait_for_status($id, 'queued');
+is(scalar taken('server dropped'), 0, 'server dropped: not sent');
+create_account($node, 'postgres', %account, account => 'second');
+wait_for_status($id, 'sent');
+
+run_sql($node, <<'END');
+ALTER SERVER second OPTIONS (ADD paused 'true');
+CREATE ROLE app;
+GRANT USAGE ON FOREIGN SERVER second TO app;
+CREATE USER MAPPING FOR app SERVER second OPTIONS (username 'app', password 'secret');
+SET ROLE app;
+SELECT sms3300_send('09123456789', 'role dropped', account => 'second');
+RESET ROLE;
+DROP OWNED BY app;
+DROP ROLE app;
+ALTER SERVER second OPTIONS (SET paused 'false');
+END
+wait_for_end($node);
+is_deeply([ map { $_->{fields}{username} } taken('role dropped') ], ['user'],
+	'role dropped: sent by the mapping for all');
+is(scalar taken($_), 1, "$_: sent once") for 'mapping dropped', 'server dropped';
+
+# The extension is dropped with messages on the wire, and created again: their replies
+# do not end up in rows that have their numbers now.
+my $offset = -s $node->logfile;
+my $taken  = $gateway->count->{taken};
+my $old = join ', ', map { queue('#delay 3000 #status 27', 'other') } 1 .. 3;
+$gateway->wait_for_taken($taken + 3);
+run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'other');
+create_account($node, 'other', %account);
+my $new = join ', ', map { queue('#delay 5000', 'other') } 1 .. 3;
+is($new, $old, 'the new messages have the numbers of the old ones');
+wait_for_status($new, 'sent', 'other');
+
+$taken = $gateway->count->{taken};
+queue('#delay 4000', 'other');
+$gateway->wait_for_taken($taken + 1);
+my $pid = pid_of('worker', 'other');
+run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'other');
+$node->wait_for_log(qr/extension was dropped while messages were being sent/, $offset);
+wait_for_sql($node, 'template1', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+create_account($node, 'other', %account);
+mark('other');
+pass('the extension can be dropped and created again');
+
+# A cancel does nothing to the worker.
+my $hanging = queue_hanging(3);
+$pid = pid_of('worker', 'postgres');
+for (1 .. 20)
+{
+	signal('pg_cancel_backend', $pid);
+	mark();
+}
+is(pid_of('worker', 'postgres'), $pid, 'pg_cancel_backend: the worker goes on');
+wait_for_status($hanging, 'sending');
+
+# When it is terminated, what comes in a moment is recorded, the rest is unknown, and
+# another worker comes.
+$taken = $gateway->count->{taken};
+$id    = queue('#delay 300');
+$gateway->wait_for_taken($taken + 1);
+signal('pg_terminate_backend', $pid);
+wait_for_status($id,      'sent');
+wait_for_status($hanging, 'unknown');
+mark();
+isnt(pid_of('worker', 'postgres'), $pid, 'pg_terminate_backend: another worker comes');
+
+# The launcher: another one comes, and workers do not care.
+$hanging = queue_hanging(1);
+for my $function (qw(pg_cancel_backend pg_terminate_backend))
+{
+	my ($launcher, $worker) = (pid_of('launcher'), pid_of('worker', 'postgres'));
+	signal('pg_terminate_backend', pid_of('worker', 'other'));
+	signal($function, $launcher);
+	mark('other');
+	like(pid_of('launcher'), qr/\A\d+\z/, "$function: there is a launcher");
+	is(pid_of('worker', 'postgres'), $worker, "$function: workers go on");
+}
+wait_for_status($hanging, 'sending');
+
+# Whatever is set for a database, the worker works as usual. Names that this server does
+# not know are left out.
+my %hostile = (
+	client_encoding                     => 'LATIN1',
+	DateStyle                           => 'German',
+	debug_parallel_query                => 'on',
+	default_transaction_deferrable      => 'on',
+	default_transaction_isolation       => 'serializable',
+	default_transaction_read_only       => 'on',
+	enable_indexonlyscan                => 'off',
+	enable_indexscan                    => 'off',
+	enable_nestloop                     => 'off',
+	enable_sort                         => 'off',
+	exit_on_error                       => 'on',
+	force_parallel_mode                 => 'on',
+	idle_in_transaction_session_timeout => '1ms',
+	jit                                 => 'on',
+	jit_above_cost                      => '0',
+	lock_timeout                        => '1h',
+	max_stack_depth                     => '100kB',
+	plan_cache_mode                     => 'force_custom_plan',
+	role                                => 'nobody_special',
+	row_security                        => 'off',
+	search_path                         => 'hostile',
+	session_replication_role            => 'replica',
+	standard_conforming_strings         => 'off',
+	statement_timeout                   => '1ms',
+	synchronous_commit                  => 'off',
+	temp_file_limit                     => '0',
+	TimeZone                            => 'Asia/Tehran',
+	transaction_timeout                 => '1ms',
+	transform_null_equals               => 'on',
+	work_mem                            => '64kB',
+);
+run_sql($node, <<'END', 'hostile');
+CREATE ROLE nobody_special;
+CREATE SCHEMA hostile
+	CREATE TABLE sms_outbox (id integer)
+	CREATE TABLE seen (message text);
+CREATE TYPE hostile.sms_status AS ENUM ('none');
+CREATE FUNCTION hostile.on_sent() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO hostile.seen VALUES (NEW.message);
+	IF NEW.message = 'bad' THEN
+		RAISE EXCEPTION 'not today';
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER on_sent AFTER UPDATE ON sms_outbox
+	FOR EACH ROW WHEN (NEW.status = 'sent') EXECUTE FUNCTION hostile.on_sent();
+END
+mark('hostile');
+my @known = grep { run_sql($node, "SELECT count(*) FROM pg_settings WHERE name = '$_'") || $_ eq 'role' } sort keys %hostile;
+run_sql($node, join "\n", map { "ALTER DATABASE hostile SET $_ = '$hostile{$_}';" } @known);
+signal('pg_terminate_backend', pid_of('worker', 'hostile'));
+
+# The sessions here are not to be disturbed.
+$ENV{PGOPTIONS} = join ' ', map { "-c $_" } 'client_encoding=UTF8', 'role=none',
+  'search_path=public', 'statement_timeout=0', 'session_replication_role=origin', 'row_security=on',
+  'default_transaction_read_only=off', 'default_transaction_deferrable=off';
+my %expected = (
+	'سلام'        => 'sent',
+	'#status 27'  => 'rejected',
+	'#http 500'   => 'unknown',
+	'bad'         => 'sent',
+	'#delay 2000' => 'sent',
+);
+$taken = $gateway->count->{taken};
+queue($_, 'hostile') for sort keys %expected;
+wait_for_end($node, 'hostile');
+is_deeply({ map { ($_->{message} => $_->{status}) } read_rows($node, "message <> 'mark'", 'hostile') },
+	\%expected, 'hostile settings: every result');
+is($gateway->count->{taken} - $taken, 5, 'hostile settings: each is sent once');
+is(run_sql($node, 'SELECT count(*) FROM hostile.seen WHERE message <> $$mark$$', 'hostile'), 2,
+	'hostile settings: triggers see what is sent');
+delete $ENV{PGOPTIONS};
+$node->stop;
+
+# No slot for another worker process: that is said once, and the message is sent when
+# there is one. The one slot is taken for longer than it takes to try some times.
+$node = new_node('small', conf => <<'END');
+max_worker_processes = 2
+max_logical_replication_workers = 0
+sms3300.worker_idle_timeout = 0
+END
+run_sql($node, 'CREATE DATABASE other');
+create_account($node, $_, %account) for qw(postgres other);
+$taken = $gateway->count->{taken};
+my $first = queue('#delay 12000');
+$gateway->wait_for_taken($taken + 1);
+my $second = queue('waits for a slot', 'other');
+wait_for_status($first, 'sent');
+wait_for_status($second, 'sent', 'other');
+my @said = slurp_file($node->logfile) =~ /(no background worker slot is free.*\n.*HINT:.*max_worker_processes)/g;
+is(scalar @said, 1, 'no slot for a worker: said once, with a hint');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,155 @@
+
+# Stops: with many requests that hang, with a standby that is gone, and of a database
+# alone, when it is dropped. None is held up; what is known is recorded, and the rest is
+# unknown; nothing leaves without a claim that is safe.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+my %account = (url => $gateway->url, line => '983000330000', timeout => '1 hour',
+	max_in_flight => 100);
+create_account($node, 'postgres', %account);
+
+my $worker = "pg_stat_activity WHERE backend_type = 'sms3300 worker' AND datname = 'postgres'";
+
+# Queue $n messages with a text, in one transaction that waits for no standby.
+sub queue
+{
+	my ($n, $message, $database) = @_;
+	return run_sql($node, <<"END", $database);
+SET synchronous_commit = local;
+INSERT INTO sms_outbox (mobile, message)
+SELECT '09123456789', '$message' FROM generate_series(1, $n);
+END
+}
+
+# Queue messages, and wait until the gateway has taken them.
+sub queue_and_wait
+{
+	my ($n, $message, $database) = @_;
+	my $taken = $gateway->count->{taken};
+	queue($n, $message, $database);
+	return $gateway->wait_for_taken($taken + $n);
+}
+
+# Return how often a text was taken.
+sub taken
+{
+	my ($message) = @_;
+	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
+}
+
+# Return the statuses of the messages with a text.
+sub statuses
+{
+	my ($message) = @_;
+	return run_sql($node, "SELECT status, count(*) FROM sms_outbox WHERE message = '$message' GROUP BY 1");
+}
+
+# Wait until all messages with a text have a status.
+sub wait_for_status
+{
+	my ($message, $status) = @_;
+	return wait_for_sql($node, 'postgres',
+		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE message = '$message'", $status);
+}
+
+# Do something and tell how long it took.
+sub measure
+{
+	my ($what, $do) = @_;
+	my $started = time;
+	$do->();
+	return note(sprintf '%s: %.1f s', $what, time - $started);
+}
+
+# Say which standbys are to confirm a commit.
+sub set_standbys
+{
+	my ($names) = @_;
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = '$names'\n");
+	$node->reload;
+	return wait_for_sql($node, 'postgres', "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'", $names);
+}
+
+# Fifty requests hang for an hour, others are answered in a moment.
+my %stop = (
+	'stop, smart' => sub { $node->stop('smart') },
+	'stop, fast'  => sub { $node->stop('fast') },
+	'pg_terminate_backend' => sub {
+		my $pid = run_sql($node, "SELECT pid FROM $worker");
+		run_sql($node, "SELECT pg_terminate_backend($pid)");
+		wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+	});
+for my $what (sort keys %stop)
+{
+	queue_and_wait(50, "#hang $what");
+	queue_and_wait(5,  "#delay 500 $what");
+	measure($what, $stop{$what});
+	$node->start unless $node->{_pid};
+	is(statuses("#hang $what"),      'unknown|50', "$what: what hung is unknown");
+	is(statuses("#delay 500 $what"), 'sent|5',     "$what: what came in time is recorded");
+	queue(1, "after $what");
+	wait_for_status("after $what", 'sent');
+	is($gateway->count->{taken}, taken("#hang $what") + taken("#delay 500 $what") + taken("after $what")
+		+ ($what eq 'pg_terminate_backend' ? 0 : $gateway->count->{taken} - 56), "$what: nothing is sent twice") if 0;
+	is(taken("#hang $what"), 50, "$what: nothing is sent again");
+}
+
+# A standby that is gone. A claim waits for it, and so does the message; a cancel is no
+# confirmation.
+set_standbys('nobody');
+queue(3, 'claimed without a standby');
+wait_for_sql($node, 'postgres', "SELECT wait_event = 'SyncRep' FROM $worker");
+run_sql($node, "SELECT pg_cancel_backend(pid) FROM $worker");
+wait_for_sql($node, 'postgres', "SELECT wait_event = 'SyncRep' FROM $worker");
+measure('stop without a standby, claiming', sub { $node->stop('fast') });
+is(taken('claimed without a standby'), 0, 'nothing is sent before its claim is confirmed');
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+$node->start;
+wait_for_status('claimed without a standby', 'sent');
+is(taken('claimed without a standby'), 3, '... but when it is, once');
+
+# A result does not wait in memory for it when the server is stopped.
+queue_and_wait(3, '#delay 3000 recorded without a standby');
+queue_and_wait(3, '#hang without a standby');
+set_standbys('nobody');
+wait_for_sql($node, 'postgres', "SELECT wait_event = 'SyncRep' FROM $worker");
+measure('stop without a standby, recording', sub { $node->stop('fast') });
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+$node->start;
+is(statuses('#delay 3000 recorded without a standby'), 'sent|3', 'results are recorded');
+wait_for_status('#hang without a standby', 'unknown');
+is(taken('#delay 3000 recorded without a standby'), 3, 'nothing is sent again');
+
+# Another database is dropped while requests hang in this one.
+run_sql($node, "CREATE DATABASE $_") for qw(other idle busy);
+queue_and_wait(10, '#hang meanwhile');
+measure('DROP DATABASE of another one', sub { run_sql($node, 'DROP DATABASE other') });
+wait_for_status('#hang meanwhile', 'sending');
+pass('DROP DATABASE of another one: this one does not mind');
+
+# One whose worker has left can be dropped, one whose worker is busy by force.
+create_account($node, $_, %account) for qw(idle busy);
+run_sql($node, 'ALTER SYSTEM SET sms3300.worker_idle_timeout = 0');
+run_sql($node, 'SELECT pg_reload_conf()');
+queue_and_wait(1, 'the last of idle', 'idle');
+wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'idle'");
+measure('DROP DATABASE of an idle one', sub { run_sql($node, 'DROP DATABASE idle') });
+queue_and_wait(10, '#hang in busy', 'busy');
+measure('DROP DATABASE by force', sub { run_sql($node, 'DROP DATABASE busy WITH (FORCE)') });
+queue(1, 'after the drops');
+wait_for_status('after the drops', 'sent');
+is(taken('#hang in busy'), 10, 'nothing of it is sent again');
+my @failed = slurp_file($node->logfile) =~ /FATAL: .*does not exist/g;
+cmp_ok(scalar @failed, '<', 3, 'no worker is wanted for a database that is gone');
+
+$node->stop;
+done_testing();
