@@ -123,6 +123,15 @@ random_fraction(void)
 #else
 #define curl_no_resolver_join(easy) ((void) 0)
 #endif
+
+/*
+ * From 8.22 on libcurl looks only once a second whether a connection is still
+ * alive, and otherwise sends on a dead one; so it is told to keep none.  The
+ * library may be newer than its header here; one before 8.16 refuses the option,
+ * and looks each time.
+ */
+#define curl_close_idle(multi) \
+	curl_multi_setopt((multi), (CURLMoption) (CURLOPTTYPE_LONG + 17), 1L << 1)
 #endif							/* LIBCURL_VERSION_NUM */
 
 #endif							/* SMS3300_COMPAT_H */

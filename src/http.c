@@ -653,21 +653,37 @@ http_submit(Http *http, const HttpRequest *request)
 	}
 }
 
+/* Tell whether the other end closed an idle connection, or sent what nobody asked for. */
+static bool
+is_closed(int fd)
+{
+	char		byte;
+
+	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+		(errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
 /*
- * Close connections that were idle for too long.  libcurl alone may close
- * them, but it looks before it uses one again, and finds these dead.
+ * Close connections that were idle for too long, or that the other end has
+ * closed.  libcurl alone may close them, but it looks before it uses one again,
+ * and finds these dead; a libcurl that may not look is told to keep none.
  */
 static void
 retire_idle(Http *http)
 {
 	int64		now = clock_us();
+	bool		retired = false;
 
 	for (int fd = 0; fd < http->idle_size; fd++)
-		if (http->idle_since[fd] > IN_USE && now - http->idle_since[fd] > MAX_IDLE_US)
+		if (http->idle_since[fd] > IN_USE &&
+			(now - http->idle_since[fd] > MAX_IDLE_US || is_closed(fd)))
 		{
 			shutdown(fd, SHUT_RDWR);
 			http->idle_since[fd] = IN_USE;
+			retired = true;
 		}
+	if (retired)
+		curl_close_idle(http->multi);
 }
 
 /* Gather the transfers that libcurl has finished. */

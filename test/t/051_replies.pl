@@ -117,8 +117,8 @@ my @values;
 for my $case (@cases)
 {
 	my ($directive, undef, undef, $account) = @$case;
-	push @values, "('09123456789', " . quote($directive) . ', ' . quote($account // 'sms3300') . ')',
-	  "('09123456789', 'ordinary', 'sms3300')";
+	my $case_values = join ', ', map { quote($_) } '09123456789', $directive, $account // 'sms3300';
+	push @values, "($case_values)", "('09123456789', 'ordinary', 'sms3300')";
 }
 run_sql($node, 'INSERT INTO sms_outbox (mobile, message, account) VALUES ' . join ', ', @values);
 wait_for_end($node);

@@ -172,8 +172,9 @@ for my $status (sort keys %finish)
 	is(taken($message), $before + 1, "$status: one more request");
 	is(run_sql($node, "SELECT sms3300_resend($id)"), 'f', "$status: not once it is sent");
 }
-is(run_sql($node, "SELECT sms3300_resend(id), sms3300_cancel(id) FROM sms_outbox WHERE status = 'sending'"),
-	'f|f', 'neither while it is on the wire');
+is(run_sql($node, <<'END'), 'f|f', 'neither while it is on the wire');
+SELECT sms3300_resend(id), sms3300_cancel(id) FROM sms_outbox WHERE status = 'sending'
+END
 is(run_sql($node, 'SELECT sms3300_resend(0), sms3300_cancel(0)'), 'f|f', 'nor where there is none');
 
 # A cancellation that is not committed yet is waited for, without holding up others.
@@ -214,7 +215,7 @@ for my $offset (0 .. 3)
 }
 finish($_) for @sessions;
 wait_for_sql($node, 'postgres',
-	"SELECT count(*) = 0 FROM sms_outbox WHERE message LIKE 'race %' AND status IN ('queued', 'sending')");
+	"SELECT count(*) = 0 FROM sms_outbox WHERE message LIKE 'race %' AND finished_at IS NULL");
 
 my @cancelled = sort map { split /\n/ } @won;
 my @sent = sort grep { /^race / } map { $_->{fields}{message} } $gateway->log;

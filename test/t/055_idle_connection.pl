@@ -20,11 +20,17 @@ create_account($node, 'postgres', url => $gateway->url, line => '983000330000', 
 # from one reply to the next claim.
 sub idle_times
 {
-	my %row = map { my ($id, @times) = split /\|/; $id => \@times } split /\n/, run_sql($node, <<'END');
-SELECT message_id, extract(epoch FROM started_at), extract(epoch FROM finished_at) FROM sms_outbox
+	my (%row, %finished, @idle);
+	for my $row (split /\n/, run_sql($node, <<'END'))
+SELECT message_id, extract(epoch FROM started_at), extract(epoch FROM finished_at)
+FROM sms_outbox WHERE message_id IS NOT NULL
 END
-	my (%finished, @idle);
-	for my $request ($gateway->log)
+	{
+		my ($id, @times) = split /\|/, $row;
+		$row{$id} = \@times;
+	}
+
+	for my $request (grep { defined $_->{answer}{message_id} } $gateway->log)
 	{
 		my ($started, $finished) = @{ $row{ $request->{answer}{message_id} } };
 		my $before = $finished{ $request->{connection} };
