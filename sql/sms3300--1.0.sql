@@ -186,6 +186,103 @@ CREATE FUNCTION @extschema@.sms3300_adopt() RETURNS bigint
 COMMENT ON FUNCTION @extschema@.sms3300_adopt() IS
 	'makes queued rows that came from another database (restored, copied, replicated) this one''s; returns how many';
 
+CREATE FUNCTION @extschema@.sms3300_explain(id bigint) RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
+	'one line: why this message is where it is, and what it waits for';
+
+-- ---------------------------------------------------------------------------
+-- What DBAs look at
+--
+-- The counters are in shared memory. What is queued is counted in the queue's
+-- index, by its first columns, however many messages are finished.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.sms3300_stat_get_worker(database oid,
+	OUT pid integer, OUT state text, OUT started_at timestamptz, OUT in_flight integer,
+	OUT last_error text, OUT last_error_at timestamptz) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) IS
+	'a row of sms3300_stat_worker';
+
+CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
+	OUT origin bigint, OUT state text, OUT reason text, OUT next_probe_at timestamptz,
+	OUT in_flight integer, OUT sent bigint, OUT rejected bigint, OUT failed bigint,
+	OUT unknown bigint, OUT expired bigint, OUT retried bigint, OUT requests bigint,
+	OUT request_time_sum double precision, OUT request_time_p50 double precision,
+	OUT request_time_p95 double precision, OUT request_time_p99 double precision,
+	OUT wait_time_sum double precision, OUT wait_time_p50 double precision,
+	OUT wait_time_p95 double precision, OUT wait_time_p99 double precision,
+	OUT stats_reset timestamptz) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
+	'a row of sms3300_stat_account, without what is counted in the table';
+
+CREATE FUNCTION @extschema@.sms3300_stat_reset() RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_reset() IS
+	'the counters of this database''s accounts begin anew';
+
+CREATE VIEW @extschema@.sms3300_stat_worker AS
+SELECT d.datname, w.pid, w.state, w.started_at, w.in_flight, w.last_error, w.last_error_at
+FROM pg_catalog.pg_database AS d
+CROSS JOIN LATERAL @extschema@.sms3300_stat_get_worker(d.oid) AS w
+WHERE w.state IS NOT NULL;
+COMMENT ON VIEW @extschema@.sms3300_stat_worker IS
+	'the workers: a row for each database that sends, or may have to';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'the database';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS 'the worker''s process; NULL: none';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.state IS
+	'running; starting; waiting: no worker is free; failed: comes back soon; none: there is nothing to do';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'when the worker started';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'requests on the wire';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS 'the last error of a worker of this database';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error_at IS 'when that was';
+
+CREATE VIEW @extschema@.sms3300_stat_account AS
+SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
+	q.queued, q.oldest_due_at, a.in_flight,
+	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.retried, f.foreign_rows, a.requests,
+	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
+	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset
+FROM pg_catalog.pg_foreign_server AS s
+JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw AND w.fdwname = 'sms3300'
+CROSS JOIN LATERAL @extschema@.sms3300_stat_get_account(s.srvname) AS a
+CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS queued, pg_catalog.min(o.due_at) AS oldest_due_at
+	FROM @extschema@.sms_outbox AS o
+	WHERE o.origin = a.origin AND o.account = s.srvname
+	AND o.due_at IS NOT NULL AND o.status = 'queued') AS q
+CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS foreign_rows
+	FROM @extschema@.sms_outbox AS o
+	WHERE (o.origin < a.origin OR o.origin > a.origin) AND o.account = s.srvname
+	AND o.due_at IS NOT NULL) AS f;
+COMMENT ON VIEW @extschema@.sms3300_stat_account IS
+	'the accounts of this database: how each is doing, and what it has done since stats_reset';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'the foreign server';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.state IS 'ok; paused: by an option or a setting; stopped: by a refusal, and probing';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS 'why it is paused or stopped';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS 'stopped: when a message is tried next; NULL while one is being tried';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS 'messages that wait, those for later included';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.oldest_due_at IS 'when the first of them was, or is, due';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.in_flight IS 'requests on the wire';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.sent IS 'messages that the gateway accepted';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.rejected IS 'messages that it refused';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.failed IS 'messages given up after max_attempts';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.unknown IS 'messages that may have been sent';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.expired IS 'messages that were not sent in time';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.retried IS 'requests after which the message was queued again';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.foreign_rows IS 'unfinished messages that another database queued; see sms3300_adopt()';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.requests IS 'requests that ended';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_sum IS 'from the start to the end of all requests, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p50 IS 'the median of that, in milliseconds; percentiles are right to an eighth';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p95 IS '95 of 100 requests took no longer, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p99 IS '99 of 100 requests took no longer, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_sum IS 'from when messages were due to their last request, in milliseconds; of those sent, rejected, failed and unknown';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p50 IS 'the median of that, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p95 IS '95 of 100 messages waited no longer, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS '99 of 100 messages waited no longer, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS 'since when is counted: the first use after the servers start, or sms3300_stat_reset(); NULL: not used yet';
+
 -- ---------------------------------------------------------------------------
 -- Who may do what
 -- ---------------------------------------------------------------------------
@@ -202,3 +299,10 @@ GRANT SELECT, INSERT (mobile, message, line, line2, type, template, account, pri
 REVOKE ALL ON FUNCTION @extschema@.sms3300_adopt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_insert() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_update() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_account(name) TO pg_monitor;
+REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account FROM PUBLIC;
+GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account TO pg_monitor;

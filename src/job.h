@@ -19,6 +19,8 @@ typedef struct Job
 	dlist_node	node;			/* among the finished ones */
 	int64		id;
 	TimestampTz started_at;		/* with the id, which claim this is */
+	TimestampTz due_at;			/* when it could be sent; 0: not known */
+	TimestampTz submitted_at;	/* when the request began; 0: none was made */
 	Lane	   *lane;
 	int			attempts;		/* requests made, this one included */
 	int64		age;			/* how long it had been due when it was claimed */

@@ -140,6 +140,7 @@ configure(Lane *lane)
 			lane->nmuted = 0;
 			outbox_hurry(lane->name);
 		}
+		lane->serverid = account->serverid;
 		lane->paused = account->paused;
 		lane->max_in_flight = account->max_in_flight;
 		lane->rate = account->rate;
@@ -497,6 +498,8 @@ lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 			break;
 	}
 
+	if (verdict == VERDICT_ACCOUNT || verdict == VERDICT_NOT_SENT)
+		strlcpy(lane->reason, reason, COUNTERS_REASON_SIZE);
 	if (throttle->stopped && !was_stopped)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped: %s", lane->name, reason),
@@ -537,4 +540,34 @@ lanes_must_stay(void)
 			return true;
 	}
 	return false;
+}
+
+/* Tell those who look what has changed since the last time. */
+void
+lanes_publish(void)
+{
+	dlist_iter	iter;
+	bool		begun = false;
+
+	dlist_foreach(iter, &lanes)
+	{
+		Lane	   *lane = dlist_container(Lane, node, iter.cur);
+		const Throttle *throttle = &lane->throttle;
+		LiveState	now = {
+			throttle->in_flight, throttle->stopped,
+			throttle->stopped && !throttle->probing ? throttle->probe_at : 0
+		};
+
+		if (now.in_flight == lane->published.in_flight &&
+			now.stopped == lane->published.stopped &&
+			now.probe_at == lane->published.probe_at)
+			continue;
+		if (!begun)
+			counters_begin();
+		begun = true;
+		counters_set_live(lane->serverid, &now, lane->reason);
+		lane->published = now;
+	}
+	if (begun)
+		counters_end();
 }

@@ -10,6 +10,7 @@
 #include "lib/ilist.h"
 
 #include "account.h"
+#include "counters.h"
 #include "throttle.h"
 
 /* Candidates are fetched in windows of this many. */
@@ -29,6 +30,7 @@ typedef struct Lane
 
 	/* Of the account, as of the last transaction */
 	bool		exists;
+	Oid			serverid;
 	uint64		version;
 	bool		paused;
 	int			max_in_flight;
@@ -42,6 +44,8 @@ typedef struct Lane
 
 	/* The queue */
 	Throttle	throttle;
+	char		reason[COUNTERS_REASON_SIZE];	/* why it stopped */
+	LiveState	published;		/* as others see it */
 	bool		fresh;			/* new messages may come before the candidates soon */
 	int64		ids[LANE_WINDOW];	/* candidates, best first */
 	int			nids;
@@ -85,5 +89,6 @@ extern void lanes_set_back(TimestampTz now);
 extern int	lanes_wanted(TimestampTz now);
 extern TimestampTz lanes_next_event(TimestampTz now);
 extern bool lanes_must_stay(void);
+extern void lanes_publish(void);
 
 #endif							/* SMS3300_LANE_H */

@@ -86,6 +86,8 @@ typedef enum StatementId
 	STATEMENT_CANCEL,
 	STATEMENT_REQUEUE,
 	STATEMENT_ADOPT,
+	STATEMENT_READ,
+	STATEMENT_COUNT_BEFORE,
 	NUM_STATEMENTS
 } StatementId;
 
@@ -136,7 +138,7 @@ static const Statement statements[NUM_STATEMENTS] =
 		"UPDATE %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
 		" error = 'it was not sent before ' || o.send_before"
 		" FROM pg_catalog.unnest($1) AS e(id)"
-		" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2",
+		" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2 RETURNING o.account",
 		2, {INT8ARRAYOID, TIMESTAMPTZOID}
 	},
 	[STATEMENT_NEXT_EXPIRY] = {
@@ -158,7 +160,7 @@ static const Statement statements[NUM_STATEMENTS] =
 		"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
 		" WHERE o.id = c.id"
 		" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
-		" o.account, o.sender, o.attempts, o.send_after",
+		" o.account, o.sender, o.attempts, o.send_after, o.due_at",
 		3, {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 	},
 	[STATEMENT_RECORD] = {
@@ -281,6 +283,22 @@ static const Statement statements[NUM_STATEMENTS] =
 		" due_at = CASE status WHEN 'queued' THEN due_at END"
 		" WHERE origin <> $1 AND due_at IS NOT NULL",
 		1, {INT8OID}
+	},
+	[STATEMENT_READ] = {
+		"SELECT account, status, sender, priority, attempts, send_after, send_before,"
+		" due_at, started_at, finished_at, message_id, line, sent_line, type, error,"
+		" errors OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin"
+		" FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
+		1, {INT8OID}
+	},
+	[STATEMENT_COUNT_BEFORE] = {
+		"SELECT pg_catalog.count(*) FROM (SELECT"
+		" FROM pg_catalog.generate_series(9, $3, -1) AS p(priority)"
+		" CROSS JOIN LATERAL (SELECT FROM %s AS o"
+		"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
+		"  AND o.due_at <= pg_catalog.clock_timestamp() AND o.status = 'queued'"
+		"  AND (p.priority > $3 OR (o.due_at, o.id) < ($4, $5)) LIMIT $6) AS q LIMIT $6) AS q",
+		6, {INT8OID, NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}
 	},
 };
 
@@ -590,13 +608,25 @@ outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *i
 	return n;
 }
 
-/* Expire queued messages whose time is over. */
-void
+/* A string of a row of the last result, NULL if it is null. */
+static char *
+string_of(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+/* Expire queued messages whose time is over; the account of each that was. */
+List *
 outbox_expire(TimestampTz now, const int64 *ids, int nids)
 {
 	Datum		values[] = {int64_array(ids, nids), TimestampTzGetDatum(now)};
+	List	   *accounts = NIL;
 
 	run(worker_namespace, STATEMENT_EXPIRE, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		accounts = lappend(accounts, string_of(i, 1));
+	SPI_freetuptable(SPI_tuptable);
+	return accounts;
 }
 
 /* Make messages of an account that wait for another try due now, a limited number. */
@@ -658,13 +688,6 @@ compare_claims(const void *a, const void *b)
 	return compare_ids(&((const OutboxClaim *) a)->id, &((const OutboxClaim *) b)->id);
 }
 
-/* A string of a row of the last result, NULL if it is null. */
-static char *
-string_of(uint64 row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
-
 /* A small number of a row of the last result, GATEWAY_NONE if it is null. */
 static int
 number_of(uint64 row, int column, Oid type)
@@ -712,6 +735,7 @@ outbox_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 		claim->sender = string_of(i, 9);
 		claim->attempts = number_of(i, 10, INT2OID);
 		claim->send_after = int64_of(i, 11);
+		claim->due_at = int64_of(i, 12);
 	}
 	SPI_freetuptable(SPI_tuptable);
 
@@ -1013,17 +1037,17 @@ outbox_visible(Oid namespace, int64 id, char **account)
 }
 
 /*
- * Run an update with the rights of the table's owner, as a SECURITY DEFINER
- * function would; how many rows it changed.
+ * Run a statement with the rights of the table's owner, as a SECURITY DEFINER
+ * function would; how many rows it changed, or the number it returns.
  */
-static uint64
-update_as_owner(Oid namespace, StatementId id, Datum *values)
+static int64
+run_as_owner(Oid namespace, StatementId id, Datum *values)
 {
 	Oid			table = get_relname_relid(TABLE_NAME, namespace);
 	Oid			user;
 	int			security_context;
 	int			nest_level;
-	uint64		changed;
+	int64		result;
 
 	GetUserIdAndSecContext(&user, &security_context);
 	SetUserIdAndSecContext(table_owner(table), security_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -1033,12 +1057,12 @@ update_as_owner(Oid namespace, StatementId id, Datum *values)
 
 	SPI_connect();
 	run(namespace, id, values, NULL);
-	changed = SPI_processed;
+	result = SPI_tuptable ? int64_of(0, 1) : (int64) SPI_processed;
 	SPI_finish();
 
 	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(user, security_context);
-	return changed;
+	return result;
 }
 
 /* Cancel a message if it is still queued; the caller has checked who may. */
@@ -1047,7 +1071,7 @@ outbox_cancel(Oid namespace, int64 id)
 {
 	Datum		values[] = {Int64GetDatum(id)};
 
-	return update_as_owner(namespace, STATEMENT_CANCEL, values) > 0;
+	return run_as_owner(namespace, STATEMENT_CANCEL, values) > 0;
 }
 
 /* Queue a finished message again; the caller has checked who may. */
@@ -1056,7 +1080,7 @@ outbox_requeue(Oid namespace, int64 id)
 {
 	Datum		values[] = {Int64GetDatum(id), Int64GetDatum(outbox_origin())};
 
-	return update_as_owner(namespace, STATEMENT_REQUEUE, values) > 0;
+	return run_as_owner(namespace, STATEMENT_REQUEUE, values) > 0;
 }
 
 /* Make queued rows that came from elsewhere this database's; how many. */
@@ -1065,5 +1089,71 @@ outbox_adopt(Oid namespace)
 {
 	Datum		values[] = {Int64GetDatum(outbox_origin())};
 
-	return (int64) update_as_owner(namespace, STATEMENT_ADOPT, values);
+	return run_as_owner(namespace, STATEMENT_ADOPT, values);
+}
+
+/* A timestamp of the first row of the last result, 0 if it is null. */
+static TimestampTz
+timestamp_of(int column)
+{
+	bool		isnull;
+	Datum		value = value_of(0, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+/* Read a row that the caller may see; false if there is none. */
+bool
+outbox_read(Oid namespace, int64 id, OutboxRow *row)
+{
+	Datum		values[] = {Int64GetDatum(id)};
+	MemoryContext caller = CurrentMemoryContext;
+	bool		found;
+
+	SPI_connect();
+	run(namespace, STATEMENT_READ, values, NULL);
+	found = SPI_processed > 0;
+	MemoryContextSwitchTo(caller);
+	if (found)
+	{
+		bool		isnull;
+
+		row->account = string_of(0, 1);
+		row->status = string_of(0, 2);
+		row->sender = string_of(0, 3);
+		row->priority = number_of(0, 4, INT2OID);
+		row->attempts = number_of(0, 5, INT2OID);
+		row->send_after = timestamp_of(6);
+		row->send_before = timestamp_of(7);
+		row->due_at = timestamp_of(8);
+		row->started_at = timestamp_of(9);
+		row->finished_at = timestamp_of(10);
+		row->message_id = DatumGetInt64(value_of(0, 11, &isnull));
+		row->has_message_id = !isnull;
+		row->line = string_of(0, 12);
+		row->sent_line = string_of(0, 13);
+		row->type = number_of(0, 14, INT2OID);
+		row->error = string_of(0, 15);
+		row->last_failure = string_of(0, 16);
+		row->origin = int64_of(0, 17);
+	}
+	SPI_finish();
+	return found;
+}
+
+/*
+ * How many messages that are due come before a queued one, whosoever they are;
+ * counts no further than a limit.
+ */
+int64
+outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit)
+{
+	NameData	name;
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), NameGetDatum(&name), Int32GetDatum(row->priority),
+		TimestampTzGetDatum(row->due_at), Int64GetDatum(id), Int64GetDatum(limit)
+	};
+
+	namestrcpy(&name, row->account);
+	return run_as_owner(namespace, STATEMENT_COUNT_BEFORE, values);
 }

@@ -58,6 +58,7 @@ typedef struct OutboxClaim
 	char	   *account;
 	char	   *sender;
 	int			attempts;
+	TimestampTz due_at;
 	TimestampTz started_at;
 	TimestampTz send_after;
 } OutboxClaim;
@@ -92,6 +93,29 @@ typedef struct OutboxOrphan
 	TimestampTz started_at;
 } OutboxOrphan;
 
+/* What sms3300_explain() reads of a row. */
+typedef struct OutboxRow
+{
+	char	   *account;
+	char	   *status;
+	char	   *sender;
+	int			priority;
+	int			attempts;
+	TimestampTz send_after;
+	TimestampTz send_before;
+	TimestampTz due_at;			/* 0: none, as the next two */
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	bool		has_message_id;
+	int64		message_id;
+	char	   *line;			/* NULL: none, as all below */
+	char	   *sent_line;
+	int			type;			/* GATEWAY_NONE: none */
+	char	   *error;
+	char	   *last_failure;	/* the last of "errors" */
+	int64		origin;
+} OutboxRow;
+
 /* Whether the worker can work on the table in this transaction. */
 typedef enum OutboxAccess
 {
@@ -111,7 +135,7 @@ extern void outbox_candidates(const char *account, const NameData *but, int nbut
 extern TimestampTz outbox_next_due(const char *account, const NameData *but, int nbut);
 extern TimestampTz outbox_next_expiry(void);
 extern int	outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
-extern void outbox_expire(TimestampTz now, const int64 *ids, int nids);
+extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids);
 extern void outbox_hurry(const char *account);
 extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
 extern bool outbox_remove(const char *account, bool only_text, TimestampTz until);
@@ -127,5 +151,7 @@ extern bool outbox_visible(Oid namespace, int64 id, char **account);
 extern bool outbox_cancel(Oid namespace, int64 id);
 extern bool outbox_requeue(Oid namespace, int64 id);
 extern int64 outbox_adopt(Oid namespace);
+extern bool outbox_read(Oid namespace, int64 id, OutboxRow *row);
+extern int64 outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit);
 
 #endif							/* SMS3300_OUTBOX_H */

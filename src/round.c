@@ -25,6 +25,7 @@
 
 #include "compat.h"
 #include "compose.h"
+#include "counters.h"
 #include "outbox.h"
 #include "round.h"
 #include "settings.h"
@@ -69,6 +70,7 @@ typedef struct Batch
 	int64		ids[MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
 	int			nids;
 	dlist_head	claimed;		/* jobs */
+	List	   *expired;		/* the account of each message that expired */
 	int			sqlstate;		/* of the error, if it failed */
 } Batch;
 
@@ -131,6 +133,7 @@ begin_job(Batch *batch, const OutboxClaim *claim)
 	lane->njobs++;
 	lane_claimed(lane, claim->started_at);
 	job->age = claim->started_at - claim->send_after;
+	job->due_at = claim->due_at;
 
 	account = account_find(lane->name);
 	problem = account == NULL ? "the account does not exist any more" :
@@ -174,7 +177,7 @@ expire_batch(Work *work, Batch *batch, TimestampTz now)
 			work->expire_not_before = now + LOCKED_ROW_DELAY;
 	}
 	limit_triggers();
-	outbox_expire(now, batch->ids, batch->nids);
+	batch->expired = outbox_expire(now, batch->ids, batch->nids);
 	unlimit_triggers();
 }
 
@@ -306,6 +309,7 @@ run_transaction(Work *work, Batch *batch)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("sms3300: a transaction on sms_outbox failed: %s", error->message)));
+		shmem_worker_error(error->message);
 		failed = true;
 	}
 	PG_END_TRY();
@@ -320,11 +324,56 @@ run_transaction(Work *work, Batch *batch)
 		access == OUTBOX_LOCKED ? BATCH_LOCKED : BATCH_MISSING;
 }
 
+/* Count a result that was recorded, between counters_begin() and counters_end(). */
+static void
+count_result(const Job *job, const OutboxResult *result)
+{
+	Oid			server = job->lane->serverid;
+	bool		requested = job->submitted_at != 0;
+
+	if (requested)
+	{
+		counters_add(server, COUNTER_REQUESTS, 1);
+		counters_add_time(server, TIME_REQUEST, job->finished_at - job->submitted_at);
+	}
+	if (strcmp(result->status, "queued") == 0)
+	{
+		if (requested)
+			counters_add(server, COUNTER_RETRIED, 1);
+		return;
+	}
+	counters_add(server,
+				 strcmp(result->status, "sent") == 0 ? COUNTER_SENT :
+				 strcmp(result->status, "rejected") == 0 ? COUNTER_REJECTED :
+				 strcmp(result->status, "failed") == 0 ? COUNTER_FAILED : COUNTER_UNKNOWN, 1);
+	if (job->due_at != 0)
+		counters_add_time(server, TIME_WAIT, job->started_at - job->due_at);
+}
+
+/* Count what a batch did, after its commit. */
+static void
+count(const Batch *batch)
+{
+	ListCell   *cell;
+
+	if (batch->njobs == 0 && batch->expired == NIL)
+		return;
+	counters_begin();
+	for (int i = 0; i < batch->njobs; i++)
+		if (batch->results[i].recorded)
+			count_result(batch->jobs[i], &batch->results[i]);
+	foreach(cell, batch->expired)
+		counters_add(lane_find_or_add(lfirst(cell))->serverid, COUNTER_EXPIRED, 1);
+	counters_end();
+}
+
 /* After a commit: let go of what is recorded, and have what was claimed sent. */
 static void
 settle(Work *work, Batch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
+
+	count(batch);
 
 	for (int i = 0; i < batch->njobs; i++)
 	{
@@ -349,6 +398,7 @@ settle(Work *work, Batch *batch)
 		if (job->request.body && !ShutdownRequestPending)
 		{
 			lane_submitting(job->lane, now - job->started_at);
+			job->submitted_at = now;
 			job->request.owner = job;
 			http_submit(work->http, &job->request);
 			work->in_flight++;
@@ -504,11 +554,17 @@ expire_alone(Work *work, int64 id)
 	batch->expire = true;
 	batch->ids[0] = id;
 	batch->nids = 1;
-	if (run_transaction(work, batch) != BATCH_FAILED)
-		return;
-	batch->triggers_off = true;
 	if (run_transaction(work, batch) == BATCH_FAILED)
-		lanes_shun(id, GetCurrentTimestamp() + SHUN_TIME);
+	{
+		batch->expired = NIL;
+		batch->triggers_off = true;
+		if (run_transaction(work, batch) == BATCH_FAILED)
+		{
+			lanes_shun(id, GetCurrentTimestamp() + SHUN_TIME);
+			return;
+		}
+	}
+	count(batch);
 }
 
 /* Expire what is due; where that fails together, one by one, some at a time. */
@@ -519,7 +575,10 @@ expire(Work *work)
 
 	batch->expire = true;
 	if (run_transaction(work, batch) != BATCH_FAILED)
+	{
+		count(batch);
 		return;
+	}
 	for (int i = 0; i < Min(batch->nids, MAX_FAILURES) && !ShutdownRequestPending; i++)
 		expire_alone(work, batch->ids[i]);
 	work->expire_not_before = GetCurrentTimestamp() + LOCKED_ROW_DELAY;

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -22,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "counters.h"
 #include "settings.h"
 #include "shmem.h"
 
@@ -51,6 +53,14 @@ typedef struct DatabaseSlot
 	bool		refused;		/* there was no process for a worker */
 	int			failures;		/* in a row */
 	TimestampTz not_before;		/* no new worker before this */
+
+	/* For those who look */
+	int			pid;			/* the running worker's */
+	TimestampTz started_at;
+	int			in_flight;
+	TimestampTz last_error_at;	/* 0: there was none */
+	int			last_error_encoding;
+	char		last_error[SHMEM_ERROR_SIZE];
 } DatabaseSlot;
 
 typedef struct SharedState
@@ -79,7 +89,8 @@ request(void)
 		prev_shmem_request_hook();
 #endif
 	RequestAddinShmemSpace(MAXALIGN(sizeof(SharedState)));
-	RequestNamedLWLockTranche("sms3300", 1);
+	RequestAddinShmemSpace(counters_size());
+	RequestNamedLWLockTranche("sms3300", 2);
 }
 
 /* Find the shared state, or lay it out after the server's start or a crash. */
@@ -96,8 +107,9 @@ startup(void)
 	if (!found)
 	{
 		memset(shared, 0, sizeof(SharedState));
-		shared->lock = &GetNamedLWLockTranche("sms3300")->lock;
+		shared->lock = &GetNamedLWLockTranche("sms3300")[0].lock;
 	}
+	counters_startup(&GetNamedLWLockTranche("sms3300")[1].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -431,6 +443,8 @@ shmem_worker_attach(bool *orphans, bool *probe)
 	{
 		slot->state = WORKER_RUNNING;
 		slot->latch = &MyProc->procLatch;
+		slot->pid = MyProcPid;
+		slot->started_at = GetCurrentTimestamp();
 		*orphans = slot->orphans;
 		*probe = slot->probe;
 		slot->orphans = true;	/* until it is known that none are left */
@@ -440,12 +454,29 @@ shmem_worker_attach(bool *orphans, bool *probe)
 	return my_slot != NULL;
 }
 
+/* Note an error for those who look; the lock is held. */
+static void
+set_error(DatabaseSlot *slot, const char *message)
+{
+	int			len = pg_mbcliplen(message, (int) strlen(message), SHMEM_ERROR_SIZE - 1);
+
+	memcpy(slot->last_error, message, len);
+	slot->last_error[len] = '\0';
+	slot->last_error_encoding = GetDatabaseEncoding();
+	slot->last_error_at = GetCurrentTimestamp();
+}
+
 /* Stop being the worker of this database; the lock is held. */
 static void
 release_slot(WorkerExit how)
 {
+	counters_forget_live();
+	if (how == WORKER_EXIT_FAILED)
+		set_error(my_slot, "the worker ended by an error, which is in the server's log");
 	my_slot->state = WORKER_NONE;
 	my_slot->latch = NULL;
+	my_slot->pid = 0;
+	my_slot->in_flight = 0;
 	my_slot->probe = false;
 	my_slot->orphans = how == WORKER_EXIT_FAILED;
 	my_slot->failures = how == WORKER_EXIT_FAILED ? my_slot->failures + 1 : 0;
@@ -511,6 +542,7 @@ shmem_worker_forget(void)
 	leave = !my_slot->look;
 	if (leave)
 	{
+		counters_forget_live();
 		memset(my_slot, 0, sizeof(DatabaseSlot));
 		my_slot = NULL;
 		if (shared->launcher)
@@ -580,4 +612,92 @@ shmem_worker_due(void)
 	due = my_slot->due;
 	LWLockRelease(shared->lock);
 	return due;
+}
+
+/* Note how many requests are on the wire, for those who look. */
+void
+shmem_worker_in_flight(int in_flight)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_slot->in_flight = in_flight;
+	LWLockRelease(shared->lock);
+}
+
+/* Note an error, for those who look. */
+void
+shmem_worker_error(const char *message)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	set_error(my_slot, message);
+	LWLockRelease(shared->lock);
+}
+
+/* Forget the last error of a database's worker. */
+void
+shmem_forget_error(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot)
+		slot->last_error_at = 0;
+	LWLockRelease(shared->lock);
+}
+
+/* Say in a word what a database's worker is doing; the lock is held. */
+static const char *
+state_of(const DatabaseSlot *slot, TimestampTz now)
+{
+	int			workers = 0;
+
+	if (slot->state == WORKER_RUNNING)
+		return "running";
+	if (slot->state == WORKER_STARTING)
+		return "starting";
+	if (slot->refused)
+		return "waiting";
+	if (!slot->look && slot->due > now)
+		return "none";
+	if (slot->not_before > now)
+		return "failed";
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (shared->slots[i].database != InvalidOid &&
+			shared->slots[i].state != WORKER_NONE)
+			workers++;
+	return workers >= settings_max_workers ? "waiting" : "starting";
+}
+
+/* Tell what is known of the worker of a database; false if nothing is. */
+bool
+shmem_worker_stat(Oid database, WorkerStat *stat)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DatabaseSlot *slot;
+	int			encoding = GetDatabaseEncoding();
+
+	memset(stat, 0, sizeof(WorkerStat));
+	stat->state = "none";
+	LWLockAcquire(shared->lock, LW_SHARED);
+	slot = find_slot(database);
+	if (slot)
+	{
+		stat->state = state_of(slot, now);
+		stat->pid = slot->pid;
+		stat->started_at = slot->started_at;
+		stat->in_flight = slot->in_flight;
+		stat->refused = slot->refused;
+		stat->not_before = slot->not_before;
+		stat->last_error_at = slot->last_error_at;
+		memcpy(stat->last_error, slot->last_error, SHMEM_ERROR_SIZE);
+		encoding = slot->last_error_encoding;
+	}
+	LWLockRelease(shared->lock);
+
+	/* What another database's encoding says cannot be read in this one's. */
+	if (encoding != GetDatabaseEncoding())
+		for (char *c = stat->last_error; *c; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	return slot != NULL;
 }

@@ -37,6 +37,23 @@ extern bool shmem_is_starting(Oid database);
 extern void shmem_start_failed(Oid database, TimestampTz retry_at, bool refused);
 extern void shmem_forget(Oid database);
 
+/* What is known of the worker of a database. */
+#define SHMEM_ERROR_SIZE 256
+typedef struct WorkerStat
+{
+	const char *state;			/* running, starting, waiting, failed or none */
+	int			pid;			/* 0: none */
+	TimestampTz started_at;
+	int			in_flight;
+	bool		refused;		/* waiting: for want of a process */
+	TimestampTz not_before;		/* failed: when it comes back */
+	TimestampTz last_error_at;	/* 0: there was none */
+	char		last_error[SHMEM_ERROR_SIZE];
+} WorkerStat;
+
+extern bool shmem_worker_stat(Oid database, WorkerStat *stat);
+extern void shmem_forget_error(Oid database);
+
 /* In a worker */
 typedef enum WorkerExit
 {
@@ -54,5 +71,7 @@ extern bool shmem_worker_wanted(TimestampTz now);
 extern void shmem_worker_begin_look(bool *prepared);
 extern void shmem_worker_end_look(void);
 extern TimestampTz shmem_worker_due(void);
+extern void shmem_worker_in_flight(int in_flight);
+extern void shmem_worker_error(const char *message);
 
 #endif							/* SMS3300_SHMEM_H */

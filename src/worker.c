@@ -136,6 +136,18 @@ collect_replies(Work *work)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Tell those who look how many requests are on the wire, and which accounts have stopped. */
+static void
+publish(const Work *work)
+{
+	static int	published = 0;
+
+	if (work->in_flight != published)
+		shmem_worker_in_flight(work->in_flight);
+	published = work->in_flight;
+	lanes_publish();
+}
+
 /* Wait until something happens, or until a time at the latest. */
 static void
 wait_until(Work *work, TimestampTz when)
@@ -145,6 +157,7 @@ wait_until(Work *work, TimestampTz when)
 
 	if (wait_event == 0)
 		wait_event = wait_event_named("Sms3300Main");
+	publish(work);
 	http_wait(work->http, when == DT_NOEND ? -1 : when <= now ? 0 : when - now, wait_event);
 }
 
