@@ -233,7 +233,7 @@ COMMENT ON VIEW @extschema@.sms3300_stat_worker IS
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'the database';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS 'the worker''s process; NULL: none';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.state IS
-	'running; starting; waiting: no worker is free; failed: comes back soon; none: there is nothing to do';
+	'running; starting; waiting: all workers are in use; restarting: it has ended, and comes back after a pause; none: there is nothing to do';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'when the worker started';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'requests on the wire';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS 'the last error of a worker of this database';

@@ -119,7 +119,7 @@ worker_obstacle(const Question *question)
 		return NULL;
 	if (strcmp(worker->state, "starting") == 0)
 		return "a worker for this database is being started";
-	if (strcmp(worker->state, "failed") == 0)
+	if (strcmp(worker->state, "restarting") == 0)
 		return psprintf("the worker of this database has ended, and comes back at %s",
 						show(worker->not_before));
 	if (strcmp(worker->state, "waiting") == 0 && worker->refused)

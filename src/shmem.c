@@ -660,7 +660,7 @@ state_of(const DatabaseSlot *slot, TimestampTz now)
 	if (!slot->look && slot->due > now)
 		return "none";
 	if (slot->not_before > now)
-		return "failed";
+		return "restarting";
 	for (int i = 0; i < MAX_SLOTS; i++)
 		if (shared->slots[i].database != InvalidOid &&
 			shared->slots[i].state != WORKER_NONE)

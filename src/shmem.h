@@ -41,12 +41,12 @@ extern void shmem_forget(Oid database);
 #define SHMEM_ERROR_SIZE 256
 typedef struct WorkerStat
 {
-	const char *state;			/* running, starting, waiting, failed or none */
+	const char *state;			/* running, starting, waiting, restarting or none */
 	int			pid;			/* 0: none */
 	TimestampTz started_at;
 	int			in_flight;
 	bool		refused;		/* waiting: for want of a process */
-	TimestampTz not_before;		/* failed: when it comes back */
+	TimestampTz not_before;		/* restarting: when it comes back */
 	TimestampTz last_error_at;	/* 0: there was none */
 	char		last_error[SHMEM_ERROR_SIZE];
 } WorkerStat;

@@ -1,0 +1,448 @@
+
+# What DBAs look at: every counter of sms3300_stat_account, every state of
+# sms3300_stat_worker, and an answer of sms3300_explain for every situation.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $line    = '983000330000';
+my $line2   = '983000330001';
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => <<'END', init => [ allows_streaming => 1 ]);
+sms3300.worker_idle_timeout = 1h
+max_prepared_transactions = 2
+END
+create_account($node, 'postgres', url => $gateway->url, line => $line, max_attempts => 1,
+	timeout => '1 hour', max_in_flight => 4, paused => 'false');
+run_sql($node, 'CREATE ROLE app LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO app');
+run_sql($node, 'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher');
+
+# Queue a message and return its id; $more are named arguments, as SQL.
+sub queue
+{
+	my ($message, $more) = @_;
+	return run_sql($node,
+		"SELECT sms3300_send('09123456789', " . quote($message) . ($more ? ", $more" : '') . ')');
+}
+
+# Queue a message and wait for its status.
+sub queue_until
+{
+	my ($status, $message, $more) = @_;
+	my $id = queue($message, $more);
+	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
+	return $id;
+}
+
+# Wait until messages are finished.
+sub wait_for_end_of
+{
+	my $ids = join ', ', @_;
+	wait_for_sql($node, 'postgres',
+		"SELECT count(*) FROM sms_outbox WHERE id IN ($ids) AND due_at IS NOT NULL", 0);
+	return;
+}
+
+# Return the explanation of a message.
+sub explanation
+{
+	my ($id) = @_;
+	return run_sql($node, "SELECT sms3300_explain($id)");
+}
+
+# Check the explanation of a message: a pattern, to the end of the line.
+sub explains
+{
+	my ($id, $pattern, $name) = @_;
+	like(explanation($id), qr/^$pattern$/, "explained: $name");
+	return;
+}
+
+# Wait until the explanation of a message matches.
+sub comes_to_explain
+{
+	my ($id, $pattern, $name) = @_;
+	wait_for_sql($node, 'postgres',
+		"SELECT sms3300_explain($id) ~ " . quote("^$pattern\$"), 't');
+	pass("explained: $name");
+	return;
+}
+
+# Return expressions over the account's row.
+sub account
+{
+	my ($columns, $account) = @_;
+	$account //= 'sms3300';
+	return run_sql($node, "SELECT $columns FROM sms3300_stat_account WHERE account = '$account'");
+}
+
+# Set an option of the account.
+sub alter
+{
+	my ($options, $account) = @_;
+	$account //= 'sms3300';
+	run_sql($node, "ALTER SERVER $account OPTIONS ($options)");
+	return;
+}
+
+# Change a setting of the server, and wait until this is known.
+sub set
+{
+	my ($name, $value) = @_;
+	run_sql($node, "ALTER SYSTEM SET $name = '$value'");
+	run_sql($node, 'SELECT pg_reload_conf()');
+	wait_for_sql($node, 'postgres', "SELECT current_setting('$name')", $value);
+	return;
+}
+
+my $time = '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*';
+
+# Before anything is sent.
+my $counters = 'sent, rejected, failed, unknown, expired, retried, requests';
+is(account("state, reason, queued, in_flight, foreign_rows, $counters, request_time_p50,"
+		  . ' stats_reset'), 'ok||0|0|0|0|0|0|0|0|0|0||', 'nothing is counted yet');
+
+# What is final.
+my $sent = queue_until('sent', 'an ordinary one');
+explains($sent, "sent at $time, the gateway's message \\d+, by line $line", 'sent');
+my $fallback = queue_until('sent', '#fallback', "line => '$line', line2 => '$line2'");
+explains($fallback,
+	"sent at $time, the gateway's message \\d+, by the fallback: line $line2 carried it"
+	  . " instead of $line", 'sent by the fallback');
+explains(queue_until('sent', 'by the service line', 'type => 2'),
+	"sent at $time, the gateway's message \\d+, by line \\d+", 'sent without a line');
+explains(queue_until('sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
+explains(queue_until('rejected', '#status 27 opted out'),
+	"rejected at $time: the gateway answered status 27: opted out", 'rejected');
+my $failed = queue_until('failed', '#status 15 busy');
+explains($failed, "failed at $time after 1 attempts: the gateway answered status 15: busy;"
+	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
+my $unknown = queue_until('unknown', '#http 500');
+explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
+	  . " began at $time; ask the gateway, and if it does not have the message,"
+	  . " sms3300_resend\\($unknown\\) sends it again", 'unknown');
+
+# Paused: by the account, and by the setting.
+alter("SET paused 'true'");
+my $expired = queue_until('expired', 'too late',
+	"send_before => clock_timestamp() + interval '100 ms'");
+explains($expired, "expired at $time: it was not sent before .*; sms3300_resend\\($expired\\)"
+	  . ' queues it again', 'expired');
+my $cancelled = queue('to be cancelled');
+is(run_sql($node, "SELECT sms3300_cancel($cancelled)"), 't', 'cancelled');
+explains($cancelled, "cancelled at $time; sms3300_resend\\($cancelled\\) queues it again",
+	'cancelled');
+my $paused = queue('paused');
+explains($paused, 'queued: its account sms3300 is paused: ALTER SERVER sms3300 OPTIONS'
+	  . " \\(SET paused 'false'\\)", 'account paused');
+is(account("state, reason, queued, oldest_due_at = (SELECT due_at FROM sms_outbox WHERE id = $paused)"),
+	"paused|the account's option paused is true|1|t", 'a paused account');
+set('sms3300.enabled', 'off');
+explains($paused, 'queued: sending is disabled in the whole cluster: sms3300.enabled is off',
+	'sending disabled');
+is(account('state, reason'), 'paused|sms3300.enabled is off', 'sending disabled');
+set('sms3300.enabled', 'on');
+alter("SET paused 'false'");
+wait_for_end($node);
+
+# The counters add up to the table.
+is(account($counters), '5|1|1|1|1|0|8', 'each is counted');
+is(account('queued, oldest_due_at, in_flight'), '0||0', 'nothing is left');
+my $by_status = join ', ', map { "count(*) FILTER (WHERE status = '$_')" }
+  qw(sent rejected failed unknown expired);
+is(account('sent, rejected, failed, unknown, expired'),
+	run_sql($node, "SELECT $by_status FROM sms_outbox"), 'and agrees with the table');
+is(account('stats_reset BETWEEN pg_postmaster_start_time() AND now()'), 't', 'since when');
+
+# Not yet due.
+my $later = queue('later', "send_after => now() + interval '1 day'");
+explains($later, "queued: it waits for its time, $time", 'waiting for its time');
+is(account('queued, oldest_due_at > now()'), '1|t', 'a message for later is queued');
+run_sql($node, "SELECT sms3300_cancel($later)");
+alter('SET max_attempts $$3$$');
+my $again = queue('#status 15 busy');
+comes_to_explain($again, "queued: it waits for its next try at $time, after 1 attempts; the last"
+	  . ' error was: the gateway answered status 15: busy', 'waiting for its next try');
+run_sql($node, "SELECT sms3300_cancel($again)");
+is(account($counters), '5|1|1|1|1|1|9', 'one is retried');
+
+# On the wire, and behind those that are.
+my @hanging = map { queue('#hang') } 1 .. 4;
+wait_for_sql($node, 'postgres', 'SELECT in_flight FROM sms3300_stat_account', 4);
+wait_for_sql($node, 'postgres',
+	"SELECT in_flight FROM sms3300_stat_worker WHERE datname = 'postgres'", 4);
+explains($hanging[0], "being sent since $time, attempt 1", 'being sent');
+my @waiting = map { queue("behind $_") } 0 .. 2;
+my $full = 'and all 4 requests of the account sms3300 are on the wire';
+explains($waiting[0], "queued: it is the next one, $full",         'the next one');
+explains($waiting[1], "queued: it is behind 1 other, $full",       'behind 1 other');
+explains($waiting[2], "queued: it is behind 2 others, $full",      'behind 2 others');
+my $urgent = queue('urgent', 'priority => 3');
+explains($urgent,     "queued: it is the next one, $full",    'the next one by its priority');
+explains($waiting[0], "queued: it is behind 1 other, $full",  'behind one of higher priority');
+alter('SET max_in_flight $$5$$, ADD rate $$0.0001$$');
+wait_for_end_of($urgent);
+explains($waiting[1], 'queued: it waits for the rate of the account sms3300, 0.0001 messages a'
+	  . ' second; it is behind 1 other', 'waiting for the rate');
+
+# The worker's row.
+is(run_sql($node, "SELECT state, started_at < now(), last_error, pid = (SELECT pid FROM"
+		  . " pg_stat_activity WHERE backend_type = 'sms3300 worker') FROM sms3300_stat_worker"),
+	'running|t||t', 'a worker that runs');
+run_sql($node, <<'END');
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN RAISE EXCEPTION 'refused by a trigger'; END$$;
+CREATE TRIGGER refuse BEFORE UPDATE ON sms_outbox FOR EACH ROW
+	WHEN (NEW.message = 'for the trigger') EXECUTE FUNCTION refuse();
+END
+alter('DROP rate');
+wait_for_end_of(@waiting);
+queue_until('sent', 'for the trigger');
+is(run_sql($node, 'SELECT last_error, last_error_at > started_at FROM sms3300_stat_worker'),
+	'refused by a trigger|t', 'its last error');
+run_sql($node, 'DROP FUNCTION refuse() CASCADE');
+
+# What hangs is in no transaction: what a copy of it says is another database's.
+run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $hanging[0]");
+explains($hanging[0], "being sent since $time, attempt 1, in another database of which this is"
+	  . ' a copy: sms3300_adopt\(\) makes it unknown here', 'being sent elsewhere');
+is(account('foreign_rows'), 1, 'a foreign row');
+run_sql($node, "UPDATE sms_outbox SET origin = origin - 1 WHERE id = $hanging[0]");
+is(account('foreign_rows'), 0, 'no foreign row');
+
+# Queued elsewhere.
+my $foreign = queue('foreign', "send_after => now() + interval '1 hour'");
+for my $step (1, -2)
+{
+	run_sql($node, "UPDATE sms_outbox SET origin = origin + $step WHERE id = $foreign");
+	explains($foreign, 'queued: it was queued in another database, and this one does not send it:'
+		  . " sms3300_adopt\\(\\) makes all such messages this one's", 'queued elsewhere');
+	is(account('queued, foreign_rows'), '0|1', 'a foreign row');
+}
+is(run_sql($node, 'SELECT sms3300_adopt()'), 1, 'adopted');
+is(account('queued, foreign_rows'), '1|0', 'no longer foreign');
+run_sql($node, "SELECT sms3300_cancel($foreign)");
+
+# Figures of time: the gateway's delay is in those of requests, not in the wait.
+run_sql($node, 'SELECT sms3300_stat_reset()');
+is(account("$counters, in_flight, request_time_sum, request_time_p50, wait_time_sum,"
+		  . ' wait_time_p99, stats_reset > pg_postmaster_start_time()'),
+	'0|0|0|0|0|0|0|4|0||0||t', 'a reset begins anew, but for what is on the wire');
+is(run_sql($node, 'SELECT last_error FROM sms3300_stat_worker'), '', 'and forgets the error');
+queue_until('sent', '#delay 800');
+is(account('requests, request_time_sum >= 800, request_time_p50 >= 700,'
+		  . ' request_time_p99 >= 700, request_time_p50 <= request_time_p95,'
+		  . ' request_time_p95 <= request_time_p99, request_time_p99 <= request_time_sum * 1.13,'
+		  . ' wait_time_sum < request_time_sum, wait_time_p50 IS NOT NULL'),
+	'1|t|t|t|t|t|t|t|t', 'the time of a request');
+alter("SET paused 'true'");
+my $waited = queue('waited', "send_after => now() - interval '1 hour'");
+alter("SET paused 'false'");
+wait_for_end_of($waited);
+is(account('wait_time_sum BETWEEN 3600000 AND 4200000, wait_time_p99 BETWEEN 3150000 AND 4200000,'
+		  . ' wait_time_p50 < 3000000'), 't|t|t', 'the time in the queue');
+
+# An account that has stopped, and is told by its reason; it opens when it is changed.
+$gateway->stop;
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 0);
+is(account('unknown'), 4, 'what hung is unknown');
+my $stopped = queue('stopped');
+wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_account', 'stopped');
+comes_to_explain($stopped, 'queued: its account sms3300 has stopped: [^;]*connect[^;]*; next probe'
+	  . " at $time; it is the next one", 'account stopped');
+wait_for_sql($node, 'postgres', q{SELECT next_probe_at IS NOT NULL AND reason ~ 'connect'
+	AND retried > 0 AND retried <= requests FROM sms3300_stat_account}, 't');
+is(account('queued'), 1, 'and its message is queued');
+$gateway->start;
+wait_for_end_of($stopped);
+wait_for_sql($node, 'postgres',
+	q{SELECT state = 'ok' AND reason IS NULL AND next_probe_at IS NULL FROM sms3300_stat_account});
+is(account('requests = sent + rejected + failed + unknown + retried'), 't', 'all adds up');
+
+# A probe that hangs.
+$gateway->mode('#status 14 no credit');
+$stopped = queue('no credit');
+wait_for_sql($node, 'postgres', "SELECT reason = 'the gateway answered status 14'"
+	  . " AND state = 'stopped' FROM sms3300_stat_account");
+$gateway->mode('#hang');
+comes_to_explain($stopped, "being sent since $time, attempt 1", 'the probe itself');
+my $behind = queue('behind the probe');
+explains($behind, 'queued: its account sms3300 has stopped: the gateway answered status 14;'
+	  . ' a probe is under way; it is the next one', 'a probe is under way');
+$gateway->mode('');
+run_sql($node, "SELECT sms3300_cancel($behind)");
+
+# Two accounts: one that is dropped, one without a mapping for the sender.
+run_sql($node, <<"END");
+CREATE SERVER mapped FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line');
+CREATE USER MAPPING FOR CURRENT_USER SERVER mapped OPTIONS (username 'u', password 'p');
+END
+my $mapped = queue('mapped', "account => 'mapped', send_after => now() + interval '1 hour'");
+is(account('state, queued', 'mapped') . '/' . account('queued'), 'ok|1/0', 'each its own queue');
+run_sql($node, 'DROP USER MAPPING FOR CURRENT_USER SERVER mapped');
+explains($mapped, 'queued: its account mapped has no user mapping for the sender, \w+,'
+	  . ' nor for PUBLIC', 'no user mapping');
+run_sql($node, 'DROP SERVER mapped');
+explains($mapped, 'queued: its account mapped does not exist: create the server, or cancel the'
+	  . ' message', 'no account');
+run_sql($node, "SELECT sms3300_cancel($mapped)");
+
+# Who may look: a role sees its own messages, pg_monitor the views, and no content.
+my $nothing = 'there is no such message, or it is not yours to see';
+is(explanation(1_000_000), $nothing, 'explained: no such message');
+is(run_sql($node, "SET ROLE app; SELECT sms3300_explain($sent)"), $nothing,
+	'explained: not the caller\'s');
+my $own = run_sql($node, "SET ROLE app; SELECT sms3300_send('09123456789', 'own',"
+	  . " send_after => now() + interval '1 hour')");
+like(run_sql($node, "SET ROLE app; SELECT sms3300_explain($own)"),
+	qr/^queued: it waits for its time/, 'explained: the caller\'s own');
+is(run_sql($node, 'SELECT sms3300_explain(NULL)'), '', 'explained: NULL');
+for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
+	'sms3300_stat_reset()', "sms3300_stat_get_account('sms3300')",
+	'sms3300_stat_get_worker(1)')
+{
+	my ($code, undef, $error) = $node->psql('postgres', "SET ROLE app; SELECT $object");
+	like($error, qr/permission denied/, "not for all: $object");
+	($code, undef, $error) = $node->psql('postgres', "SET ROLE watcher; SELECT $object");
+	like($error, $object =~ /reset/ ? qr/permission denied/ : qr/^$/, "pg_monitor: $object");
+}
+is(run_sql($node, 'SET ROLE watcher; SELECT queued FROM sms3300_stat_account'), 1,
+	'pg_monitor counts all messages');
+
+# A message that is due, but locked, here by a prepared transaction.
+$gateway->stop;
+$gateway->start;
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 0);
+alter("SET paused 'true'");
+my $locked = queue('locked');
+run_sql($node, "BEGIN; SELECT FROM sms_outbox WHERE id = $locked FOR UPDATE;"
+	  . " PREPARE TRANSACTION 'locks'");
+alter("SET paused 'false'");
+my $about = 'and about to be sent unless a transaction has locked it';
+comes_to_explain($locked, "queued: it is the next one, $about", 'locked');
+run_sql($node, "ROLLBACK PREPARED 'locks'");
+wait_for_end_of($locked);
+
+# A server with room for one worker, which another database has, and none for that of a
+# third; then one that does not preload the library, and a standby.
+sub other_databases
+{
+	my ($name, $conf, $pattern) = @_;
+	my $other = new_node($name, conf => "sms3300.worker_idle_timeout = 1h\n$conf");
+	run_sql($other, 'CREATE DATABASE two');
+	create_account($other, $_, url => $gateway->url, line => $line) for qw(postgres two);
+	my $taken = $gateway->count->{taken};
+	run_sql($other, "SELECT sms3300_send('09123456789', '#hang')");
+	$gateway->wait_for_taken($taken + 1);
+	my $id = run_sql($other, "SELECT sms3300_send('09123456789', 'waits')", 'two');
+	wait_for_sql($other, 'two', "SELECT sms3300_explain($id) ~ " . quote("^queued: $pattern\$"));
+	pass("explained: $name");
+	is(run_sql($other, 'SELECT datname, state, pid IS NULL, started_at IS NULL, in_flight'
+			  . " FROM sms3300_stat_worker WHERE datname = 'two'"),
+		'two|waiting|t|t|0', "$name: a worker that waits");
+	return $other;
+}
+other_databases('refused', "max_worker_processes = 2\nmax_logical_replication_workers = 0\n",
+	'no background worker slot is free: raise max_worker_processes and restart the server')
+  ->stop;
+my $other = other_databases('crowded', "sms3300.max_workers = 1\n",
+	'all 1 workers are in use by other databases: raise sms3300.max_workers and restart the server');
+
+$other->stop;
+
+$other->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
+$other->start;
+my $id = run_sql($other, 'SELECT id FROM sms_outbox', 'two');
+like(run_sql($other, "SELECT sms3300_explain($id)", 'two'),
+	qr/^queued: nothing is sent, because the library sms3300 is not preloaded: add it to/,
+	'explained: not preloaded');
+for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
+	'sms3300_stat_reset()')
+{
+	my (undef, undef, $error) = $other->psql('postgres', "\\set VERBOSITY verbose\nSELECT $object");
+	like($error, qr/55000.*preloaded.*HINT:  Add it to shared_preload_libraries/s,
+		"not preloaded: $object");
+}
+$other->stop;
+
+# A standby sends nothing, and says so.
+alter("SET paused 'true'");
+my $standing_by = queue('on a standby');
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->start;
+is(run_sql($standby, "SELECT sms3300_explain($standing_by)"),
+	'queued: this server is a standby, which sends nothing', 'explained: on a standby');
+is(run_sql($standby, 'SELECT queued FROM sms3300_stat_account'), 2, 'its queue can be looked at');
+$standby->stop;
+
+# A worker that was ended comes back after a pause, which the session does not miss.
+alter("SET paused 'false', ADD rate '0.0001'");
+wait_for_end_of($standing_by);
+my $next = queue('after a pause');
+run_sql($node, <<"END");
+DO \$\$
+BEGIN
+	PERFORM pg_terminate_backend(pid) FROM sms3300_stat_worker;
+	FOR i IN 1 .. 3000 LOOP
+		IF sms3300_explain($next) ~ '^queued: the worker of this database has ended, and comes back at '
+			AND (SELECT state = 'restarting' FROM sms3300_stat_worker) THEN
+			RETURN;
+		END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RAISE 'the worker is %', (SELECT state FROM sms3300_stat_worker);
+END \$\$
+END
+pass('explained: the worker is away');
+comes_to_explain($next, 'queued: it waits for the rate .*', 'the worker is back');
+alter('DROP rate');
+wait_for_end_of($next);
+
+# A worker that has nothing to do leaves.
+set('sms3300.worker_idle_timeout', '0');
+wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
+is(run_sql($node, 'SELECT pid IS NULL, started_at IS NULL FROM sms3300_stat_worker'),
+	't|t', 'a worker that has left');
+is(account('sent > 0'), 't', 'what was counted outlives it');
+
+# What is changed behind its back it is not told of.
+run_sql($node, "UPDATE sms_outbox SET due_at = now() WHERE id = $own");
+explains($own, 'queued: no worker was told of it, .*', 'no worker was told');
+run_sql($node, "UPDATE sms_outbox SET status = 'sending', started_at = now() WHERE id = $own");
+explains($own, "being sent since $time, attempt 0, but no worker is running: the next one finds"
+	  . ' that it may have been sent', 'sending without a worker');
+run_sql($node, 'SET session_replication_role = replica;'
+	  . " UPDATE sms_outbox SET status = 'queued', send_before = now() WHERE id = $own");
+explains($own, "queued: its time is over since $time: it is about to expire", 'about to expire');
+set('sms3300.worker_idle_timeout', '1h');
+
+# More accounts than are counted: those that were idle the longest are forgotten.
+run_sql($node, <<"END");
+DO \$\$
+BEGIN
+	FOR i IN 1 .. 300 LOOP
+		EXECUTE format('CREATE SERVER s%s FOREIGN DATA WRAPPER sms3300 OPTIONS (url %L, line %L)',
+			i, '${\ $gateway->url }', '$line');
+		EXECUTE format('CREATE USER MAPPING FOR PUBLIC SERVER s%s OPTIONS (username %L, password %L)',
+			i, 'user', 'secret');
+	END LOOP;
+END \$\$;
+INSERT INTO sms_outbox (mobile, message, account)
+SELECT '09123456789', 'many accounts', 's' || i FROM generate_series(1, 300) AS i;
+END
+wait_for_end($node);
+is(run_sql($node, 'SELECT count(stats_reset), max(sent) FROM sms3300_stat_account'
+		  . " WHERE account <> 'sms3300'") =~ /^25[56]\|1$/, 1, 'as many as there is room for');
+my $forgotten = run_sql($node,
+	'SELECT account FROM sms3300_stat_account WHERE stats_reset IS NULL LIMIT 1');
+queue_until('sent', 'once more', "account => '$forgotten'");
+is(account('sent', $forgotten), 1, 'one that is used again is counted again');
+
+$node->stop;
+done_testing();
