@@ -135,6 +135,10 @@ $node->psql('postgres', <<'END', stdout => \$stdout, stderr => \$stderr);
 INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'once', 'key');
 END
 like($stderr, qr/23505/, 'a plain INSERT fails');
+is(run_sql($node, "SELECT sms3300_send('09123456789', 'other', dedup_key => 'key', metadata => '1')"),
+	$id, 'the same id for another text');
+is(run_sql($node, "SELECT message, metadata FROM sms_outbox WHERE id = $id"),
+	'once|', '... and the first one is as it was');
 send_marker('after uses of a dedup_key');
 
 # Two sessions with the same key: the second waits for the first, and then has its
