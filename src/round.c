@@ -82,6 +82,8 @@ typedef enum BatchOutcome
 	BATCH_FAILED
 } BatchOutcome;
 
+volatile sig_atomic_t work_committing = false;
+
 /* Put a job among those whose result is to be recorded. */
 void
 work_add_finished(Work *work, Job *job)
@@ -289,11 +291,13 @@ run_transaction(Work *work, Batch *batch)
 		}
 
 		/* A commit that waits for a standby is cut short by a stop, and only by that. */
+		work_committing = true;
 		QueryCancelPending = false;
 		if (ShutdownRequestPending && !stopping)
 			QueryCancelPending = InterruptPending = true;
 		CommitTransactionCommand();
 		QueryCancelPending = false;
+		work_committing = false;
 	}
 	PG_CATCH();
 	{
@@ -305,6 +309,7 @@ run_transaction(Work *work, Batch *batch)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		AbortCurrentTransaction();
 		QueryCancelPending = false;
+		work_committing = false;
 		batch->sqlstate = error->sqlerrcode;
 		ereport(LOG,
 				(errcode(error->sqlerrcode),

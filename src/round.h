@@ -5,6 +5,8 @@
 #ifndef SMS3300_ROUND_H
 #define SMS3300_ROUND_H
 
+#include <signal.h>
+
 #include "http.h"
 #include "job.h"
 
@@ -24,6 +26,9 @@ typedef struct Work
 	TimestampTz retry_at;		/* after a failure: no transaction before this */
 	int			failures;		/* in a row */
 } Work;
+
+/* Whether a transaction is being committed, which a cancel must not cut short. */
+extern volatile sig_atomic_t work_committing;
 
 extern void work_add_finished(Work *work, Job *job);
 extern bool work_is_wanted(Work *work, TimestampTz now);

@@ -87,6 +87,21 @@ on_sigterm(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/*
+ * On SIGINT, end the statement, but not a commit: one that waits for a standby
+ * would look like one that the standby has.
+ */
+static void
+on_sigint(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (!work_committing)
+		InterruptPending = QueryCancelPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
 /* When the process ends without having detached, its rows need looking after. */
 static void
 on_exit_callback(int code, Datum arg)
@@ -288,6 +303,7 @@ sms3300_worker_main(Datum database)
 	bool		probe;
 
 	pqsignal(SIGTERM, on_sigterm);
+	pqsignal(SIGINT, on_sigint);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	before_shmem_exit(on_exit_callback, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
