@@ -47,6 +47,7 @@ static const char *const fixed_settings[][2] = {
 	{"default_transaction_deferrable", "off"},
 	{"session_replication_role", "origin"},
 	{"row_security", "on"},
+	{"exit_on_error", "off"},
 	{"lock_timeout", "100ms"},
 	{"statement_timeout", "0"},
 	{"transaction_timeout", "0"},
