@@ -92,9 +92,9 @@ UPDATE orders SET status = 'on its way' WHERE id = 17;"
 wait_until 60 all_finished || say 'some messages have not come to an end'
 
 say
-say 'What became of them:'
-sql postgres "SELECT id, sender, mobile, line, line2, type, template AS tpl, status,
-       http_status AS http, api_status AS api, message_id, sent_line, error
+say 'The columns that the gateway filled:'
+sql postgres "SELECT id, sender, line, line2, type, template AS tpl, status,
+       http_status AS http, api_status AS api, message_id, sent_line
 FROM sms_outbox ORDER BY id;"
 
 say
@@ -104,6 +104,10 @@ perl -CO -MJSON::PP -ne '
 	$request->{fields}{password} = "********";
 	print join("  ", map { "$_=$request->{fields}{$_}" } @{ $request->{names} }), "\n";
 ' "$work/gateway.log"
+
+say
+say 'What a DBA reads in psql:'
+sql postgres 'SELECT * FROM sms_report ORDER BY id;'
 
 say
 sent=$(count "status = 'sent'")
