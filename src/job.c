@@ -111,13 +111,13 @@ describe(const Job *job, Jsonb *response)
 
 /* What a finished job means for its row.  Needs a transaction. */
 void
-job_result(const Job *job, OutboxResult *result)
+job_result(const Job *job, QueueResult *result)
 {
 	const Account *account = account_find(job->lane->name);
 	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
 	const HttpReply *reply = job->reply;
 
-	memset(result, 0, sizeof(OutboxResult));
+	memset(result, 0, sizeof(QueueResult));
 	result->id = job->id;
 	result->started_at = job->started_at;
 	result->at = job->finished_at;

@@ -10,7 +10,7 @@
 #include "gateway.h"
 #include "http.h"
 #include "lane.h"
-#include "outbox.h"
+#include "queue.h"
 
 #define JOB_PROBLEM_SIZE 256
 
@@ -40,7 +40,7 @@ extern Job *job_create(int64 id, TimestampTz started_at, Lane *lane, int attempt
 extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
 extern const char *job_reason(const Job *job);
-extern void job_result(const Job *job, OutboxResult *result);
+extern void job_result(const Job *job, QueueResult *result);
 extern void job_destroy(Job *job, Http *http);
 
 #endif							/* SMS3300_JOB_H */

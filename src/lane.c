@@ -16,7 +16,7 @@
 
 #include "compat.h"
 #include "lane.h"
-#include "outbox.h"
+#include "queue.h"
 #include "settings.h"
 
 /* A sender without credentials is asked for again after this. */
@@ -100,10 +100,10 @@ tidy_time(const Lane *lane)
 	TimestampTz oldest;
 
 	if (lane->exists && lane->retention >= 0 &&
-		(oldest = outbox_oldest_finished(lane->name, false)) != DT_NOEND)
+		(oldest = queue_oldest_finished(lane->name, false)) != DT_NOEND)
 		when = oldest + lane->retention;
 	if (lane->exists && lane->redact_after >= 0 &&
-		(oldest = outbox_oldest_finished(lane->name, true)) != DT_NOEND)
+		(oldest = queue_oldest_finished(lane->name, true)) != DT_NOEND)
 		when = Min(when, oldest + lane->redact_after);
 	return when;
 }
@@ -138,7 +138,7 @@ configure(Lane *lane)
 		{
 			open_lane(lane);
 			lane->nmuted = 0;
-			outbox_hurry(lane->name);
+			queue_hurry(lane->name);
 		}
 		lane->serverid = account->serverid;
 		lane->paused = account->paused;
@@ -200,9 +200,9 @@ lanes_tidy(TimestampTz now)
 		if (lane->tidy_at > now)
 			continue;
 		if (lane->exists && lane->retention >= 0)
-			more |= outbox_remove(lane->name, false, now - lane->retention);
+			more |= queue_remove(lane->name, false, now - lane->retention);
 		if (lane->exists && lane->redact_after >= 0)
-			more |= outbox_remove(lane->name, true, now - lane->redact_after);
+			more |= queue_remove(lane->name, true, now - lane->redact_after);
 		lane->tidy_at = more ? now : Max(tidy_time(lane), now + TIDY_INTERVAL);
 	}
 }
@@ -354,7 +354,7 @@ fetch(Lane *lane, int wanted, TimestampTz now)
 
 	if (lane->muted_until <= now)
 		lane->nmuted = 0;
-	outbox_candidates(lane->name, lane->muted, lane->nmuted, now, lane->skip, window, lane->ids, &lane->nids);
+	queue_candidates(lane->name, lane->muted, lane->nmuted, now, lane->skip, window, lane->ids, &lane->nids);
 	lane->next_id = 0;
 	lane->fetched_all = lane->nids < window;
 	lane->stale_at = now + WINDOW_AGE;
@@ -421,7 +421,7 @@ end_window(Lane *lane, TimestampTz now)
 		return;
 	}
 	lane->skip = 0;
-	lane->next_due = outbox_next_due(lane->name, lane->muted, lane->nmuted);
+	lane->next_due = queue_next_due(lane->name, lane->muted, lane->nmuted);
 	if (lane->next_due <= now)
 		lane->next_due = passed_over ? now + LOCKED_RETRY_DELAY : DT_NOBEGIN;
 	if (lane->nmuted > 0)

@@ -26,7 +26,7 @@
 #include "compat.h"
 #include "compose.h"
 #include "counters.h"
-#include "outbox.h"
+#include "queue.h"
 #include "round.h"
 #include "settings.h"
 #include "shmem.h"
@@ -65,7 +65,7 @@ typedef struct Batch
 	bool		skip_locked;	/* leave results alone whose row is locked */
 	Job		  **jobs;			/* to record */
 	int			njobs;
-	OutboxResult *results;		/* of those jobs */
+	QueueResult *results;		/* of those jobs */
 	int			limit;			/* how many to claim at the most */
 	int64		ids[MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
 	int			nids;
@@ -100,11 +100,11 @@ static void
 find_orphans(Work *work)
 {
 	ListCell   *cell;
-	List	   *orphans = outbox_orphans();
+	List	   *orphans = queue_orphans();
 
 	foreach(cell, orphans)
 	{
-		OutboxOrphan *orphan = lfirst(cell);
+		QueueOrphan *orphan = lfirst(cell);
 		Lane	   *lane = lane_find_or_add(orphan->account);
 		Job		   *job = job_create(orphan->id, orphan->started_at, lane, 1);
 
@@ -121,7 +121,7 @@ find_orphans(Work *work)
 
 /* Make a job of a claimed message, with its request. */
 static void
-begin_job(Batch *batch, const OutboxClaim *claim)
+begin_job(Batch *batch, const QueueClaim *claim)
 {
 	Lane	   *lane = lane_find_or_add(claim->account);
 	Job		   *job = job_create(claim->id, claim->started_at, lane, claim->attempts);
@@ -171,7 +171,7 @@ expire_batch(Work *work, Batch *batch, TimestampTz now)
 
 	if (batch->nids == 0)
 	{
-		batch->nids = outbox_expiring(now, shunned, lanes_shunned(now, shunned),
+		batch->nids = queue_expiring(now, shunned, lanes_shunned(now, shunned),
 									  MAX_CLAIMS, batch->ids);
 
 		/* What is left then is locked, or left alone. */
@@ -179,7 +179,7 @@ expire_batch(Work *work, Batch *batch, TimestampTz now)
 			work->expire_not_before = now + LOCKED_ROW_DELAY;
 	}
 	limit_triggers();
-	batch->expired = outbox_expire(now, batch->ids, batch->nids);
+	batch->expired = queue_expire(now, batch->ids, batch->nids);
 	unlimit_triggers();
 }
 
@@ -188,13 +188,13 @@ static void
 work_in_transaction(Work *work, Batch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	OutboxClaim *claims;
+	QueueClaim *claims;
 	int			nclaims;
 
 	if (batch->look && work->prepared)
 	{
 		/* Whoever is not in this list has rows that the statements below see. */
-		work->prepared = outbox_has_prepared();
+		work->prepared = queue_has_prepared();
 		work->poll_at = now + (int64) settings_poll_interval * 1000;
 	}
 	if (work->orphans)
@@ -213,11 +213,11 @@ work_in_transaction(Work *work, Batch *batch)
 	}
 	if (batch->njobs > 0)
 	{
-		batch->results = palloc(sizeof(OutboxResult) * batch->njobs);
+		batch->results = palloc(sizeof(QueueResult) * batch->njobs);
 		for (int i = 0; i < batch->njobs; i++)
 			job_result(batch->jobs[i], &batch->results[i]);
 		limit_triggers();
-		outbox_record(batch->results, batch->njobs, batch->skip_locked);
+		queue_record(batch->results, batch->njobs, batch->skip_locked);
 		unlimit_triggers();
 	}
 
@@ -230,7 +230,7 @@ work_in_transaction(Work *work, Batch *batch)
 	if (batch->nids > 0 && !batch->expire)
 	{
 		limit_triggers();
-		claims = outbox_claim(batch->ids, batch->nids, now, &nclaims);
+		claims = queue_claim(batch->ids, batch->nids, now, &nclaims);
 		unlimit_triggers();
 		for (int i = 0; i < nclaims; i++)
 			begin_job(batch, &claims[i]);
@@ -238,7 +238,7 @@ work_in_transaction(Work *work, Batch *batch)
 	if (batch->limit > 0)
 		lanes_end(now);
 	if (batch->look || batch->expire)
-		work->next_expiry = outbox_next_expiry();
+		work->next_expiry = queue_next_expiry();
 }
 
 /* Undo in memory what a failed transaction claimed. */
@@ -265,7 +265,7 @@ static BatchOutcome
 run_transaction(Work *work, Batch *batch)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	volatile OutboxAccess access = OUTBOX_OPEN;
+	volatile QueueAccess access = QUEUE_OPEN;
 	volatile bool failed = false;
 	bool		stopping = ShutdownRequestPending;
 
@@ -282,12 +282,12 @@ run_transaction(Work *work, Batch *batch)
 		if (batch->triggers_off)
 			set_config_option("session_replication_role", "replica", PGC_SUSET,
 							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-		access = outbox_open();
-		if (access == OUTBOX_OPEN)
+		access = queue_open();
+		if (access == QUEUE_OPEN)
 		{
 			MemoryContextSwitchTo(caller);
 			work_in_transaction(work, batch);
-			outbox_close();
+			queue_close();
 		}
 
 		/* A commit that waits for a standby is cut short by a stop, and only by that. */
@@ -325,13 +325,13 @@ run_transaction(Work *work, Batch *batch)
 		forget_claims(work, batch);
 		return BATCH_FAILED;
 	}
-	return access == OUTBOX_OPEN ? BATCH_DONE :
-		access == OUTBOX_LOCKED ? BATCH_LOCKED : BATCH_MISSING;
+	return access == QUEUE_OPEN ? BATCH_DONE :
+		access == QUEUE_LOCKED ? BATCH_LOCKED : BATCH_MISSING;
 }
 
 /* Count a result that was recorded, between counters_begin() and counters_end(). */
 static void
-count_result(const Job *job, const OutboxResult *result)
+count_result(const Job *job, const QueueResult *result)
 {
 	Oid			server = job->lane->serverid;
 	bool		requested = job->submitted_at != 0;
@@ -383,7 +383,7 @@ settle(Work *work, Batch *batch)
 	for (int i = 0; i < batch->njobs; i++)
 	{
 		Job		   *job = batch->jobs[i];
-		const OutboxResult *result = &batch->results[i];
+		const QueueResult *result = &batch->results[i];
 
 		if (!result->recorded)
 			continue;

@@ -17,7 +17,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "outbox.h"
+#include "queue.h"
 #include "round.h"
 #include "settings.h"
 #include "shmem.h"
@@ -284,16 +284,16 @@ serve(Work *work, bool probe)
 static bool
 extension_is_here(void)
 {
-	OutboxAccess access;
+	QueueAccess access;
 	bool		prepared;
 
 	shmem_worker_begin_look(&prepared);
 	StartTransactionCommand();
-	access = outbox_open();
-	if (access == OUTBOX_OPEN)
-		outbox_close();
+	access = queue_open();
+	if (access == QUEUE_OPEN)
+		queue_close();
 	CommitTransactionCommand();
-	return access != OUTBOX_MISSING;
+	return access != QUEUE_MISSING;
 }
 
 void

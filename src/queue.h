@@ -1,0 +1,85 @@
+/*
+ * queue.h
+ *		The worker's statements on sms_outbox.
+ */
+#ifndef SMS3300_QUEUE_H
+#define SMS3300_QUEUE_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+/* A message that was claimed: it is on its way once the claim is committed. */
+typedef struct QueueClaim
+{
+	int64		id;
+	char	   *mobile;
+	char	   *message;		/* in the server's encoding, like all strings */
+	char	   *line;			/* NULL: none */
+	char	   *line2;			/* NULL: none */
+	int			type;			/* GATEWAY_NONE: none */
+	int			template;		/* GATEWAY_NONE: none */
+	char	   *account;
+	char	   *sender;
+	int			attempts;
+	TimestampTz due_at;
+	TimestampTz started_at;
+	TimestampTz send_after;
+} QueueClaim;
+
+/* What became of a message that was claimed. */
+typedef struct QueueResult
+{
+	int64		id;
+	TimestampTz started_at;		/* the claim's */
+	const char *status;			/* a label of sms_status */
+	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */
+	bool		counted;		/* the request counts as an attempt */
+	TimestampTz at;				/* when that was known */
+	int			http_status;	/* 0: no reply came, the last one is kept */
+	bool		has_api_status;
+	int			api_status;
+	bool		has_message_id;
+	int64		message_id;
+	const char *sent_line;		/* NULL: none */
+	Jsonb	   *response;		/* NULL: none */
+	const char *error;			/* NULL: none */
+	const char *phase;			/* of the error */
+	bool		recorded;		/* set by queue_record */
+	bool		locked;			/* likewise: somebody holds a lock on the row */
+} QueueResult;
+
+/* An orphan: a row that a former worker left in the state 'sending'. */
+typedef struct QueueOrphan
+{
+	int64		id;
+	char	   *account;
+	TimestampTz started_at;
+} QueueOrphan;
+
+/* Whether the worker can work on the table in this transaction. */
+typedef enum QueueAccess
+{
+	QUEUE_OPEN,
+	QUEUE_LOCKED,				/* somebody holds a lock on it: try again */
+	QUEUE_MISSING				/* the extension is not in this database */
+} QueueAccess;
+
+/* For the worker, in a transaction of its own */
+extern QueueAccess queue_open(void);
+extern void queue_close(void);
+extern void queue_candidates(const char *account, const NameData *but, int nbut, TimestampTz now,
+							  int skip, int limit, int64 *ids, int *nids);
+extern TimestampTz queue_next_due(const char *account, const NameData *but, int nbut);
+extern TimestampTz queue_next_expiry(void);
+extern int	queue_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
+extern List *queue_expire(TimestampTz now, const int64 *ids, int nids);
+extern void queue_hurry(const char *account);
+extern TimestampTz queue_oldest_finished(const char *account, bool with_text);
+extern bool queue_remove(const char *account, bool only_text, TimestampTz until);
+extern QueueClaim *queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
+extern void queue_record(QueueResult *results, int nresults, bool skip_locked);
+extern List *queue_orphans(void);
+extern bool queue_has_prepared(void);
+
+#endif							/* SMS3300_QUEUE_H */

@@ -1,0 +1,102 @@
+/*
+ * statement.c
+ *		Prepared statements on sms_outbox, and the values that they return.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "gateway.h"
+#include "statement.h"
+
+/* The plans are for the table in one schema, of one name. */
+static uint64 generation = 0;
+static Oid	plans_namespace = InvalidOid;
+static NameData plans_schema;
+
+/* Begin a new generation of plans if the schema is another, or has another name. */
+static void
+use_namespace(Oid namespace)
+{
+	char	   *schema = get_namespace_name(namespace);
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("the schema of the extension does not exist any more")));
+	if (plans_namespace == namespace && strcmp(NameStr(plans_schema), schema) == 0)
+		return;
+	namestrcpy(&plans_schema, schema);
+	plans_namespace = namespace;
+	generation++;
+}
+
+/* Prepare a statement for the schema in use, in place of what it was before. */
+static void
+prepare(Statement *statement)
+{
+	const char *schema = quote_identifier(NameStr(plans_schema));
+	SPIPlanPtr	plan;
+
+	if (statement->plan)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+	plan = SPI_prepare(psprintf(statement->sql, psprintf("%s." OUTBOX_TABLE, schema),
+								psprintf("%s.sms_status", schema)),
+					   statement->nargs, statement->argtypes);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+			 SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+	statement->generation = generation;
+}
+
+void
+statement_run(Oid namespace, Statement *statement, Datum *values, const char *nulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int			code;
+
+	use_namespace(namespace);
+	if (statement->plan == NULL || statement->generation != generation)
+		prepare(statement);
+	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
+			 SPI_result_code_string(code));
+	MemoryContextSwitchTo(caller);
+}
+
+Datum
+statement_value(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+int64
+statement_int64(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(statement_value(row, column, &isnull));
+}
+
+int
+statement_number(uint64 row, int column, Oid type)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+
+	if (isnull)
+		return GATEWAY_NONE;
+	return type == INT2OID ? DatumGetInt16(value) : DatumGetInt32(value);
+}
+
+char *
+statement_string(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}

@@ -1,0 +1,46 @@
+/*
+ * statement.h
+ *		Prepared statements on sms_outbox, and the values that they return.
+ */
+#ifndef SMS3300_STATEMENT_H
+#define SMS3300_STATEMENT_H
+
+#include "executor/spi.h"
+
+#define OUTBOX_TABLE "sms_outbox"
+
+/* What is looked up where a statement runs with the rights of the table's owner. */
+#define OUTBOX_SEARCH_PATH "pg_catalog, pg_temp"
+
+#define STATEMENT_MAX_ARGS 14
+
+/* A statement, prepared at its first use in a process. */
+typedef struct Statement
+{
+	const char *sql;			/* %1$s is the table, %2$s the type of its status, qualified */
+	int			nargs;
+	Oid			argtypes[STATEMENT_MAX_ARGS];
+	SPIPlanPtr	plan;			/* statement.c's, as the next */
+	uint64		generation;
+} Statement;
+
+/*
+ * Run a statement on the table in a schema, between SPI_connect() and
+ * SPI_finish(); the rows are in SPI_tuptable.  What the caller allocates
+ * afterwards outlives SPI_finish().
+ */
+extern void statement_run(Oid namespace, Statement *statement, Datum *values, const char *nulls);
+
+/* A value of a row of the last result; rows count from 0, columns from 1. */
+extern Datum statement_value(uint64 row, int column, bool *isnull);
+
+/* A 64-bit value of a row of the last result, such as an id or a time, not null. */
+extern int64 statement_int64(uint64 row, int column);
+
+/* A small number of a row of the last result, GATEWAY_NONE if it is null. */
+extern int	statement_number(uint64 row, int column, Oid type);
+
+/* A string of a row of the last result, NULL if it is null. */
+extern char *statement_string(uint64 row, int column);
+
+#endif							/* SMS3300_STATEMENT_H */
