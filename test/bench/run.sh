@@ -1,0 +1,74 @@
+#!/bin/sh
+
+# Measure on this machine how fast the extension is, beside what limits it: private
+# servers, nginx as the gateway, contender and limit by turns in one run. It installs
+# what is missing from apt and the extension into the server's folders, and leaves
+# nothing running. The machine should have nothing else to do.
+#
+#     sh test/bench/run.sh [--rounds N] [SECTION...]
+#
+# Sections; without one, all are measured:
+#
+#     throughput   messages a second, and CPU time each, beside a bare libcurl program
+
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+. "$root/test/lib.sh"
+
+# Start nginx as the gateway, on a free port, $gateway_port: it answers at once, or
+# after 50 ms, and every reply is another.
+start_nginx()
+{
+	gateway_port=$(perl -MIO::Socket::INET -e \
+		'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport')
+	reply='{"data": {"message_id": $connection_requests, "line": 983000330000, "connection": $connection}, "status": -1, "msg": "success"}'
+	as_owner mkdir "$work/nginx"
+	as_owner tee "$work/nginx/nginx.conf" >/dev/null <<-CONF
+		load_module /usr/lib/nginx/modules/ngx_http_echo_module.so;
+		worker_processes 1;
+		worker_rlimit_nofile 20000;
+		daemon off;
+		pid $work/gateway.pid;
+		error_log $work/nginx/error.log;
+		events { worker_connections 16000; }
+		http {
+			access_log off;
+			keepalive_requests 1000000000;
+			keepalive_timeout 1h;
+			default_type application/json;
+			client_body_temp_path $work/nginx/body;
+			proxy_temp_path $work/nginx/proxy;
+			fastcgi_temp_path $work/nginx/fastcgi;
+			uwsgi_temp_path $work/nginx/uwsgi;
+			scgi_temp_path $work/nginx/scgi;
+			server {
+				listen 127.0.0.1:$gateway_port backlog=10000;
+				location = /instant { return 200 '$reply'; }
+				location = /50ms { echo_sleep 0.05; echo '$reply'; }
+				location = /status { stub_status; }
+			}
+		}
+	CONF
+	as_owner /usr/sbin/nginx -c "$work/nginx/nginx.conf" 2>"$work/nginx/stderr.log" &
+	wait_until 30 test -s "$work/gateway.pid" || {
+		cat "$work/nginx/stderr.log"
+		die "nginx did not start"
+	}
+}
+
+need_server
+need libdbd-pg-perl perl -MDBD::Pg -e 1
+need nginx test -x /usr/sbin/nginx
+need libnginx-mod-http-echo test -e /usr/lib/nginx/modules/ngx_http_echo_module.so
+install_missing
+make_work
+
+say "building and installing the extension for $("$PG_CONFIG" --version)"
+compile
+install_extension
+as_owner gcc -O2 -Wall -o "$work/bare" test/bench/bare.c -lcurl
+
+start_nginx
+start_server
+as_owner env BARE="$work/bare" GATEWAY="http://127.0.0.1:$gateway_port" \
+	perl -I test/bench test/bench/bench.pl "$@"
