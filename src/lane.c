@@ -22,9 +22,6 @@
 /* A sender without credentials is asked for again after this. */
 #define MUTE_TIME (5 * USECS_PER_MINUTE)
 
-/* Finished messages are deleted and redacted once in this time at the most. */
-#define TIDY_INTERVAL USECS_PER_MINUTE
-
 /* A window is used for this long: then others may be due, and come first. */
 #define WINDOW_AGE USECS_PER_SEC
 
@@ -57,7 +54,7 @@ lane_find_or_add(const char *name)
 	lane = MemoryContextAllocZero(TopMemoryContext, sizeof(Lane));
 	strlcpy(lane->name, name, NAMEDATALEN);
 	lane->next_due = DT_NOBEGIN;
-	lane->tidy_at = DT_NOEND;
+	lane->history.tidy_at = DT_NOEND;
 	dlist_push_tail(&lanes, &lane->node);
 	return lane;
 }
@@ -92,22 +89,6 @@ lanes_reset(void)
 		reset(dlist_container(Lane, node, iter.cur));
 }
 
-/* When a lane's history is to be tidied, by what is in it. */
-static TimestampTz
-tidy_time(const Lane *lane)
-{
-	TimestampTz when = DT_NOEND;
-	TimestampTz oldest;
-
-	if (lane->exists && lane->retention >= 0 &&
-		(oldest = queue_oldest_finished(lane->name, false)) != DT_NOEND)
-		when = oldest + lane->retention;
-	if (lane->exists && lane->redact_after >= 0 &&
-		(oldest = queue_oldest_finished(lane->name, true)) != DT_NOEND)
-		when = Min(when, oldest + lane->redact_after);
-	return when;
-}
-
 /* Open an account, and say so if it had stopped. */
 static void
 open_lane(Lane *lane)
@@ -133,6 +114,8 @@ configure(Lane *lane)
 		bool		changed = account->version != lane->version && lane->version != 0;
 
 		/* Noted first: where the update fails, by a user's trigger, it is not repeated. */
+		if (account->version != lane->version)
+			history_configure(&lane->history, account->retention, account->redact_after);
 		lane->version = account->version;
 		if (changed)
 		{
@@ -145,9 +128,9 @@ configure(Lane *lane)
 		lane->max_in_flight = account->max_in_flight;
 		lane->rate = account->rate;
 		lane->codes = account->codes;
-		lane->retention = account->retention;
-		lane->redact_after = account->redact_after;
 	}
+	else
+		history_configure(&lane->history, -1, -1);
 	lane->taken = lane->claimed = 0;
 }
 
@@ -176,7 +159,7 @@ lanes_begin(bool look)
 		configure(lane);
 		lane->fresh = look;
 		if (look)
-			lane->tidy_at = tidy_time(lane);
+			history_look(&lane->history, lane->name);
 		if (!lane->exists && lane->njobs == 0)
 		{
 			dlist_delete(&lane->node);
@@ -186,62 +169,30 @@ lanes_begin(bool look)
 	known_generation = generation;
 }
 
-/* Delete and redact what is old enough, a limited number of each lane. */
-void
-lanes_tidy(TimestampTz now)
+/* The lane whose history is to be tidied first; NULL if there is none. */
+Lane *
+lanes_to_tidy(void)
 {
 	dlist_iter	iter;
+	Lane	   *first = NULL;
 
 	dlist_foreach(iter, &lanes)
 	{
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
-		bool		more = false;
 
-		if (lane->tidy_at > now)
-			continue;
-		if (lane->exists && lane->retention >= 0)
-			more |= queue_remove(lane->name, false, now - lane->retention);
-		if (lane->exists && lane->redact_after >= 0)
-			more |= queue_remove(lane->name, true, now - lane->redact_after);
-		lane->tidy_at = more ? now : Max(tidy_time(lane), now + TIDY_INTERVAL);
+		if (first == NULL || history_next(&lane->history) < history_next(&first->history))
+			first = lane;
 	}
+	return first;
 }
 
 /* When the history of a lane is to be tidied; DT_NOEND: of none. */
 TimestampTz
 lanes_tidy_at(void)
 {
-	dlist_iter	iter;
-	TimestampTz when = DT_NOEND;
+	Lane	   *lane = lanes_to_tidy();
 
-	dlist_foreach(iter, &lanes)
-		when = Min(when, dlist_container(Lane, node, iter.cur)->tidy_at);
-	return when;
-}
-
-/* Leave the history alone until a time. */
-void
-lanes_postpone_tidying(TimestampTz until)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &lanes)
-	{
-		Lane	   *lane = dlist_container(Lane, node, iter.cur);
-
-		if (lane->tidy_at != DT_NOEND)
-			lane->tidy_at = Max(lane->tidy_at, until);
-	}
-}
-
-/* Note that a message was finished. */
-void
-lane_recorded(Lane *lane, TimestampTz finished_at)
-{
-	if (lane->retention >= 0)
-		lane->tidy_at = Min(lane->tidy_at, finished_at + lane->retention);
-	if (lane->redact_after >= 0)
-		lane->tidy_at = Min(lane->tidy_at, finished_at + lane->redact_after);
+	return lane ? history_next(&lane->history) : DT_NOEND;
 }
 
 /* Forget what was to be waited for: the clock was set back. */
@@ -256,7 +207,7 @@ lanes_set_back(TimestampTz now)
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
 
 		lane->throttle.probe_at = now;
-		lane->tidy_at = Min(lane->tidy_at, now);
+		history_set_back(&lane->history, now);
 		lane->muted_until = now;
 	}
 }

@@ -11,6 +11,7 @@
 
 #include "account.h"
 #include "counters.h"
+#include "history.h"
 #include "throttle.h"
 
 /* Candidates are fetched in windows of this many. */
@@ -36,11 +37,8 @@ typedef struct Lane
 	int			max_in_flight;
 	double		rate;
 	GatewayCodes codes;
-	int64		retention;		/* -1: none */
-	int64		redact_after;	/* -1: none */
 
-	/* The history */
-	TimestampTz tidy_at;		/* when to delete or redact; DT_NOEND: nothing to */
+	History		history;
 
 	/* The queue */
 	Throttle	throttle;
@@ -67,13 +65,9 @@ extern void lanes_begin(bool look);
 extern int	lanes_take(int room, TimestampTz now, int64 *ids);
 extern void lanes_end(TimestampTz now);
 
-/* In a transaction with the outbox open */
-extern void lanes_tidy(TimestampTz now);
-
 /* Anywhere */
+extern Lane *lanes_to_tidy(void);
 extern TimestampTz lanes_tidy_at(void);
-extern void lanes_postpone_tidying(TimestampTz until);
-extern void lane_recorded(Lane *lane, TimestampTz finished_at);
 extern Lane *lane_find_or_add(const char *name);
 extern void lane_claimed(Lane *lane, TimestampTz now);
 extern void lane_submitting(Lane *lane, int64 delay);

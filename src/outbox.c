@@ -132,13 +132,14 @@ outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inser
 }
 
 static Statement visible_statement = {
-	.sql = "SELECT account FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT account, message IS NULL AND finished_at IS NOT NULL"
+	" FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1, .argtypes = {INT8OID}
 };
 
-/* Tell whether the caller may see a message, and its account. */
+/* Tell whether the caller may see a message, its account, and whether its text is gone. */
 bool
-outbox_visible(Oid namespace, int64 id, char **account)
+outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
 {
 	Datum		values[] = {Int64GetDatum(id)};
 	MemoryContext caller = CurrentMemoryContext;
@@ -148,7 +149,12 @@ outbox_visible(Oid namespace, int64 id, char **account)
 	statement_run(namespace, &visible_statement, values, NULL);
 	visible = SPI_processed > 0;
 	if (visible)
+	{
+		bool		isnull;
+
 		*account = MemoryContextStrdup(caller, statement_string(0, 1));
+		*redacted = DatumGetBool(statement_value(0, 2, &isnull));
+	}
 	SPI_finish();
 	return visible;
 }

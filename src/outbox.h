@@ -75,7 +75,7 @@ extern Oid outbox_owner(Oid table);
 /* For callers, in their transaction and with their rights as far as said */
 extern int64 outbox_insert(Oid namespace, const Datum *values, const bool *nulls,
 						   bool *inserted);
-extern bool outbox_visible(Oid namespace, int64 id, char **account);
+extern bool outbox_visible(Oid namespace, int64 id, char **account, bool *redacted);
 extern bool outbox_cancel(Oid namespace, int64 id);
 extern bool outbox_requeue(Oid namespace, int64 id);
 extern int64 outbox_adopt(Oid namespace);

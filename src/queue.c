@@ -35,9 +35,6 @@
 #include "queue.h"
 #include "statement.h"
 
-/* Rows that are deleted or redacted in one transaction. */
-#define BATCH_SIZE 1000
-
 /* Rows that are hurried when their account is altered. */
 #define HURRY_LIMIT 10000
 
@@ -339,33 +336,63 @@ queue_oldest_finished(const char *account, bool with_text)
 	return oldest;
 }
 
-static Statement delete_finished_statement = {
-	.sql = "DELETE FROM %1$s WHERE id IN (SELECT id FROM %1$s WHERE account = $1"
-	" AND (message IS NULL)::integer = ANY ('{0,1}') AND finished_at <= $2"
-	" LIMIT $3 FOR UPDATE SKIP LOCKED)",
-	.nargs = 3, .argtypes = {NAMEOID, TIMESTAMPTZOID, INT8OID}
+/* What is locked by somebody is left for later. */
+#define OLD_MESSAGES \
+	"SELECT id, finished_at FROM %s WHERE account = $1 AND (message IS NULL)::integer = $2" \
+	" AND finished_at <= $3 AND (finished_at, id) > ($4, $5)" \
+	" ORDER BY finished_at, id LIMIT $6 FOR "
+
+static Statement old_to_delete_statement = {
+	.sql = OLD_MESSAGES "UPDATE SKIP LOCKED",
+	.nargs = 6, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+
+static Statement old_to_redact_statement = {
+	.sql = OLD_MESSAGES "NO KEY UPDATE SKIP LOCKED",
+	.nargs = 6, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+
+static Statement delete_statement = {
+	.sql = "DELETE FROM %s WHERE id = ANY ($1)",
+	.nargs = 1, .argtypes = {INT8ARRAYOID}
 };
 
 static Statement redact_statement = {
-	.sql = "UPDATE %1$s SET message = NULL WHERE id IN (SELECT id FROM %1$s WHERE account = $1"
-	" AND (message IS NULL)::integer = 0 AND finished_at <= $2"
-	" LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
-	.nargs = 3, .argtypes = {NAMEOID, TIMESTAMPTZOID, INT8OID}
+	.sql = "UPDATE %s SET message = NULL WHERE id = ANY ($1)",
+	.nargs = 1, .argtypes = {INT8ARRAYOID}
 };
 
 /*
  * Delete messages of an account that were finished by a time, or only their
- * texts, a limited number.  True if there may be more.
+ * texts: the first after a place, which becomes that of the last of them.  False
+ * if there are none.  Wherever they were queued: a copied text is as private.
  */
 bool
-queue_remove(const char *account, bool only_text, TimestampTz until)
+queue_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
+			 int limit, QueuePlace *place)
 {
 	Datum		values[] = {
-		name_datum(account), TimestampTzGetDatum(until), Int64GetDatum(BATCH_SIZE)
+		name_datum(account), Int32GetDatum(redacted), TimestampTzGetDatum(until),
+		TimestampTzGetDatum(place->finished_at), Int64GetDatum(place->id), Int64GetDatum(limit)
 	};
+	int64	   *ids = palloc(sizeof(int64) * limit);
+	int			n;
 
-	statement_run(namespace, only_text ? &redact_statement : &delete_finished_statement, values, NULL);
-	return SPI_processed == BATCH_SIZE;
+	statement_run(namespace, only_text ? &old_to_redact_statement : &old_to_delete_statement,
+				  values, NULL);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = place->id = statement_int64(i, 1);
+		place->finished_at = statement_int64(i, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (n == 0)
+		return false;
+
+	values[0] = int64_array(ids, n);
+	statement_run(namespace, only_text ? &redact_statement : &delete_statement, values, NULL);
+	return true;
 }
 
 /* Order ids. */

@@ -57,6 +57,13 @@ typedef struct QueueOrphan
 	TimestampTz started_at;
 } QueueOrphan;
 
+/* A place among finished messages, in the order in which they were. */
+typedef struct QueuePlace
+{
+	TimestampTz finished_at;
+	int64		id;
+} QueuePlace;
+
 /* Whether the worker can work on the table in this transaction. */
 typedef enum QueueAccess
 {
@@ -76,7 +83,8 @@ extern int	queue_expiring(TimestampTz now, const int64 *but, int nbut, int limit
 extern List *queue_expire(TimestampTz now, const int64 *ids, int nids);
 extern void queue_hurry(const char *account);
 extern TimestampTz queue_oldest_finished(const char *account, bool with_text);
-extern bool queue_remove(const char *account, bool only_text, TimestampTz until);
+extern bool queue_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
+						 int limit, QueuePlace *place);
 extern QueueClaim *queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
 extern void queue_record(QueueResult *results, int nresults, bool skip_locked);
 extern List *queue_orphans(void);

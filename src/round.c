@@ -43,9 +43,6 @@
 /* A message that cannot be claimed even with triggers off is left alone for this. */
 #define SHUN_TIME USECS_PER_MINUTE
 
-/* Finished messages that cannot be deleted are tried again after this. */
-#define REMOVE_RETRY_DELAY (10 * USECS_PER_MINUTE)
-
 /* Rows fail one by one until so many more have failed than worked. */
 #define MAX_FAILURES 10
 
@@ -60,7 +57,7 @@ typedef struct Batch
 {
 	bool		look;
 	bool		expire;
-	bool		remove;			/* delete and redact what is old enough */
+	Lane	   *tidy;			/* whose history to tidy; NULL: none's */
 	bool		triggers_off;
 	bool		skip_locked;	/* leave results alone whose row is locked */
 	Job		  **jobs;			/* to record */
@@ -72,6 +69,7 @@ typedef struct Batch
 	dlist_head	claimed;		/* jobs */
 	List	   *expired;		/* the account of each message that expired */
 	int			sqlstate;		/* of the error, if it failed */
+	const char *error;			/* likewise */
 } Batch;
 
 typedef enum BatchOutcome
@@ -205,10 +203,10 @@ work_in_transaction(Work *work, Batch *batch)
 
 	if (batch->expire)
 		expire_batch(work, batch, now);
-	if (batch->remove)
+	if (batch->tidy)
 	{
 		limit_triggers();
-		lanes_tidy(now);
+		history_tidy(&batch->tidy->history, batch->tidy->name, now);
 		unlimit_triggers();
 	}
 	if (batch->njobs > 0)
@@ -255,6 +253,16 @@ forget_claims(Work *work, Batch *batch)
 		job_destroy(job, work->http);
 	}
 	lanes_reset();
+}
+
+/* Tell of a batch's error, for which there is a reason. */
+static void
+tell_error(const Batch *batch, const char *what)
+{
+	ereport(LOG,
+			(errcode(batch->sqlstate),
+			 errmsg("sms3300: %s: %s", what, batch->error)));
+	shmem_worker_error(batch->error);
 }
 
 /*
@@ -311,10 +319,7 @@ run_transaction(Work *work, Batch *batch)
 		QueryCancelPending = false;
 		work_committing = false;
 		batch->sqlstate = error->sqlerrcode;
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("sms3300: a transaction on sms_outbox failed: %s", error->message)));
-		shmem_worker_error(error->message);
+		batch->error = error->message;
 		failed = true;
 	}
 	PG_END_TRY();
@@ -322,6 +327,9 @@ run_transaction(Work *work, Batch *batch)
 
 	if (failed)
 	{
+		/* A history's failures are told once, by tidy(). */
+		if (batch->tidy == NULL)
+			tell_error(batch, "a transaction on sms_outbox failed");
 		forget_claims(work, batch);
 		return BATCH_FAILED;
 	}
@@ -390,7 +398,7 @@ settle(Work *work, Batch *batch)
 		if (strcmp(result->status, "queued") == 0)
 			lane_due(job->lane, result->due_at);
 		else
-			lane_recorded(job->lane, result->at);
+			history_recorded(&job->lane->history, result->at);
 		job->lane->njobs--;
 		dlist_delete(&job->node);
 		job_destroy(job, work->http);
@@ -590,17 +598,29 @@ expire(Work *work)
 }
 
 /*
- * Delete and redact what is old enough.  Never with triggers off: the foreign
- * keys of others are triggers too.
+ * Delete and redact some of what is old enough, of one account.  Never with
+ * triggers off: the foreign keys of others are triggers too.
  */
 static void
-remove_old(Work *work)
+tidy(Work *work)
 {
 	Batch	   *batch = palloc0(sizeof(Batch));
+	History    *history;
+	BatchOutcome outcome;
+	int64		id;
 
-	batch->remove = true;
-	if (run_transaction(work, batch) == BATCH_FAILED)
-		lanes_postpone_tidying(GetCurrentTimestamp() + REMOVE_RETRY_DELAY);
+	batch->tidy = lanes_to_tidy();
+	history = &batch->tidy->history;
+	batch->tidy->njobs++;		/* keeps the lane */
+	outcome = run_transaction(work, batch);
+	batch->tidy->njobs--;
+	if (outcome == BATCH_DONE)
+		history_tidied(history, GetCurrentTimestamp());
+	else if (outcome == BATCH_FAILED && !ShutdownRequestPending &&
+			 history_failed(history, GetCurrentTimestamp(), &id))
+		tell_error(batch, psprintf("message " INT64_FORMAT " of account \"%s\" is old, but cannot be "
+								   "deleted or redacted, and is passed over, as are others like it",
+								   id, batch->tidy->name));
 }
 
 /* When something expires; DT_NOEND: never. */
@@ -621,7 +641,7 @@ round_in_context(Work *work)
 	if (!work->stopping && next_expiry(work) <= now)
 		expire(work);
 	if (!work->stopping && lanes_tidy_at() <= now)
-		remove_old(work);
+		tidy(work);
 
 	if (shmem_worker_wanted(now))
 	{

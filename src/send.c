@@ -389,8 +389,9 @@ sms3300_cancel(PG_FUNCTION_ARGS)
 {
 	int64		id = PG_GETARG_INT64(0);
 	char	   *account;
+	bool		redacted;
 
-	PG_RETURN_BOOL(outbox_visible(own_namespace(fcinfo), id, &account) &&
+	PG_RETURN_BOOL(outbox_visible(own_namespace(fcinfo), id, &account, &redacted) &&
 				   outbox_cancel(own_namespace(fcinfo), id));
 }
 
@@ -400,9 +401,16 @@ sms3300_resend(PG_FUNCTION_ARGS)
 {
 	int64		id = PG_GETARG_INT64(0);
 	char	   *account;
+	bool		redacted;
 
-	if (!outbox_visible(own_namespace(fcinfo), id, &account))
+	if (!outbox_visible(own_namespace(fcinfo), id, &account, &redacted))
 		PG_RETURN_BOOL(false);
+	if (redacted)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("message " INT64_FORMAT " has no text any more", id),
+				 errdetail("It was removed, as by the option \"redact_after\" of its account."),
+				 errhint("Queue a new message.")));
 	route_account(account);
 	if (!outbox_requeue(own_namespace(fcinfo), id))
 		PG_RETURN_BOOL(false);
