@@ -401,6 +401,8 @@ gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
 	bool		valid;
 
 	memset(reply, 0, sizeof(GatewayReply));
+	if (len == 0)
+		return;
 
 	/* .NET likes to begin with a byte order mark. */
 	if (len >= 3 && memcmp(text, bom, 3) == 0)

@@ -1,9 +1,6 @@
 /*
  * mobile_fuzz.c
  *		Feed arbitrary bytes to the readers of numbers.
- *
- * clang -g -fsanitize=fuzzer,address,undefined -Isrc -o mobile_fuzz \
- *		test/fuzz/mobile_fuzz.c src/mobile.c
  */
 #undef NDEBUG
 #include <assert.h>

@@ -1,9 +1,6 @@
 /*
  * segments_fuzz.c
  *		Feed arbitrary bytes to the counting of parts.
- *
- * clang -g -fsanitize=fuzzer,address,undefined -Isrc -o segments_fuzz \
- *		test/fuzz/segments_fuzz.c src/segments.c
  */
 #undef NDEBUG
 #include <assert.h>
