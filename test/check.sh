@@ -8,6 +8,14 @@
 #     sh test/check.sh NAME...    only the TAP tests whose file names contain a NAME
 #     sh test/check.sh --prepare  nothing: only install what is missing
 #
+# The TAP tests can be run with the servers under a checker of memory, which takes long;
+# what it reports makes the test fail:
+#
+#     sh test/check.sh --sanitize [NAME...]   the extension built for it: addresses and
+#                                             undefined behaviour, in its code only; the
+#                                             server has to be one without NLS
+#     sh test/check.sh --valgrind [NAME...]   everything in the server
+#
 # PG_CONFIG chooses the server to build for and test on.
 
 set -eu
@@ -16,6 +24,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 passed=0
 failed=0
+checker=
 
 # Run a stage: its name, and the command. What it printed is shown if it fails.
 stage()
@@ -63,6 +72,68 @@ build_gcc()
 	build_with gcc '' && install_extension
 }
 
+# Build with the sanitizers, and install.
+build_sanitize()
+{
+	build_with gcc '-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined' &&
+		install_extension
+}
+
+# Build with what valgrind needs to say where, and install.
+build_valgrind()
+{
+	build_with gcc '-O1 -g' && install_extension
+}
+
+# Have servers run under a checker. pg_ctl takes the "postgres" that is beside it.
+wrap_server()
+{
+	case $1 in
+		sanitize)
+			run="env LD_PRELOAD=$(gcc -print-file-name=libasan.so)
+				ASAN_OPTIONS=detect_leaks=0:log_path=$work/reports/asan
+				UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/reports/ubsan" ;;
+		valgrind)
+			run="valgrind --quiet --trace-children=no --suppressions=$work/tree/test/valgrind.supp
+				--log-file=$work/reports/%p" ;;
+	esac
+	as_owner mkdir "$work/bin" "$work/reports"
+	as_owner cp "$bindir/pg_ctl" "$work/bin"
+	as_owner tee "$work/bin/postgres" >/dev/null <<-SH
+		#!/bin/sh
+		case \$1 in -V) exec $bindir/postgres -V ;; esac
+		exec $(printf '%s ' $run)$bindir/postgres "\$@"
+	SH
+	as_owner chmod +x "$work/bin/postgres"
+	PATH=$work/bin:$PATH
+}
+
+# Find with cppcheck what is likely to be wrong. It takes what dlist_container() does
+# for the use of a null pointer, and does not know which functions do not return.
+cppcheck_sources()
+{
+	headers=$("$PG_CONFIG" --includedir-server)
+	cppcheck -q -j "$(nproc)" --std=c11 --library=posix --max-configs=1 --error-exitcode=1 \
+		--enable=warning,performance,portability \
+		--suppress=nullPointer --suppress=nullPointerRedundantCheck \
+		-Isrc "-I$headers" "--suppress=*:$headers/*" "-DSMS3300_VERSION=\"\"" \
+		src test/fuzz
+}
+
+# The same with clang-tidy, which has Clang's static analyzer in it.
+clang_tidy()
+{
+	printf '%s\n' src/*.c | xargs -P "$(nproc)" -I '{}' \
+		clang-tidy --quiet --config-file=test/clang-tidy.yml '{}' -- \
+		-D_GNU_SOURCE '-DSMS3300_VERSION=""' -isystem "$("$PG_CONFIG" --includedir-server)"
+}
+
+# Feed random bytes to what reads bytes from outside.
+fuzz()
+{
+	as_owner sh test/fuzz/run.sh
+}
+
 # Compare the output of the scripts in sql/ with what is expected.
 regress()
 {
@@ -77,6 +148,19 @@ oracle()
 {
 	createdb oracle && psql -X -q -d oracle -c 'CREATE EXTENSION sms3300' &&
 		PGDATABASE=oracle sh test/oracle/run.sh
+}
+
+# Show what a checker has reported, and fail if there is anything.
+reports()
+{
+	find "$work/reports" -type f -size +0 -exec head -n 100 '{}' + | grep . && return 1
+	return 0
+}
+
+# Run a TAP test under the checker.
+checked_tap()
+{
+	tap "$1" && reports
 }
 
 # Run a TAP test, with PostgreSQL's own modules for it.
@@ -107,13 +191,31 @@ wanted()
 	return 1
 }
 
+# The tools of static analysis find other things in each version; what they find in
+# Debian 12's is mended.
+analysis=$(. /etc/os-release && [ "${VERSION_ID:-}" = 12 ] && echo yes) || :
+
 need_server
 need libev-perl perl -MEV -e 1
 need libio-socket-ssl-perl perl -MIO::Socket::SSL -e 1
 need libipc-run-perl perl -MIPC::Run -e 1
 need openssl command -v openssl
-if [ $# = 0 ] || [ "$1" = --prepare ]; then
+case ${1:-} in
+	--sanitize)
+		checker=sanitize
+		shift ;;
+	--valgrind)
+		need valgrind command -v valgrind
+		checker=valgrind
+		shift ;;
+esac
+if [ -z "$checker" ] && [ "${1:---prepare}" = --prepare ]; then
 	need clang command -v clang
+	need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
+	if [ -n "$analysis" ]; then
+		need clang-tidy command -v clang-tidy
+		need cppcheck command -v cppcheck
+	fi
 	need nodejs command -v node
 	need npm command -v npm
 fi
@@ -122,11 +224,26 @@ install_missing
 make_work
 as_owner mkdir "$work/tap"
 
+if [ -n "$checker" ]; then
+	stage "build-$checker" "build_$checker"
+	[ $failed = 0 ] || finish
+	wrap_server "$checker"
+	for test in test/t/*.pl; do
+		if wanted "$test" "$@"; then stage "$(basename "$test" .pl)" checked_tap "$test"; fi
+	done
+	finish
+fi
+
 [ $# != 0 ] || stage build-clang build_clang
 stage build-gcc build_gcc
 [ $failed = 0 ] || finish
 
 if [ $# = 0 ]; then
+	if [ -n "$analysis" ]; then
+		stage cppcheck cppcheck_sources
+		stage clang-tidy clang_tidy
+	fi
+	stage fuzz fuzz
 	start_server
 	stage regress regress
 	stage oracle oracle
