@@ -104,20 +104,22 @@ run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
 is_deeply(taken_since($n), [qw(A B C D E F G)], 'by priority, time and id');
 
-# One with a higher priority that comes while others wait is the next. What hangs
-# ends when the gateway does.
+# One with a higher priority that comes while others wait is the next to get a free
+# place. What hangs ends when the gateway does.
 $n = $gateway->log;
 run_sql($node, "SELECT sms3300_send('09123456789', '#hang')");
 $gateway->wait_for_taken($n + 1);
 run_sql($node, "SELECT sms3300_send('09123456789', 'ordinary')");
 run_sql($node, "SELECT sms3300_send('09123456789', 'urgent', priority => 9)");
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET max_in_flight $$2$$)');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
 $gateway->stop;
 $gateway->start;
-wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 0);
 is_deeply(taken_since($n), [ '#hang', 'urgent', 'ordinary' ], 'an urgent one overtakes');
 
 # The validity of the account counts from send_after on.
-run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD validity $$2 hours$$, SET paused $$true$$)');
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD validity $$2 hours$$, SET max_in_flight $$1$$, SET paused $$true$$)');
 my @ids = map { send_in($_, 'valid') } 0, 86400;
 is(run_sql($node, 'SELECT DISTINCT send_before - send_after FROM sms_outbox'
 		  . " WHERE id IN ($ids[0], $ids[1])"), '02:00:00', 'send_before by the validity');
