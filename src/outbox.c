@@ -319,7 +319,7 @@ static Statement count_before_statement = {
 int64
 outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit)
 {
-	NameData	name;
+	NameData	name = {{0}};
 	Datum		values[] = {
 		Int64GetDatum(outbox_origin()), NameGetDatum(&name), Int32GetDatum(row->priority),
 		TimestampTzGetDatum(row->due_at), Int64GetDatum(id), Int64GetDatum(limit)
