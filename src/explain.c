@@ -18,6 +18,7 @@
 #include "account.h"
 #include "compat.h"
 #include "counters.h"
+#include "extension.h"
 #include "outbox.h"
 #include "settings.h"
 #include "shmem.h"
@@ -64,11 +65,15 @@ others_before(const Question *question, int64 *n)
 static const char *
 database_obstacle(const Question *question)
 {
+	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
+
 	if (RecoveryInProgress())
 		return "this server is a standby, which sends nothing";
 	if (!shmem_attached())
 		return "nothing is sent, because the library sms3300 is not preloaded: "
 			"add it to shared_preload_libraries and restart the server";
+	if (mismatch)
+		return psprintf("nothing is sent, because %s: restart the server", mismatch);
 	if (!settings_enabled)
 		return "sending is disabled in the whole cluster: sms3300.enabled is off";
 	return NULL;

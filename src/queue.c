@@ -12,25 +12,20 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "extension.h"
 #include "outbox.h"
 #include "queue.h"
 #include "statement.h"
@@ -93,32 +88,6 @@ int64_array(const int64 *numbers, int n)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* The schema of the extension; InvalidOid if it is not in this database. */
-static Oid
-find_namespace(void)
-{
-	Oid			extension = get_extension_oid("sms3300", true);
-	Oid			found = InvalidOid;
-	Relation	extensions;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(extension))
-		return InvalidOid;
-
-	extensions = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(extensions, ExtensionOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		found = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-	systable_endscan(scan);
-	table_close(extensions, AccessShareLock);
-	return found;
-}
-
 /*
  * Begin to work on the table in the current transaction.  Never waits for a
  * lock: who holds one, such as DROP EXTENSION, may hold it for long.
@@ -129,7 +98,8 @@ find_namespace(void)
 QueueAccess
 queue_open(void)
 {
-	Oid			found = find_namespace();
+	Oid			found = InvalidOid;
+	ExtensionAge age = extension_find(&found);
 	Oid			table = OidIsValid(found) ? get_relname_relid(OUTBOX_TABLE, found) : InvalidOid;
 	Oid			owner;
 	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
@@ -150,7 +120,7 @@ queue_open(void)
 	SPI_connect();
 	AfterTriggerSetState(&immediate);
 	namespace = found;
-	return QUEUE_OPEN;
+	return age == EXTENSION_NEWER ? QUEUE_NEWER : QUEUE_OPEN;
 }
 
 /* End the work on the table, before the transaction commits. */

@@ -68,6 +68,7 @@ typedef struct QueuePlace
 typedef enum QueueAccess
 {
 	QUEUE_OPEN,
+	QUEUE_NEWER,				/* open, but for more than results this library is too old */
 	QUEUE_LOCKED,				/* somebody holds a lock on it: try again */
 	QUEUE_MISSING				/* the extension is not in this database */
 } QueueAccess;

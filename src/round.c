@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -26,6 +27,7 @@
 #include "compat.h"
 #include "compose.h"
 #include "counters.h"
+#include "extension.h"
 #include "queue.h"
 #include "round.h"
 #include "settings.h"
@@ -181,6 +183,41 @@ expire_batch(Work *work, Batch *batch, TimestampTz now)
 	unlimit_triggers();
 }
 
+/* Record the results of a batch's jobs. */
+static void
+record(Batch *batch)
+{
+	if (batch->njobs == 0)
+		return;
+	batch->results = palloc(sizeof(QueueResult) * batch->njobs);
+	for (int i = 0; i < batch->njobs; i++)
+		job_result(batch->jobs[i], &batch->results[i]);
+	limit_triggers();
+	queue_record(batch->results, batch->njobs, batch->skip_locked);
+	unlimit_triggers();
+}
+
+/*
+ * Note whether the extension is newer than this library, which then only
+ * records what became of requests that have left.
+ */
+static void
+note_version(Work *work, QueueAccess access)
+{
+	bool		was_outdated = work->outdated;
+	const char *mismatch;
+
+	work->outdated = access == QUEUE_NEWER;
+	if (was_outdated || !work->outdated)
+		return;
+	mismatch = extension_mismatch(EXTENSION_NEWER);
+	if (mismatch && shmem_worker_error(mismatch))
+		ereport(LOG,
+				(errmsg("sms3300: nothing is sent in database \"%s\", because %s",
+						get_database_name(MyDatabaseId), mismatch),
+				 errhint("Restart the server, so that it loads the library that was installed for it.")));
+}
+
 /* Do a batch's work inside its transaction. */
 static void
 work_in_transaction(Work *work, Batch *batch)
@@ -189,14 +226,19 @@ work_in_transaction(Work *work, Batch *batch)
 	QueueClaim *claims;
 	int			nclaims;
 
+	if (work->orphans)
+		find_orphans(work);
+	if (work->outdated)
+	{
+		record(batch);
+		return;
+	}
 	if (batch->look && work->prepared)
 	{
 		/* Whoever is not in this list has rows that the statements below see. */
 		work->prepared = queue_has_prepared();
 		work->poll_at = now + (int64) settings_poll_interval * 1000;
 	}
-	if (work->orphans)
-		find_orphans(work);
 	limit_triggers();
 	lanes_begin(batch->look);
 	unlimit_triggers();
@@ -209,15 +251,7 @@ work_in_transaction(Work *work, Batch *batch)
 		history_tidy(&batch->tidy->history, batch->tidy->name, now);
 		unlimit_triggers();
 	}
-	if (batch->njobs > 0)
-	{
-		batch->results = palloc(sizeof(QueueResult) * batch->njobs);
-		for (int i = 0; i < batch->njobs; i++)
-			job_result(batch->jobs[i], &batch->results[i]);
-		limit_triggers();
-		queue_record(batch->results, batch->njobs, batch->skip_locked);
-		unlimit_triggers();
-	}
+	record(batch);
 
 	if (batch->nids == 0 && batch->limit > 0)
 	{
@@ -291,9 +325,10 @@ run_transaction(Work *work, Batch *batch)
 			set_config_option("session_replication_role", "replica", PGC_SUSET,
 							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 		access = queue_open();
-		if (access == QUEUE_OPEN)
+		if (access == QUEUE_OPEN || access == QUEUE_NEWER)
 		{
 			MemoryContextSwitchTo(caller);
+			note_version(work, access);
 			work_in_transaction(work, batch);
 			queue_close();
 		}
@@ -333,8 +368,8 @@ run_transaction(Work *work, Batch *batch)
 		forget_claims(work, batch);
 		return BATCH_FAILED;
 	}
-	return access == QUEUE_OPEN ? BATCH_DONE :
-		access == QUEUE_LOCKED ? BATCH_LOCKED : BATCH_MISSING;
+	return access == QUEUE_LOCKED ? BATCH_LOCKED :
+		access == QUEUE_MISSING ? BATCH_MISSING : BATCH_DONE;
 }
 
 /* Count a result that was recorded, between counters_begin() and counters_end(). */
@@ -638,9 +673,9 @@ round_in_context(Work *work)
 	Batch	   *batch = palloc0(sizeof(Batch));
 	BatchOutcome outcome;
 
-	if (!work->stopping && next_expiry(work) <= now)
+	if (!work->stopping && !work->outdated && next_expiry(work) <= now)
 		expire(work);
-	if (!work->stopping && lanes_tidy_at() <= now)
+	if (!work->stopping && !work->outdated && lanes_tidy_at() <= now)
 		tidy(work);
 
 	if (shmem_worker_wanted(now))
@@ -744,8 +779,11 @@ work_is_wanted(Work *work, TimestampTz now)
 		return true;
 	if (work->stopping)
 		return false;
-	if (work->look || next_expiry(work) <= now || lanes_tidy_at() <= now || (work->prepared && work->poll_at <= now) ||
-		shmem_worker_wanted(now))
+	if (work->look || shmem_worker_wanted(now))
+		return true;
+	if (work->outdated)
+		return false;
+	if (next_expiry(work) <= now || lanes_tidy_at() <= now || (work->prepared && work->poll_at <= now))
 		return true;
 	wanted = lanes_wanted(now);
 	return wanted > 0 && http_reserve(work->http, wanted) > 0;
@@ -773,11 +811,13 @@ work_set_back(Work *work, TimestampTz now)
 TimestampTz
 work_next_event(Work *work, TimestampTz now)
 {
-	TimestampTz next = Min(Min(next_expiry(work), lanes_tidy_at()), shmem_worker_due());
+	TimestampTz next = Min(next_recordable(work), shmem_worker_due());
 
 	if (work->look || shmem_worker_wanted(now))
 		next = DT_NOBEGIN;
-	next = Min(next, next_recordable(work));
+	if (work->outdated)
+		return Max(next, work->retry_at);
+	next = Min(next, Min(next_expiry(work), lanes_tidy_at()));
 	if (work->prepared)
 		next = Min(next, work->poll_at);
 

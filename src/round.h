@@ -20,6 +20,7 @@ typedef struct Work
 	bool		look;			/* something changed in the table or the accounts */
 	bool		prepared;		/* prepared transactions may hold messages */
 	bool		stopping;		/* record, but claim nothing */
+	bool		outdated;		/* likewise: the extension is newer than this library */
 	TimestampTz poll_at;		/* when to look after prepared transactions */
 	TimestampTz next_expiry;
 	TimestampTz expire_not_before;

@@ -454,16 +454,19 @@ shmem_worker_attach(bool *orphans, bool *probe)
 	return my_slot != NULL;
 }
 
-/* Note an error for those who look; the lock is held. */
-static void
+/* Note an error for those who look; the lock is held.  False: it was noted before. */
+static bool
 set_error(DatabaseSlot *slot, const char *message)
 {
 	int			len = pg_mbcliplen(message, (int) strlen(message), SHMEM_ERROR_SIZE - 1);
+	bool		is_new = slot->last_error_at == 0 || (int) strlen(slot->last_error) != len ||
+		memcmp(slot->last_error, message, len) != 0;
 
 	memcpy(slot->last_error, message, len);
 	slot->last_error[len] = '\0';
 	slot->last_error_encoding = GetDatabaseEncoding();
 	slot->last_error_at = GetCurrentTimestamp();
+	return is_new;
 }
 
 /* Stop being the worker of this database; the lock is held. */
@@ -623,13 +626,16 @@ shmem_worker_in_flight(int in_flight)
 	LWLockRelease(shared->lock);
 }
 
-/* Note an error, for those who look. */
-void
+/* Note an error, for those who look.  False: it is the one that was noted last. */
+bool
 shmem_worker_error(const char *message)
 {
+	bool		is_new;
+
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	set_error(my_slot, message);
+	is_new = set_error(my_slot, message);
 	LWLockRelease(shared->lock);
+	return is_new;
 }
 
 /* Forget the last error of a database's worker. */

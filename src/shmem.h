@@ -72,6 +72,6 @@ extern void shmem_worker_begin_look(bool *prepared);
 extern void shmem_worker_end_look(void);
 extern TimestampTz shmem_worker_due(void);
 extern void shmem_worker_in_flight(int in_flight);
-extern void shmem_worker_error(const char *message);
+extern bool shmem_worker_error(const char *message);
 
 #endif							/* SMS3300_SHMEM_H */

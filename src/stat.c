@@ -16,6 +16,7 @@
 #include "account.h"
 #include "compat.h"
 #include "counters.h"
+#include "extension.h"
 #include "outbox.h"
 #include "settings.h"
 #include "shmem.h"
@@ -121,8 +122,9 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 	const Account *account;
 	AccountCounters counted = {0};
 	StatRow		row = {0};
+	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
+	const char *pause;
 	bool		stopped;
-	bool		paused;
 
 	require_preloaded();
 	account = account_find(NameStr(*PG_GETARG_NAME(0)));
@@ -130,14 +132,14 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	counters_read(account->serverid, &counted);
 
-	paused = account->paused || !settings_enabled;
-	stopped = counted.live.stopped && !paused;
+	pause = mismatch ? mismatch :
+		!settings_enabled ? "sms3300.enabled is off" :
+		account->paused ? "the account's option paused is true" : NULL;
+	stopped = counted.live.stopped && pause == NULL;
 
 	add(&row, Int64GetDatum(outbox_origin()), false);
-	add_string(&row, paused ? "paused" : stopped ? "stopped" : "ok");
-	add_string(&row, !settings_enabled ? "sms3300.enabled is off" :
-			   account->paused ? "the account's option paused is true" :
-			   stopped ? counted.reason : NULL);
+	add_string(&row, pause ? "paused" : stopped ? "stopped" : "ok");
+	add_string(&row, pause ? pause : stopped ? counted.reason : NULL);
 	add_time(&row, stopped ? counted.live.probe_at : 0);
 	add(&row, Int32GetDatum(counted.live.in_flight), false);
 	for (int i = 0; i < NUM_COUNTERS; i++)

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -17,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "extension.h"
 #include "queue.h"
 #include "round.h"
 #include "settings.h"
@@ -213,8 +215,8 @@ stop(Work *work)
 static bool
 may_leave(Work *work, TimestampTz now)
 {
-	return work->in_flight == 0 && work->retry_at <= now && dlist_is_empty(&work->finished) && !work->prepared &&
-		!work->look && !lanes_must_stay();
+	return work->in_flight == 0 && work->retry_at <= now && dlist_is_empty(&work->finished) &&
+		!work->look && (work->outdated || (!work->prepared && !lanes_must_stay()));
 }
 
 /*
@@ -280,18 +282,28 @@ serve(Work *work, bool probe)
 	shmem_worker_detach(stop(work));
 }
 
-/* Tell whether the extension is in this database, and note that it was looked for. */
+/*
+ * Tell whether the extension is in this database, and note that it was looked
+ * for.  A probe says if it could be updated: once after a start of the server.
+ */
 static bool
-extension_is_here(void)
+extension_is_here(bool probe)
 {
 	QueueAccess access;
+	const char *mismatch;
 	bool		prepared;
 
 	shmem_worker_begin_look(&prepared);
 	StartTransactionCommand();
 	access = queue_open();
-	if (access == QUEUE_OPEN)
+	if (access == QUEUE_OPEN || access == QUEUE_NEWER)
 		queue_close();
+	mismatch = probe ? extension_mismatch(EXTENSION_OLDER) : NULL;
+	if (mismatch)
+		ereport(LOG,
+				(errmsg("sms3300: in database \"%s\" %s",
+						get_database_name(MyDatabaseId), mismatch),
+				 errhint("It works; run ALTER EXTENSION sms3300 UPDATE there to have what is new.")));
 	CommitTransactionCommand();
 	return access != QUEUE_MISSING;
 }
@@ -314,7 +326,7 @@ sms3300_worker_main(Datum database)
 
 	if (!shmem_worker_attach(&work.orphans, &probe))
 		return;
-	while (!extension_is_here())
+	while (!extension_is_here(probe))
 		if (shmem_worker_forget())
 			return;
 
