@@ -117,11 +117,16 @@ random_fraction(void)
 	curl_easy_setopt((easy), CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS))
 #endif
 
-/* 7.87 need not wait for the thread of a name that does not resolve. */
+/*
+ * 7.87 need not wait for the thread of a name that does not resolve, and keeps
+ * certificates for a day: a file that was changed would not be read.
+ */
 #if LIBCURL_VERSION_NUM >= 0x075700
 #define curl_no_resolver_join(easy) curl_easy_setopt((easy), CURLOPT_QUICK_EXIT, 1L)
+#define curl_no_ca_cache(easy) curl_easy_setopt((easy), CURLOPT_CA_CACHE_TIMEOUT, 0L)
 #else
 #define curl_no_resolver_join(easy) ((void) 0)
+#define curl_no_ca_cache(easy) ((void) 0)
 #endif
 
 /*

@@ -24,10 +24,12 @@
 #include "postgres.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +41,7 @@
 
 #include "compat.h"
 #include "http.h"
+#include "wiped.h"
 
 /*
  * A connection that was idle for longer than this is not used again.  Servers
@@ -74,6 +77,7 @@ typedef struct Transfer
 	size_t		capacity;
 	int64		deadline;
 	char		error[CURL_ERROR_SIZE];
+	char		problem[CURL_ERROR_SIZE + 128];
 } Transfer;
 
 struct Http
@@ -330,10 +334,38 @@ clear(Transfer *transfer)
 	transfer->reply.retry_after = -1;
 }
 
+/* Say why TLS failed; what OpenSSL puts in words of its own is made plain. */
+static const char *
+describe_tls(Transfer *transfer, const char *said)
+{
+	static const struct
+	{
+		const char *words;
+		const char *meaning;
+	}			plain[] = {
+		{"unsupported protocol", "the server offers no TLS 1.2 or newer"},
+		{"protocol version", "the server offers no TLS 1.2 or newer"},
+		{"wrong version number", "the server does not speak TLS on this port"},
+		{"setting certificate", "ca_file holds no certificates"},
+	};
+
+	for (size_t i = 0; i < lengthof(plain); i++)
+		if (strstr(said, plain[i].words))
+		{
+			snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: %s (%s)",
+					 plain[i].meaning, said);
+			return transfer->problem;
+		}
+	snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: %s", said);
+	return transfer->problem;
+}
+
 /* Say what went wrong, in a sentence's part; NULL if nothing did. */
 static const char *
 describe(Transfer *transfer, CURLcode code)
 {
+	const char *said = transfer->error[0] ? transfer->error : curl_easy_strerror(code);
+
 	if (code == CURLE_OK)
 		return NULL;
 	if (transfer->too_large)
@@ -343,7 +375,7 @@ describe(Transfer *transfer, CURLcode code)
 	if (transfer->reply.request_left && transfer->header_size == 0 &&
 		code != CURLE_RECV_ERROR && code != CURLE_GOT_NOTHING)
 		return "the connection was closed before a reply came";
-	return transfer->error[0] ? transfer->error : curl_easy_strerror(code);
+	return transfer->reply.phase == HTTP_TLS ? describe_tls(transfer, said) : said;
 }
 
 /* Tell whether a TLS handshake failed, or could not even begin. */
@@ -454,7 +486,12 @@ http_open(void)
 
 	if (!initialized)
 	{
-		if (curl_global_init(CURL_GLOBAL_ALL) != CURLE_OK)
+		/* Else libcurl, or OpenSSL, writes there what deciphers its connections. */
+		unsetenv("SSLKEYLOGFILE");
+
+		/* It copies what it sends, so what it frees is overwritten. */
+		if (curl_global_init_mem(CURL_GLOBAL_ALL, malloc, wiped_free, wiped_realloc,
+								 strdup, calloc) != CURLE_OK)
 			ereport(ERROR,
 					(errcode(ERRCODE_SYSTEM_ERROR),
 					 errmsg("could not set up HTTP requests: libcurl does not start")));
@@ -584,6 +621,24 @@ same(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* Why a file of certificates can't be read, NULL if it can; a pipe would be waited for. */
+static const char *
+ca_file_problem(Transfer *transfer, const char *path)
+{
+	struct stat st;
+	int			fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	const char *problem = fd < 0 || fstat(fd, &st) != 0 ? strerror(errno) :
+		S_ISREG(st.st_mode) ? NULL : "it is no file";
+
+	if (fd >= 0)
+		close(fd);
+	if (problem == NULL)
+		return NULL;
+	snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: ca_file cannot be read: %s",
+			 problem);
+	return transfer->problem;
+}
+
 /* Set what a request asks for; false if memory runs out. */
 static bool
 prepare(Http *http, Transfer *transfer, const HttpRequest *request)
@@ -607,6 +662,7 @@ prepare(Http *http, Transfer *transfer, const HttpRequest *request)
 				curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, request->ca_file) != CURLE_OK ||
 				curl_easy_setopt(transfer->easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
 				return false;
+			curl_no_ca_cache(transfer->easy);
 		}
 	}
 	if (!same(transfer->url, request->url))
@@ -626,28 +682,30 @@ void
 http_submit(Http *http, const HttpRequest *request)
 {
 	Transfer   *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&http->free));
+	const char *problem = request->ca_file ? ca_file_problem(transfer, request->ca_file) : NULL;
 	sigset_t	saved;
-	bool		submitted;
 
 	http->nfree--;
 	dlist_push_tail(&http->active, &transfer->node);
 
 	transfer->form = request->body;
 	transfer->form_size = request->body_size;
+	transfer->reply.form = request->body;
+	transfer->reply.form_size = request->body_size;
 	transfer->reply.owner = request->owner;
 	transfer->deadline = clock_us() + request->timeout;
 
 	block_signals(&saved);
-	submitted = prepare(http, transfer, request) &&
-		curl_multi_add_handle(http->multi, transfer->easy) == CURLM_OK;
+	if (problem == NULL &&
+		(!prepare(http, transfer, request) ||
+		 curl_multi_add_handle(http->multi, transfer->easy) != CURLM_OK))
+		problem = "out of memory";
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 
-	if (!submitted)
+	if (problem)
 	{
-		HttpReply  *reply = &transfer->reply;
-
-		reply->phase = HTTP_RESOLVE;
-		reply->error = "out of memory";
+		transfer->reply.phase = HTTP_RESOLVE;
+		transfer->reply.error = problem;
 		dlist_delete(&transfer->node);
 		dlist_push_tail(&http->done, &transfer->node);
 	}
@@ -850,11 +908,19 @@ const char *
 http_url_problem(const char *url)
 {
 	const char *problem = NULL;
-	CURLU	   *parsed = curl_url();
+	CURLU	   *parsed;
 
+	/* libcurl's versions differ in what of this they take, and for what. */
+	for (const char *c = url; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '\\' || *c == '#')
+			return "It contains a blank, a backslash, a fragment (#) or a character that is not ASCII."
+				" A host's name in other letters has an ASCII form (xn--...).";
+
+	parsed = curl_url();
 	if (parsed == NULL)
 		return "Memory ran out.";
-	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK)
+	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK ||
+		strcmp(url_part(parsed, CURLUPART_PORT), "0") == 0)
 		problem = "It is no URL.";
 	else if (url_part(parsed, CURLUPART_USER)[0] || url_part(parsed, CURLUPART_PASSWORD)[0] ||
 			 strcasestr(url_part(parsed, CURLUPART_QUERY), "password=") != NULL)

@@ -43,6 +43,8 @@ typedef struct HttpReply
 	bool		request_left;	/* the body was handed over whole */
 	int			status;			/* the HTTP status; 0: none came */
 	int64		retry_after;	/* -1: the reply does not say */
+	const char *form;			/* the request's body */
+	size_t		form_size;
 	const char *body;			/* what came of it; not terminated */
 	size_t		body_size;
 	const char *error;			/* NULL if the reply came whole */

@@ -98,6 +98,16 @@ my @DIRECTIVES = (
 		}
 	],
 	[
+		'cookie',
+		qr/cookie/,
+		'the ordinary answer, with a cookie',
+		sub ($form) {
+			my $answer = verdict($form);
+			push @{ $answer->{headers} }, 'Set-Cookie' => 'session=1; Path=/';
+			return $answer;
+		}
+	],
+	[
 		'delay MS [#DIRECTIVE]',
 		qr/delay (\d+)(?: (#.*))?/,
 		'that directive, or else ok, after MS milliseconds',
@@ -235,6 +245,8 @@ my @DIRECTIVES = (
 my %EARLY = (
 	'close-on-accept'     => sub ($stream) { $stream->close },
 	'never-read'          => sub ($stream) { $stream->stop },
+	'reset-at-first-byte' =>
+	  sub ($stream) { $stream->on(read => sub ($stream, $bytes) { reset_connection($stream) }) },
 	'close-after-headers' => sub ($stream) { after_headers($stream, sub { $stream->close }) },
 	'reset-after-headers' =>
 	  sub ($stream) { after_headers($stream, sub { reset_connection($stream) }) },
@@ -256,7 +268,7 @@ exit main();
 sub main
 {
 	GetOptions(\%option, qw(port=i host=s port-file=s log=s username=s password=s delay=f
-		  keepalive=f tls-cert=s tls-key=s pid-file=s early=s early-port-file=s help))
+		  keepalive=f tls-cert=s tls-key=s tls-version=s pid-file=s early=s early-port-file=s help))
 	  && !@ARGV
 	  or return usage(*STDERR, 2);
 	return usage(*STDOUT, 0) if $option{help};
@@ -318,6 +330,7 @@ develop against it:
   --keepalive SECONDS     close a kept connection that was idle for so long (60);
                           0 closes each after its answer
   --tls-cert, --tls-key   files in PEM format: serve https
+  --tls-version VERSION   ... by this protocol only, such as TLSv1_1
   --early MODE            listen on a second port too, which misbehaves before it
                           has taken a request; MODE is one of
                           $early
@@ -367,7 +380,11 @@ sub listen_on ($port, $serve, %more)
 sub tls_options
 {
 	return unless $option{'tls-cert'};
-	return (tls => 1, tls_cert => $option{'tls-cert'}, tls_key => $option{'tls-key'});
+	return (
+		tls         => 1,
+		tls_cert    => $option{'tls-cert'},
+		tls_key     => $option{'tls-key'},
+		tls_options => { map { (SSL_version => $_) } $option{'tls-version'} // () });
 }
 
 # Open the second port, the one that misbehaves early.

@@ -65,6 +65,15 @@ sub start
 	return $self;
 }
 
+# Start the program anew with other options, on the port it had.
+sub restart
+{
+	my ($self, %option) = @_;
+	$self->stop;
+	$self->{option} = \%option;
+	return $self->start;
+}
+
 # Stop the program, if it runs.
 sub stop
 {
