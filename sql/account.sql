@@ -79,7 +79,15 @@ FROM (VALUES
 	($$url 'file:///etc/passwd'$$),
 	($$url 'https://user@sms.3300.ir/'$$),
 	($$url 'https://user:secret@sms.3300.ir/'$$),
-	($$url 'http://sms.3300.ir/api/wsSend.ashx?username=user&password=secret'$$)) AS v (options);
+	($$url 'http://sms.3300.ir/api/wsSend.ashx?username=user&password=secret'$$),
+	($$url 'http://sms.3300.ir:0/'$$),
+	($$url 'http:///api'$$),
+	($$url 'gopher://sms.3300.ir/'$$),
+	($$url 'http://sms.3300.ir/ api'$$),
+	($$url E'http://sms.3300.ir/\r\nHost: evil'$$),
+	($$url 'http://sms.3300.ir\@evil.example/'$$),
+	($$url 'http://sms.3300.ir/#secret'$$),
+	($$url 'http://نمونه.ir/'$$)) AS v (options);
 
 -- lines that are not, and defaults that contradict each other
 SELECT options, pg_temp.server(options)

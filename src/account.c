@@ -18,14 +18,17 @@
 #include "access/table.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_type.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -48,7 +51,7 @@
 #define DEFAULT_ACCOUNT_CODES "12, 14, 16-20, 22, 29"
 #define DEFAULT_REFUSED_CODES "1-4, 6, 13, 25, 27, 28, 30, 100-110"
 
-#define MAX_PASSWORD_FILE_SIZE 1024
+#define MAX_PASSWORD_SIZE 1024
 
 PG_FUNCTION_INFO_V1(sms3300_fdw_validator);
 
@@ -402,8 +405,12 @@ check_mapping(List *options)
 		if (strcmp(name, "password_file") == 0)
 		{
 			require_superuser(name);
+
+			/* Not shown: it may be the password, given for its file. */
 			if (!is_absolute_path(value))
-				invalid_value(name, value, "an absolute path on the server");
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" is no absolute path", name)));
 			password_file = true;
 		}
 		username |= strcmp(name, "username") == 0;
@@ -454,6 +461,14 @@ check_server(List *options)
 				 errhint("Give only \"line2\" for a second line, or only \"type\" for Chelcheleh (1) or the service line (2).")));
 }
 
+/* Keep a statement that is refused, and may hold a password, out of the log. */
+static void
+hide_statement(void *arg)
+{
+	errhidestmt(true);
+	errhidecontext(true);
+}
+
 /*
  * Validate the options of a server or user mapping, and have the worker look
  * at them once they are committed.
@@ -463,13 +478,17 @@ sms3300_fdw_validator(PG_FUNCTION_ARGS)
 {
 	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid			catalog = PG_GETARG_OID(1);
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = hide_statement};
 
+	error_context_stack = &context;
 	if (catalog == ForeignServerRelationId)
 		check_server(options);
 	else if (catalog == UserMappingRelationId)
 		check_mapping(options);
 	else if (options != NIL)
 		refuse_option(linitial_node(DefElem, options)->defname, catalog);
+
+	error_context_stack = context.previous;
 
 	if (catalog != ForeignDataWrapperRelationId)
 		wake_at_commit(DT_NOBEGIN);
@@ -651,6 +670,25 @@ account_has_mapping(const Account *account, Oid role)
 	return true;
 }
 
+/* The first line of what was read from a password file; NULL and why if it is no password. */
+static char *
+first_line(const char *bytes, ssize_t size, const char **problem)
+{
+	size_t		len = 0;
+
+	while ((ssize_t) len < size && bytes[len] != '\r' && bytes[len] != '\n')
+		len++;
+	if (size < 0)
+		*problem = psprintf("the password file cannot be read: %s", strerror(errno));
+	else if (len == 0)
+		*problem = "the password file is empty";
+	else if (len > MAX_PASSWORD_SIZE)
+		*problem = "the first line of the password file is too long";
+	else if (!pg_verifymbstr(bytes, (int) len, true))
+		*problem = "the first line of the password file is no text";
+	return *problem ? NULL : pnstrdup(bytes, len);
+}
+
 /*
  * Read a password from a file, its first line; NULL and the reason if that
  * fails.  The file must be readable by nobody but its owner.
@@ -658,10 +696,9 @@ account_has_mapping(const Account *account, Oid role)
 static char *
 read_password_file(const char *path, const char **problem)
 {
-	char		buffer[MAX_PASSWORD_FILE_SIZE + 1];
+	char		buffer[MAX_PASSWORD_SIZE + 1];
 	struct stat st;
-	ssize_t		len;
-	char	   *password;
+	char	   *password = NULL;
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0)
@@ -669,22 +706,40 @@ read_password_file(const char *path, const char **problem)
 		*problem = psprintf("the password file cannot be opened: %s", strerror(errno));
 		return NULL;
 	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)))
-	{
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		*problem = "the password file is no regular file";
+	else if (st.st_mode & (S_IRWXG | S_IRWXO))
 		*problem = "the password file is not private: only its owner may have access to it";
-		CloseTransientFile(fd);
-		return NULL;
-	}
-
-	len = read(fd, buffer, sizeof(buffer) - 1);
+	else
+		password = first_line(buffer, read(fd, buffer, sizeof(buffer)), problem);
 	CloseTransientFile(fd);
-	buffer[Max(len, 0)] = '\0';
-	buffer[strcspn(buffer, "\r\n")] = '\0';
-	password = pstrdup(buffer);
 	explicit_bzero(buffer, sizeof(buffer));
-	if (*password == '\0')
-		*problem = "the password file is empty";
 	return password;
+}
+
+/*
+ * The value of a mapping's option, NULL if it is not there.  It is copied by
+ * itself: what PostgreSQL has for this leaves a second copy behind.
+ */
+static char *
+mapping_option(Datum options, const char *name)
+{
+	size_t		name_len = strlen(name);
+	char	   *value = NULL;
+	Datum	   *elements;
+	int			nelements;
+
+	deconstruct_array(DatumGetArrayTypeP(options), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, NULL, &nelements);
+	for (int i = 0; i < nelements; i++)
+	{
+		const char *option = VARDATA_ANY(DatumGetPointer(elements[i]));
+		size_t		len = VARSIZE_ANY_EXHDR(DatumGetPointer(elements[i]));
+
+		if (len > name_len && option[name_len] == '=' && memcmp(option, name, name_len) == 0)
+			value = pnstrdup(option + name_len + 1, len - name_len - 1);
+	}
+	return value;
 }
 
 const char *
@@ -692,9 +747,9 @@ account_credentials(const Account *account, Oid role, Credentials *credentials)
 {
 	HeapTuple	mapping = find_mapping(account, role);
 	const char *problem = NULL;
+	char	   *password_file;
 	Datum		options;
 	bool		isnull;
-	ListCell   *cell;
 
 	credentials->username = NULL;
 	credentials->password = NULL;
@@ -703,17 +758,13 @@ account_credentials(const Account *account, Oid role, Credentials *credentials)
 
 	options = SysCacheGetAttr(USERMAPPINGUSERSERVER, mapping,
 							  Anum_pg_user_mapping_umoptions, &isnull);
-	foreach(cell, isnull ? NIL : untransformRelOptions(options))
+	if (!isnull)
 	{
-		DefElem    *option = lfirst_node(DefElem, cell);
-		char	   *value = defGetString(option);
-
-		if (strcmp(option->defname, "username") == 0)
-			credentials->username = value;
-		else if (strcmp(option->defname, "password") == 0)
-			credentials->password = value;
-		else if (strcmp(option->defname, "password_file") == 0)
-			credentials->password = read_password_file(value, &problem);
+		credentials->username = mapping_option(options, "username");
+		credentials->password = mapping_option(options, "password");
+		password_file = mapping_option(options, "password_file");
+		if (password_file)
+			credentials->password = read_password_file(password_file, &problem);
 	}
 	ReleaseSysCache(mapping);
 	if (problem == NULL && (credentials->username == NULL || credentials->password == NULL))
@@ -721,10 +772,7 @@ account_credentials(const Account *account, Oid role, Credentials *credentials)
 	return problem;
 }
 
-/*
- * Overwrite a string.  It is not freed: from PostgreSQL 16 on an option's value
- * lies in the middle of what was allocated.
- */
+/* Overwrite a string. */
 static void
 wipe(char **secret)
 {

@@ -207,6 +207,41 @@ gateway_form_write(const GatewayMessage *message, char *buffer)
 	return form(message, buffer);
 }
 
+/* The value of a hexadecimal digit as put_field() writes it. */
+static int
+digit_value(char c)
+{
+	return c <= '9' ? c - '0' : c - 'A' + 10;
+}
+
+/* The password in a form, in UTF-8; NULL if there is none. */
+char *
+gateway_form_password(const char *form, size_t size)
+{
+	static const char name[] = "&password=";
+	const char *at = memmem(form, size, name, strlen(name));
+	const char *end = form + size;
+	char	   *password;
+	size_t		len = 0;
+
+	if (at == NULL)
+		return NULL;
+	at += strlen(name);
+	password = palloc(end - at + 1);
+	while (at < end && *at != '&')
+	{
+		if (*at == '%')
+		{
+			password[len++] = (char) (digit_value(at[1]) << 4 | digit_value(at[2]));
+			at += 3;
+		}
+		else
+			password[len++] = *at++;
+	}
+	password[len] = '\0';
+	return password;
+}
+
 /* -------------------------------------------------------------------------
  * The reply
  * ------------------------------------------------------------------------- */

@@ -74,6 +74,7 @@ extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code)
 
 extern size_t gateway_form_size(const GatewayMessage *message);
 extern size_t gateway_form_write(const GatewayMessage *message, char *buffer);
+extern char *gateway_form_password(const char *form, size_t size);
 
 extern void gateway_parse_reply(const char *text, size_t len, GatewayReply *reply);
 extern GatewayVerdict gateway_verdict(bool request_left, int http_status,

@@ -132,7 +132,7 @@ job_result(const Job *job, QueueResult *result)
 		result->has_message_id = job->said.has_message_id;
 		result->message_id = job->said.message_id;
 		result->sent_line = job->said.line[0] ? job->said.line : NULL;
-		result->response = reply_as_jsonb(reply->body, reply->body_size);
+		result->response = reply_as_jsonb(reply);
 	}
 	result->error = describe(job, result->response);
 	result->phase = reply ? http_phase_name(reply->phase) : "none";

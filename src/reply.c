@@ -7,15 +7,22 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/jsonfuncs.h"
 
 #include "compat.h"
+#include "gateway.h"
 #include "reply.h"
+
+/* What stands in a password's place. */
+#define MASK "***"
 
 /* Append a character as \uXXXX escapes of its UTF-16 units. */
 static void
@@ -85,12 +92,173 @@ parse(const char *json)
 	return result;
 }
 
+/* How a character may be written. */
+typedef enum Spelling
+{
+	SPELLING_PLAIN,
+	SPELLING_JSON,				/* \n, \u00e9 */
+	SPELLING_URL,				/* %C3%A9 */
+	SPELLING_HTML,				/* &amp; */
+	NSPELLINGS
+} Spelling;
+
+/* The value of up to "len" hexadecimal digits; -1 if there is something else. */
+static int
+hex_value(const char *text, int len)
+{
+	int			value = 0;
+
+	for (int i = 0; i < len; i++)
+	{
+		char		c = text[i];
+
+		if (!isxdigit((unsigned char) c))
+			return -1;
+		value = value << 4 | (isdigit((unsigned char) c) ? c - '0' : (c | 0x20) - 'a' + 10);
+	}
+	return value;
+}
+
 /*
- * A reply's body as jsonb: itself if it is JSON that jsonb can hold, else
- * {"raw": "..."}; NULL if it is empty.
+ * Read a character as a spelling has it, which may be plain: how many bytes it
+ * takes there, and itself with its own number of bytes.
  */
-Jsonb *
-reply_as_jsonb(const char *bytes, size_t len)
+static int
+read_char(const char *text, Spelling spelling, char *c, int *size)
+{
+	static const char *const entities[] = {
+		"&&amp;", "<&lt;", ">&gt;", "\"&quot;", "'&#39;", "'&apos;", "'&#x27;", "\"&#34;"
+	};
+	static const char escapes[] = "b\bf\fn\nr\rt\t";
+	const char *escape;
+	int			code;
+
+	*size = 1;
+	if (spelling == SPELLING_URL && *text == '+')
+	{
+		*c = ' ';
+		return 1;
+	}
+	if (spelling == SPELLING_URL && *text == '%' && (code = hex_value(text + 1, 2)) > 0)
+	{
+		*c = (char) code;
+		return 3;
+	}
+	if (spelling == SPELLING_HTML && *text == '&')
+		for (size_t i = 0; i < lengthof(entities); i++)
+			if (strncmp(text, entities[i] + 1, strlen(entities[i] + 1)) == 0)
+			{
+				*c = entities[i][0];
+				return (int) strlen(entities[i] + 1);
+			}
+	if (spelling == SPELLING_JSON && *text == '\\' && text[1] == 'u' &&
+		(code = hex_value(text + 2, 4)) > 0 && (code < 0x80 || GetDatabaseEncoding() == PG_UTF8))
+	{
+		unicode_to_utf8(code, (unsigned char *) c);
+		*size = pg_utf_mblen((unsigned char *) c);
+		return 6;
+	}
+	if (spelling == SPELLING_JSON && *text == '\\' && text[1] != '\0' && text[1] != 'u')
+	{
+		escape = strchr(escapes, text[1]);
+		*c = escape && (escape - escapes) % 2 == 0 ? escape[1] : text[1];
+		return 2;
+	}
+	*size = pg_mblen(text);
+	memcpy(c, text, *size);
+	return *size;
+}
+
+/* The length of a secret in some spelling where a text begins with it; else 0. */
+static int
+secret_length(const char *text, const char *secret, Spelling spelling)
+{
+	const char *start = text;
+
+	while (*secret)
+	{
+		char		c[MAX_MULTIBYTE_CHAR_LEN];
+		int			size;
+		int			n = *text ? read_char(text, spelling, c, &size) : 0;
+
+		if (n == 0 || strncmp(secret, c, size) != 0)
+			return 0;
+		text += n;
+		secret += size;
+	}
+	return (int) (text - start);
+}
+
+/*
+ * A copy of a text with a secret masked, in one spelling.  One that is a number
+ * is left alone inside of a longer one: it is there by chance, as in a mobile
+ * number that the sender chose, and a mask would tell what it is.
+ */
+static char *
+mask_spelling(const char *text, const char *secret, Spelling spelling)
+{
+	bool		digit_first = isdigit((unsigned char) secret[0]);
+	bool		digit_last = isdigit((unsigned char) secret[strlen(secret) - 1]);
+	bool		after_digit = false;
+	StringInfoData out;
+
+	initStringInfo(&out);
+	while (*text)
+	{
+		int			n = after_digit && digit_first ? 0 : secret_length(text, secret, spelling);
+		char		c[MAX_MULTIBYTE_CHAR_LEN];
+		int			size;
+
+		if (n > 0 && !(digit_last && isdigit((unsigned char) text[n])))
+		{
+			appendStringInfoString(&out, MASK);
+			after_digit = false;
+		}
+		else
+		{
+			n = read_char(text, spelling, c, &size);
+			appendBinaryStringInfo(&out, text, n);
+			after_digit = isdigit((unsigned char) c[0]);
+		}
+		text += n;
+	}
+	return out.data;
+}
+
+/* Mask a secret in a string of a reply; called back for each. */
+static text *
+mask(void *secret, char *value, int len)
+{
+	char	   *masked = pnstrdup(value, len);
+
+	for (int spelling = 0; spelling < NSPELLINGS; spelling++)
+		masked = mask_spelling(masked, secret, (Spelling) spelling);
+	return cstring_to_text(masked);
+}
+
+/* A reply in which no string holds the password that the request had. */
+static Jsonb *
+without_password(Jsonb *result, const HttpReply *reply)
+{
+	char	   *password = gateway_form_password(reply->form, reply->form_size);
+	char	   *secret;
+
+	if (result == NULL || password == NULL)
+		return result;
+	secret = pg_any_to_server(password, (int) strlen(password), PG_UTF8);
+	result = transform_jsonb_string_values(result, secret, mask);
+	explicit_bzero(secret, strlen(secret));
+	if (secret != password)
+		explicit_bzero(password, strlen(password));
+	return result;
+}
+
+/*
+ * Bytes as jsonb: themselves if they are JSON that jsonb can hold, else
+ * {"raw": "..."}; NULL if there are none.
+ */
+static Jsonb *
+bytes_as_jsonb(const char *bytes, size_t len)
 {
 	static const char bom[] = "\xEF\xBB\xBF";
 	Jsonb	   *result = NULL;
@@ -117,6 +285,13 @@ reply_as_jsonb(const char *bytes, size_t len)
 	escape_json(&raw, text);
 	appendStringInfoChar(&raw, '}');
 	return parse(raw.data);
+}
+
+/* A reply's body as jsonb, with *** for the password; NULL if it is empty. */
+Jsonb *
+reply_as_jsonb(const HttpReply *reply)
+{
+	return without_password(bytes_as_jsonb(reply->body, reply->body_size), reply);
 }
 
 /* The text of a field of a reply's object; NULL if it has no such string. */

@@ -7,7 +7,9 @@
 
 #include "utils/jsonb.h"
 
-extern Jsonb *reply_as_jsonb(const char *bytes, size_t len);
+#include "http.h"
+
+extern Jsonb *reply_as_jsonb(const HttpReply *reply);
 extern char *reply_text(Jsonb *reply, const char *key);
 
 #endif							/* SMS3300_REPLY_H */

@@ -65,7 +65,7 @@ await_reply(Http *http)
 static Jsonb *
 result_of(const HttpReply *reply)
 {
-	Jsonb	   *result = reply_as_jsonb(reply->body, reply->body_size);
+	Jsonb	   *result = reply_as_jsonb(reply);
 
 	if (reply->error || reply->status == 0)
 		ereport(ERROR,
