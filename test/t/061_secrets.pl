@@ -1,0 +1,262 @@
+
+# The password is nowhere but in its mapping or file: whatever happens to a message, and
+# whatever the server is told to log. The worker's part of the log, its statements and
+# the process list have no number and no text either.
+
+use strict;
+use warnings;
+use utf8;
+
+use Encode     qw(decode encode);
+use File::Temp qw(tempdir);
+use JSON::PP   qw(encode_json);
+use Mojo::Util qw(url_escape);
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+# One that is written differently in each place.
+my $secret  = q(Zr"7&x' +é<w\\9%q);
+my $line    = '983000330000';
+my $number  = '09123456789';
+my $text    = 'Text of nobody';
+my $folder  = tempdir(CLEANUP => 1);
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => <<'END');
+shared_preload_libraries = 'sms3300, pg_stat_statements, auto_explain'
+log_min_messages = debug5
+log_statement = all
+log_min_error_statement = debug5
+log_min_duration_statement = 0
+log_parameter_max_length = -1
+log_parameter_max_length_on_error = -1
+log_error_verbosity = verbose
+debug_print_parse = on
+debug_print_rewritten = on
+debug_print_plan = on
+track_activities = on
+pg_stat_statements.track = all
+auto_explain.log_min_duration = 0
+auto_explain.log_nested_statements = on
+auto_explain.log_verbose = on
+auto_explain.log_level = log
+END
+
+# All that a secret is looked for as.
+sub spellings
+{
+	my ($password) = @_;
+	my $json = substr encode_json([$password]), 2, -2;
+	my $html = $password =~ s/&/&amp;/gr =~ s/</&lt;/gr =~ s/"/&quot;/gr =~ s/'/&#39;/gr;
+	my $url  = url_escape(encode('UTF-8', $password));
+	return (
+		encode('UTF-8', $password), $json, encode('UTF-8', $html), $url,
+		$url =~ s/(%..)/lc $1/ger, $url =~ s/%20/+/gr, $json =~ s/\xC3\xA9/\\u00e9/r);
+}
+
+# Expect that a secret is not in a text of bytes.
+sub hidden
+{
+	my ($bytes, $what) = @_;
+	is_deeply([ grep { index($bytes, $_) >= 0 } spellings($secret) ], [], $what);
+	return;
+}
+
+# What the table holds.
+sub table
+{
+	return encode('UTF-8', run_sql($node, 'SELECT sms_outbox FROM sms_outbox'));
+}
+
+# Set the mapping without its statement in the log: that is the DBA's part.
+sub set_mapping
+{
+	my ($sql) = @_;
+	return $node->psql('postgres', encode('UTF-8', <<"END"));
+SET log_statement = none;
+SET log_min_duration_statement = -1;
+SET log_min_messages = warning;
+SET pg_stat_statements.track_utility = off;
+SET debug_print_parse = off;
+SET debug_print_rewritten = off;
+SET debug_print_plan = off;
+SET log_min_error_statement = error;
+$sql;
+END
+}
+
+run_sql($node, 'CREATE EXTENSION sms3300; CREATE EXTENSION pg_stat_statements');
+run_sql($node, 'CREATE SERVER sms3300 FOREIGN DATA WRAPPER sms3300 OPTIONS (line \'983000330000\', url '
+	  . quote($gateway->url) . ')');
+run_sql($node, 'CREATE ROLE plain LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO plain');
+my $given = '(username \'user\', password ' . quote($secret) . ')';
+is((set_mapping("CREATE USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS $given"))[0], 0, 'a mapping');
+
+# A mapping that is refused leaves its statement out of the log, here by default settings.
+for my $options ("(usrname 'user', password " . quote($secret) . ')',
+	'(username \'user\', password_file ' . quote($secret) . ')',
+	'(password ' . quote($secret) . ')')
+{
+	my ($status, undef, $stderr) =
+	  set_mapping("CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS $options");
+	isnt($status, 0, 'a mapping that is refused');
+}
+isnt((set_mapping('CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS ' . $given))[0], 0,
+	'a server that is refused');
+isnt((set_mapping('DO $$ BEGIN CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS (password '
+		  . quote($secret) . '); END $$'))[0], 0, 'a mapping that is refused in a function');
+hidden(slurp_file($node->logfile), '... and is not in the log');
+
+# Replies that repeat it in every way, and whatever else happens to messages.
+my @written = map { decode('UTF-8', $_) } spellings($secret);
+my @modes   = (
+	'#json ' . decode('UTF-8', encode_json({ status => 27, msg => $secret, more => [@written] })),
+	"#json {\"status\": 18, \"broken off\": @written",
+	"#http 401 body=username=user&password=$written[3]&mobile=1",
+	"#http 500 body=<p>@written</p>",
+	map { "#$_" } qw(reset close hang half garbage empty html endless ok));
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD timeout \'1 s\')');
+for my $mode (@modes)
+{
+	$gateway->mode($mode);
+	my ($status, $stdout, $stderr) =
+	  $node->psql('postgres', "SELECT sms3300_send_now('$number', '$text')");
+	hidden("$stdout$stderr", 'send_now: ' . substr $mode, 0, 12);
+
+	# A change of the account opens it, if the last message has stopped it.
+	run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET timeout \'1 s\')');
+	my $id = run_sql($node, "SELECT sms3300_send('$number', '$text')");
+	wait_for_sql($node, 'postgres',
+		"SELECT status = 'sent' OR errors <> '[]' FROM sms_outbox WHERE id = $id");
+	run_sql($node, "UPDATE sms_outbox SET status = 'cancelled', due_at = NULL"
+		  . " WHERE id = $id AND status = 'queued'");
+}
+hidden(table(), 'not in the table');
+my ($first, @more) = map { $_->{response} } read_rows($node);
+is($first->{msg}, '***', 'a mask stands in its place');
+is_deeply($first->{more}, [ ('***') x @written ], '... however it is written');
+
+# A trigger that fails, no connection, a bad URL, and a send_now that is cancelled.
+run_sql($node, <<'END');
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+CREATE TRIGGER fail BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fail();
+END
+$gateway->mode('');
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET timeout \'1 h\')');
+run_sql($node, "SELECT sms3300_send('$number', '$text')");
+wait_for_sql($node, 'postgres', 'SELECT status FROM sms_outbox ORDER BY id DESC LIMIT 1', 'sent');
+run_sql($node, 'DROP TRIGGER fail ON sms_outbox');
+isnt((set_mapping('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_escape($secret)
+		  . '@sms.example/\')'))[0], 0, 'a URL with the password');
+$gateway->mode('#hang');
+my $taken = $gateway->count->{taken};
+$node->psql('postgres', "SET statement_timeout = 500; SELECT sms3300_send_now('$number', '$text')");
+run_sql($node, "SELECT sms3300_send('$number', '$text')");
+$gateway->wait_for_taken($taken + 2);
+my $processes = join '', map { eval { slurp_file($_) } // '' } glob '/proc/[0-9]*/cmdline';
+hidden($processes, 'not in the process list');
+unlike($processes =~ s/[^\0]*sms3300_send.*?\0//gr, qr/$text|$number/, '... nor a number or a text');
+my $activity = "SELECT backend_type, query FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'";
+unlike(run_sql($node, $activity), qr/$text|9123456789/, 'the worker shows no number and no text');
+$gateway->stop;
+wait_for_end($node);
+$node->psql('postgres', "SELECT sms3300_send_now('$number', '$text')");
+
+hidden(table(), 'not in the table, still');
+hidden(encode('UTF-8', run_sql($node, $_)), "not in $_") for (
+	'SELECT pg_stat_statements FROM pg_stat_statements',
+	'SELECT pg_stat_activity FROM pg_stat_activity',
+	(map { "SET ROLE plain; SELECT t FROM $_ t" }
+		qw(pg_user_mappings information_schema.user_mapping_options pg_foreign_server pg_settings)));
+my $log = slurp_file($node->logfile);
+hidden($log, 'not in the log');
+is_deeply([ grep { /$text|9123456789/ } $log =~ /^.*sms3300 worker.*$/mg ], [],
+	'no number and no text in what the worker logs');
+
+# A password in a file: read each time, its first line, and from nothing but a file of its
+# owner alone. What else it may be is refused and holds up nothing.
+my $file = "$folder/password";
+$gateway->start;
+sub write_password
+{
+	my ($content, $mode) = @_;
+	unlink $file;
+	append_to_file($file, $content);
+	chmod $mode // 0600, $file;
+	return;
+}
+write_password("first\n");
+run_sql($node, 'CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS (username \'plain\', password_file '
+	  . quote($file) . ')');
+sub ask
+{
+	my ($status, $stdout, $stderr) =
+	  $node->psql('postgres', "SET ROLE plain; SELECT sms3300_send_now('$number', '$text')");
+	return $status == 0 ? ($gateway->log)[-1]{fields}{password} : $stderr =~ s/.*?ERROR: [^:]*: (.*?)\n.*/$1/sr;
+}
+is(ask(), 'first', 'from a file');
+for my $good ([ "second\nline\n", 'second' ], [ "crlf\r\n", 'crlf' ], [ 'bare', 'bare' ],
+	[ 'x' x 1024, 'x' x 1024 ], [ "blank \n", 'blank ' ])
+{
+	my ($content, $password) = @$good;
+	write_password($content);
+	is(ask(), $password, 'read again: ' . substr $password, 0, 10);
+}
+my @bad = (
+	[ sub { write_password('') },                'is empty' ],
+	[ sub { write_password("\nsecond\n") },      'is empty' ],
+	[ sub { write_password('x' x 1025) },        'too long' ],
+	[ sub { write_password('x' x 10_000_000) },  'too long' ],
+	[ sub { write_password("a\0b\n") },          'no text' ],
+	[ sub { write_password("\xff\xfe\n") },      'no text' ],
+	[ sub { write_password('secret', 0640) },    'not private' ],
+	[ sub { write_password('secret', 0604) },    'not private' ],
+	[ sub { write_password('secret', 0) },       'Permission denied' ],
+	[ sub { unlink $file },                      'No such file' ],
+	[ sub { symlink $file, $file or die },       'symbolic links' ],
+	[ sub { unlink $file; system('mkfifo', $file) }, 'no regular file' ],
+	[ sub { unlink $file; mkdir $file },         'no regular file' ]);
+for my $bad (@bad)
+{
+	my ($make, $problem) = @$bad;
+	$make->();
+	like(ask(), qr/$problem/, $problem);
+}
+my $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
+wait_for_sql($node, 'postgres', "SELECT error LIKE '%no regular file' FROM sms_outbox WHERE id = $id");
+rmdir $file;
+write_password("Unforgettable+1\n");
+symlink $file, "$folder/link" or die;
+run_sql($node, 'ALTER USER MAPPING FOR plain SERVER sms3300 OPTIONS (SET password_file '
+	  . quote("$folder/link") . ')');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+1', 'the worker goes on, by a link too');
+
+# Nothing of it stays in the worker's memory; of a mapping only what PostgreSQL keeps.
+SKIP:
+{
+	my $pid = run_sql($node, 'SELECT pid FROM sms3300_stat_worker');
+	my $memory = read_memory($pid) or skip 'the memory of a process cannot be read', 2;
+	ok(index($memory, 'sms3300: recording') >= 0, 'the memory of the worker');
+	is_deeply([ grep { index($memory, $_) >= 0 } 'Unforgettable+1', 'Unforgettable%2B1' ], [],
+		'no password from a file is in it');
+}
+
+# Read the private memory of a process; false if that is not allowed.
+sub read_memory
+{
+	my ($pid) = @_;
+	open my $maps, '<', "/proc/$pid/maps" or return;
+	open my $mem, '<:raw', "/proc/$pid/mem" or return;
+	my $memory = '';
+	while (<$maps>)
+	{
+		my ($from, $to) = /^([0-9a-f]+)-([0-9a-f]+) rw.p / or next;
+		sysseek $mem, hex $from, 0 or next;
+		sysread $mem, $memory, hex($to) - hex($from), length $memory;
+	}
+	return $memory;
+}
+
+$node->stop;
+done_testing();
