@@ -81,7 +81,6 @@ FROM (VALUES
 	($$url 'https://user:secret@sms.3300.ir/'$$),
 	($$url 'http://sms.3300.ir/api/wsSend.ashx?username=user&password=secret'$$),
 	($$url 'http://sms.3300.ir:0/'$$),
-	($$url 'http:///api'$$),
 	($$url 'gopher://sms.3300.ir/'$$),
 	($$url 'http://sms.3300.ir/ api'$$),
 	($$url E'http://sms.3300.ir/\r\nHost: evil'$$),
