@@ -44,6 +44,6 @@ for target; do
 		exit 1
 	}
 	printf '%s: %s\n' "$target" \
-		"$(sed -n 's/^#\([0-9]*\).* DONE *cov: \([0-9]*\).*/\1 inputs, \2 edges/p' "$work/log")"
+		"$(sed -n 's/^#\([0-9]*\).*DONE *cov: \([0-9]*\).*/\1 inputs, \2 edges/p' "$work/log")"
 	rm -r "$work/found"
 done
