@@ -85,7 +85,7 @@ build_valgrind()
 	build_with gcc '-O1 -g' && install_extension
 }
 
-# Have servers run under a checker. pg_ctl takes the "postgres" that is beside it.
+# Have pg_ctl start servers under a checker.
 wrap_server()
 {
 	case $1 in
@@ -98,13 +98,15 @@ wrap_server()
 				--log-file=$work/reports/%p" ;;
 	esac
 	as_owner mkdir "$work/bin" "$work/reports"
-	as_owner cp "$bindir/pg_ctl" "$work/bin"
 	as_owner tee "$work/bin/postgres" >/dev/null <<-SH
 		#!/bin/sh
-		case \$1 in -V) exec $bindir/postgres -V ;; esac
 		exec $(printf '%s ' $run)$bindir/postgres "\$@"
 	SH
-	as_owner chmod +x "$work/bin/postgres"
+	as_owner tee "$work/bin/pg_ctl" >/dev/null <<-SH
+		#!/bin/sh
+		exec $bindir/pg_ctl "\$@" -p $work/bin/postgres
+	SH
+	as_owner chmod +x "$work/bin/postgres" "$work/bin/pg_ctl"
 	PATH=$work/bin:$PATH
 }
 
