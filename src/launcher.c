@@ -217,7 +217,10 @@ follow_starting(void)
 	}
 }
 
-/* Sleep until something happens, or until a time at the latest. */
+/*
+ * Sleep until something happens, or until a time at the latest.  As much as can be
+ * slept at once is less than 25 days; waking up too early does no harm.
+ */
 static void
 sleep_until(TimestampTz when)
 {
@@ -229,8 +232,10 @@ sleep_until(TimestampTz when)
 		wait_event = wait_event_named("Sms3300LauncherMain");
 	if (when != DT_NOEND)
 	{
+		TimestampTz now = GetCurrentTimestamp();
+
 		events |= WL_TIMEOUT;
-		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), when);
+		timeout = when <= now ? 0 : (long) Min((when - now + 999) / 1000, PG_INT32_MAX);
 	}
 	(void) WaitLatch(MyLatch, events, timeout, wait_event);
 	ResetLatch(MyLatch);

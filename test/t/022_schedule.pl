@@ -5,8 +5,10 @@
 use strict;
 use warnings;
 
+use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => "sms3300.poll_interval = 1h\n");
@@ -154,4 +156,25 @@ is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sending'"),
 	1, 'what is on its way does not expire');
 
 $node->stop;
+
+# The launcher sleeps for one that is due in more milliseconds than the system can wait,
+# which would take them for no limit. Nothing but the system knows how long it sleeps.
+my $far = new_node('far', conf => "sms3300.worker_idle_timeout = 0\n");
+create_account($far, 'postgres', url => $gateway->url, line => '983000330000');
+run_sql($far, "SELECT sms3300_send('09123456789', 'far', send_after => now() + interval '40 days')");
+my $launcher = run_sql($far,
+	"SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 launcher'");
+SKIP:
+{
+	my $sleep = "/proc/$launcher/syscall";
+	skip 'the kernel does not show what a process sleeps in', 1 unless eval { slurp_file($sleep) };
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		last if slurp_file($sleep) =~ / 0x7fffffff /;
+		usleep(100_000);
+	}
+	like(slurp_file($sleep), qr/ 0x7fffffff /, 'the launcher wakes up before, if not sooner');
+}
+
+$far->stop;
 done_testing();
