@@ -25,7 +25,7 @@ fi
 
 pg_config=${PG_CONFIG:-pg_config}
 flags="-g -O1 -Wall -Wextra -Wno-unused-parameter -Werror -fsanitize=address,undefined
-	-fno-sanitize-recover=undefined -DFRONTEND -I$src -isystem $("$pg_config" --includedir-server)"
+	-fno-sanitize-recover=undefined -D_GNU_SOURCE -DFRONTEND -I$src -isystem $("$pg_config" --includedir-server)"
 libraries="-L$("$pg_config" --pkglibdir) -L$("$pg_config" --libdir) -lpgcommon -lpgport"
 
 for source in "$src/gateway.c" "$src/mobile.c" "$src/segments.c" "$here/memory.c"; do
