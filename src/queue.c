@@ -396,14 +396,16 @@ static Statement claim_statement = {
 	"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
 	" WHERE o.id = c.id"
 	" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
-	" o.account, o.sender, o.attempts, o.send_after, o.due_at",
+	" o.account, o.sender, o.attempts, o.send_after, o.due_at,"
+	" o.status = 'sending' AND o.started_at = $2",
 	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 };
 
 /*
  * Claim messages: those that are still queued, and not locked by anybody, are
  * 'sending' from the commit on.  They come in the order asked for, in memory
- * of the transaction.
+ * of the transaction.  Those that a trigger left as they were are not claimed:
+ * they would be sent again and again.
  */
 QueueClaim *
 queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
@@ -414,15 +416,17 @@ queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	QueueClaim *found;
 	QueueClaim *claims;
 	bool	   *returned;
-	int			n;
+	int			n = 0;
 
 	statement_run(namespace, &claim_statement, values, NULL);
-	n = (int) SPI_processed;
-	found = palloc(sizeof(QueueClaim) * Max(n, 1));
-	for (int i = 0; i < n; i++)
+	found = palloc(sizeof(QueueClaim) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		QueueClaim *claim = &found[i];
+		QueueClaim *claim = &found[n];
 
+		if (!statement_bool(i, 13))
+			continue;
+		n++;
 		claim->id = statement_int64(i, 1);
 		claim->started_at = now;
 		claim->mobile = statement_string(i, 2);
@@ -596,8 +600,9 @@ static Statement record_statement = {
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 	"  AS r(id, started_at, status, due_at, counted, at, http_status, api_status,"
 	"   message_id, sent_line, response, error, phase)"
-	" WHERE o.id = r.id AND o.status = 'sending' AND o.started_at = r.started_at"
-	" RETURNING o.id",
+	" WHERE o.id = r.id AND o.status = 'sending'"
+	" AND coalesce(o.started_at, '-infinity') = r.started_at"
+	" RETURNING o.status <> 'sending'",
 	.nargs = 14, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
 		INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID}
@@ -605,7 +610,7 @@ static Statement record_statement = {
 
 static Statement still_sending_statement = {
 	.sql = "SELECT o.id FROM unnest($1, $2) AS r(id, started_at) JOIN %s AS o ON o.id = r.id"
-	" WHERE o.status = 'sending' AND o.started_at = r.started_at",
+	" WHERE o.status = 'sending' AND coalesce(o.started_at, '-infinity') = r.started_at",
 	.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID}
 };
 
@@ -622,7 +627,7 @@ static Statement lock_statement = {
  * longer being sent, or by another request: somebody with the right to do so
  * changed it by hand, or made the table anew.  With skip_locked, rows that
  * somebody else has locked are marked as such and left alone.  A result that is
- * marked as neither was suppressed by a trigger.
+ * marked as neither was suppressed by a trigger, or undone.
  */
 void
 queue_record(QueueResult *results, int nresults, bool skip_locked)
@@ -633,6 +638,7 @@ queue_record(QueueResult *results, int nresults, bool skip_locked)
 	int64	   *open_ids;
 	int			nopen;
 	int			nlocked = 0;
+	int			nrecorded = 0;
 
 	values[NUM_RESULT_COLUMNS] = Int32GetDatum(MAX_ERRORS);
 	result_parameters(results, nresults, values);
@@ -650,16 +656,17 @@ queue_record(QueueResult *results, int nresults, bool skip_locked)
 	}
 
 	statement_run(namespace, &record_statement, values, NULL);
-	if (SPI_processed == (uint64) nresults)
+	for (uint64 i = 0; i < SPI_processed; i++)
+		nrecorded += statement_bool(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	if (nrecorded == nresults)
 	{
-		SPI_freetuptable(SPI_tuptable);
 		for (int i = 0; i < nresults; i++)
 			results[i].recorded = true;
 		return;
 	}
 
 	/* Rare: find out whose row is still to be written. */
-	SPI_freetuptable(SPI_tuptable);
 	for (int i = 0; i < nresults; i++)
 		results[i].locked = false;
 	result_parameters(results, nresults, values);
@@ -674,8 +681,8 @@ queue_record(QueueResult *results, int nresults, bool skip_locked)
 }
 
 static Statement orphans_statement = {
-	.sql = "SELECT id, account, started_at FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
-	" AND status = 'sending'",
+	.sql = "SELECT id, account, attempts, coalesce(started_at, '-infinity') FROM %s"
+	" WHERE origin = $1 AND due_at IS NOT NULL AND status = 'sending'",
 	.nargs = 1, .argtypes = {INT8OID}
 };
 
@@ -693,7 +700,8 @@ queue_orphans(void)
 
 		orphan->id = statement_int64(i, 1);
 		orphan->account = statement_string(i, 2);
-		orphan->started_at = statement_int64(i, 3);
+		orphan->attempts = statement_number(i, 3, INT2OID);
+		orphan->started_at = statement_int64(i, 4);
 		orphans = lappend(orphans, orphan);
 	}
 	SPI_freetuptable(SPI_tuptable);

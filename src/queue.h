@@ -54,6 +54,7 @@ typedef struct QueueOrphan
 {
 	int64		id;
 	char	   *account;
+	int			attempts;
 	TimestampTz started_at;
 } QueueOrphan;
 

@@ -106,7 +106,8 @@ find_orphans(Work *work)
 	{
 		QueueOrphan *orphan = lfirst(cell);
 		Lane	   *lane = lane_find_or_add(orphan->account);
-		Job		   *job = job_create(orphan->id, orphan->started_at, lane, 1);
+		Job		   *job = job_create(orphan->id, orphan->started_at, lane,
+										  orphan->attempts);
 
 		lane->njobs++;
 		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply came");

@@ -84,6 +84,14 @@ statement_int64(uint64 row, int column)
 	return DatumGetInt64(statement_value(row, column, &isnull));
 }
 
+bool
+statement_bool(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetBool(statement_value(row, column, &isnull));
+}
+
 int
 statement_number(uint64 row, int column, Oid type)
 {

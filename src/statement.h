@@ -37,6 +37,9 @@ extern Datum statement_value(uint64 row, int column, bool *isnull);
 /* A 64-bit value of a row of the last result, such as an id or a time, not null. */
 extern int64 statement_int64(uint64 row, int column);
 
+/* A truth value of a row of the last result, not null. */
+extern bool statement_bool(uint64 row, int column);
+
 /* A small number of a row of the last result, GATEWAY_NONE if it is null. */
 extern int	statement_number(uint64 row, int column, Oid type);
 

@@ -102,6 +102,21 @@ for my $death (sort keys %death)
 	is(taken("$death, resend"), 2, "$death: sent again where that was chosen");
 }
 
+# What has used up its attempts is not sent again, nor does it matter how a row came to be
+# on the wire.
+my $before = $gateway->count->{taken};
+$gateway->mode('#hang', 3);
+queue(1, $_, 'resend') for 'last attempt', 'by hand';
+queue(1, 'hangs');
+$gateway->wait_for_taken($before + 3);
+run_sql($node, <<'END');
+UPDATE sms_outbox SET attempts = 10 WHERE message = 'last attempt';
+UPDATE sms_outbox SET started_at = NULL, attempts = 10 WHERE message = 'by hand';
+END
+$death{'kill of the worker'}->();
+wait_for_state($_, 'unknown 10 1') for 'last attempt', 'by hand';
+wait_for_state('hangs', 'unknown 1 1');
+
 # A restored dump is silent, until it is adopted.
 my $dump  = "$PostgreSQL::Test::Utils::tmp_check/orphans.sql";
 my $taken = $gateway->count->{taken};

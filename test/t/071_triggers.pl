@@ -81,6 +81,7 @@ for my $case (
 	[ 'AFTER, fails',     'AFTER',  $raise ],
 	[ 'deferred, fails',  'AFTER',  $raise, 1 ],
 	[ 'returns NULL',     'BEFORE', 'RETURN NULL' ],
+	[ 'returns OLD',      'BEFORE', 'RETURN OLD' ],
 	[ 'BEFORE, recurses', 'BEFORE', $recurse ],
 	[ 'AFTER, recurses',  'AFTER',  $recurse ])
 {
@@ -100,16 +101,24 @@ create_trigger('BEFORE', 'sending', $raise);
 is_sent_all_the_same('the claim fails', 'claimed');
 drop_trigger();
 
-# A claim that is suppressed leaves the message where it is, for as long as that lasts.
-create_trigger('BEFORE', 'sending', 'RETURN NULL');
-my $taken = $gateway->count->{taken};
-my ($bad) = queue('bad', 'good');
-wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
-is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE id = $bad"), 'queued|0',
-	'the claim is suppressed: queued');
-drop_trigger();
-wait_for_end($node);
-is($gateway->count->{taken} - $taken, 2, 'the claim is suppressed: sent when it no longer is');
+# A claim that is suppressed, or undone, leaves the message where it is, for as long as
+# that lasts.
+my ($taken, $bad);
+for my $does ('RETURN NULL', 'RETURN OLD')
+{
+	create_trigger('BEFORE', 'sending', $does);
+	$taken = $gateway->count->{taken};
+	($bad) = queue('bad', 'good');
+	wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
+	is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE id = $bad"), 'queued|0',
+		"the claim does $does: queued");
+	queue('good');
+	wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
+	is($gateway->count->{taken} - $taken, 2, "the claim does $does: not sent");
+	drop_trigger();
+	wait_for_end($node);
+	is($gateway->count->{taken} - $taken, 3, "the claim does $does: sent when it no longer does");
+}
 
 # A message expires all the same.
 create_trigger('AFTER', 'expired', $raise);
@@ -123,8 +132,26 @@ END
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $bad", 'expired');
 drop_trigger();
 
-# A trigger that the user wants to run always: its row has to wait, others have not.
+# A trigger that the user wants to run always: its row has to wait, others have not. One
+# that cannot expire is not sent either.
 my $always = 'ALTER TABLE sms_outbox ENABLE ALWAYS TRIGGER user_trigger';
+create_trigger('AFTER', 'expired', $raise);
+run_sql($node, $always);
+$taken = $gateway->count->{taken};
+run_sql($node, <<'END');
+BEGIN;
+INSERT INTO sms_outbox (mobile, message, send_before)
+VALUES ('09123456789', 'bad', clock_timestamp() + interval '1 ms');
+SELECT FROM pg_sleep(0.01);
+COMMIT;
+END
+queue('good');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
+is($gateway->count->{taken} - $taken, 1, 'ENABLE ALWAYS: what cannot expire is not sent');
+drop_trigger();
+run_sql($node, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
+wait_for_end($node);
+
 create_trigger('AFTER', 'sent', $raise);
 run_sql($node, $always);
 $taken = $gateway->count->{taken};
@@ -133,6 +160,17 @@ wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 
 queue('good');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
 is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: each is sent once');
+
+# It is tried again now and then, however often others are recorded.
+my $offset = -s $node->logfile;
+for my $n (1 .. 30)
+{
+	my ($id) = queue('good');
+	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+}
+my @tries = log_since($offset) =~ /transaction on sms_outbox failed/g;
+cmp_ok(scalar @tries, '<', 30, 'ENABLE ALWAYS: the log is not flooded');
+$taken += 30;
 drop_trigger();
 wait_for_end($node);
 is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: recorded without being sent again');
