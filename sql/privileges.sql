@@ -193,6 +193,16 @@ INSERT INTO sms_outbox (mobile, message, account, sender, send_before, due_at, o
 	RETURNING mobile, message, account, sender, origin;
 SELECT split_part(pg_temp.answer(
 	$$INSERT INTO sms_outbox (mobile, message, origin) VALUES ('09123456789', 'x', 1)$$), E'\n', 1);
+-- nor does it become this database's by coming back to it
+WITH gone AS (DELETE FROM sms_outbox WHERE message = 'own' RETURNING *)
+INSERT INTO sms_outbox OVERRIDING SYSTEM VALUE SELECT * FROM gone
+	RETURNING message, status, origin = :own AS own;
+-- one without an origin is new
+SELECT pg_temp.answer(format(
+	$$INSERT INTO sms_outbox (mobile, message, status) VALUES ('09123456789', 'x', %L)$$, status))
+FROM unnest(ARRAY['sending', 'sent']) AS status;
+INSERT INTO sms_outbox (mobile, message, status) VALUES ('09123456789', 'x', 'queued')
+	RETURNING status;
 -- who may adopt can be granted
 GRANT EXECUTE ON FUNCTION sms3300_adopt() TO regress_sms3300_auditor;
 SET LOCAL ROLE regress_sms3300_auditor;

@@ -269,12 +269,29 @@ send_time(const Row *row)
 	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
 }
 
+/* Refuse a new message with a history: who has one to keep knows its origin. */
+static void
+check_status(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_STATUS, &isnull);
+	char	   *status = isnull ? NULL : DatumGetCString(DirectFunctionCall1(enum_out, value));
+
+	if (status && strcmp(status, "queued") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a new message cannot be \"%s\"", status),
+				 errdetail("A row without an \"origin\" is a new message, which is queued and sent."),
+				 errhint("Leave \"status\" out, or give the \"origin\" of a row that is restored or copied.")));
+}
+
 /*
  * Before a row is queued: check it, complete it, and have the worker woken.
  *
- * A row that has an origin was queued elsewhere before: it is being restored
- * or copied, by somebody with the right to write that column.  It is taken as
- * it is, and waits for sms3300_adopt().
+ * A row that has an origin was queued before: it is being restored or copied,
+ * by somebody with the right to write that column.  It is taken as it is, and
+ * waits for sms3300_adopt(), even where it comes back to its own database: it
+ * may have been sent since it left.
  */
 Datum
 sms3300_outbox_insert(PG_FUNCTION_ARGS)
@@ -282,15 +299,21 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	Row			row;
 	NameData	sender;
 	TimestampTz due_at;
+	Datum		origin;
 	bool		isnull;
 
 	require_trigger(fcinfo);
 	row = trigger_row(fcinfo, ((TriggerData *) fcinfo->context)->tg_trigtuple);
 
-	get(&row, OUTBOX_ORIGIN, &isnull);
+	origin = get(&row, OUTBOX_ORIGIN, &isnull);
 	if (!isnull)
-		return PointerGetDatum(row.tuple);
+	{
+		if (DatumGetInt64(origin) == outbox_origin())
+			set(&row, OUTBOX_ORIGIN, Int64GetDatum(~outbox_origin()));
+		return finish_row(&row);
+	}
 
+	check_status(&row);
 	check_caller_columns(&row, route_account);
 
 	namestrcpy(&sender, GetUserNameFromId(GetUserId(), false));

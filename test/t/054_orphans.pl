@@ -141,6 +141,21 @@ is(run_sql($node, 'SELECT sms3300_adopt()', 'restored'), 0, 'nothing is left to 
 wait_for_state('restored', 'queued 0 3');
 wait_for_state('#hang', 'sending 1 1');
 
+# So are rows that come back to where they were made: they may have been sent meanwhile.
+queue(1, 'comes back', 'paused');
+run_sql($node, "CREATE TABLE kept AS SELECT * FROM sms_outbox WHERE message = 'comes back'");
+run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')");
+wait_for_state('comes back', 'sent 1 1');
+run_sql($node, <<'END');
+DELETE FROM sms_outbox WHERE message = 'comes back';
+INSERT INTO sms_outbox OVERRIDING SYSTEM VALUE SELECT * FROM kept;
+END
+mark();
+wait_for_state('comes back', 'queued 0 1');
+is(taken('comes back'), 1, 'rows that come back are silent');
+run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'comes back'");
+run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'true')");
+
 # So is a copied database.
 run_sql($node, 'CREATE DATABASE original');
 create_account($node, 'original', %account, paused => 'true');
