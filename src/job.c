@@ -18,11 +18,15 @@
 #define FIRST_RETRY_DELAY (5 * USECS_PER_SEC)
 
 /*
- * When a message that can't be composed is tried again: after as long as it
- * has waited already, which doubles each time, within these bounds.
+ * A message whose request could not be made, or for which the gateway refused
+ * the account, may be itself what is wrong.  It is tried again after as long
+ * as it has waited already, which doubles each time, within these bounds;
+ * meanwhile others go.
  */
 #define MIN_COMPOSE_DELAY USECS_PER_MINUTE
 #define MAX_COMPOSE_DELAY USECS_PER_HOUR
+#define MIN_REFUSED_DELAY USECS_PER_SEC
+#define MAX_REFUSED_DELAY (5 * USECS_PER_MINUTE)
 
 /* Where an account is gone, its messages are judged by the default. */
 #define DEFAULT_MAX_ATTEMPTS 10
@@ -109,6 +113,21 @@ describe(const Job *job, Jsonb *response)
 					job->verdict == VERDICT_UNKNOWN ? "; it may have been sent" : "");
 }
 
+/* When a job that left its message queued may be followed by another; DT_NOBEGIN: at once. */
+static TimestampTz
+next_try(const Job *job)
+{
+	const HttpReply *reply = job->reply;
+
+	if (reply == NULL && job->verdict == VERDICT_ACCOUNT)
+		return job->finished_at + Min(Max(job->age, MIN_COMPOSE_DELAY), MAX_COMPOSE_DELAY);
+
+	/* Who says when to come back, or was not reached, has nothing against the message. */
+	if (reply && reply->phase >= HTTP_SEND && reply->retry_after < 0)
+		return job->finished_at + Min(Max(job->age, MIN_REFUSED_DELAY), MAX_REFUSED_DELAY);
+	return DT_NOBEGIN;
+}
+
 /* What a finished job means for its row.  Needs a transaction. */
 void
 job_result(const Job *job, QueueResult *result)
@@ -159,9 +178,7 @@ job_result(const Job *job, QueueResult *result)
 		case VERDICT_NOT_SENT:
 			result->status = "queued";
 			result->counted = false;
-			if (reply == NULL && job->verdict == VERDICT_ACCOUNT)
-				result->due_at = job->finished_at +
-					Min(Max(job->age, MIN_COMPOSE_DELAY), MAX_COMPOSE_DELAY);
+			result->due_at = next_try(job);
 			break;
 		case VERDICT_UNKNOWN:
 			if (account && account->resend_unknown && job->attempts < max_attempts)

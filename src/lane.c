@@ -303,6 +303,9 @@ fetch(Lane *lane, int wanted, TimestampTz now)
 {
 	int			window = lane->fresh ? Min(wanted, LANE_WINDOW) : LANE_WINDOW;
 
+	if (lane->throttle.stopped)
+		window = Max(window, 2);	/* see prefer_another() */
+
 	if (lane->muted_until <= now)
 		lane->nmuted = 0;
 	queue_candidates(lane->name, lane->muted, lane->nmuted, now, lane->skip, window, lane->ids, &lane->nids);
@@ -311,6 +314,22 @@ fetch(Lane *lane, int wanted, TimestampTz now)
 	lane->stale_at = now + WINDOW_AGE;
 	lane->next_due = DT_NOEND;	/* until lanes_end() */
 	lane->window_claimed = false;
+}
+
+/*
+ * Have a stopped account try another message than the last in vain, if there is
+ * one: it may be the message itself that is refused.
+ */
+static void
+prefer_another(Lane *lane)
+{
+	int64	   *next = &lane->ids[lane->next_id];
+
+	if (lane->throttle.stopped && lane->next_id + 1 < lane->nids && next[0] == lane->refused)
+	{
+		next[0] = next[1];
+		next[1] = lane->refused;
+	}
 }
 
 /*
@@ -324,6 +343,7 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 
 	if (wanted > 0 && (lane->next_id == lane->nids || lane->stale_at <= now))
 		fetch(lane, wanted, now);
+	prefer_another(lane);
 	for (; taken < wanted && lane->next_id < lane->nids; lane->next_id++)
 		if (!is_shunned(lane->ids[lane->next_id], now))
 			ids[taken++] = lane->ids[lane->next_id];
@@ -425,7 +445,7 @@ lane_due(Lane *lane, TimestampTz due)
 
 /* Note what became of a request, which may stop the account or open it again. */
 void
-lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
+lane_finished(Lane *lane, int64 id, GatewayVerdict verdict, int64 retry_after,
 			  const char *reason, TimestampTz now)
 {
 	Throttle   *throttle = &lane->throttle;
@@ -450,7 +470,10 @@ lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
 	}
 
 	if (verdict == VERDICT_ACCOUNT || verdict == VERDICT_NOT_SENT)
+	{
 		strlcpy(lane->reason, reason, COUNTERS_REASON_SIZE);
+		lane->refused = id;
+	}
 	if (throttle->stopped && !was_stopped)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped: %s", lane->name, reason),

@@ -43,6 +43,7 @@ typedef struct Lane
 	/* The queue */
 	Throttle	throttle;
 	char		reason[COUNTERS_REASON_SIZE];	/* why it stopped */
+	int64		refused;		/* the message that met that last */
 	LiveState	published;		/* as others see it */
 	bool		fresh;			/* new messages may come before the candidates soon */
 	int64		ids[LANE_WINDOW];	/* candidates, best first */
@@ -75,7 +76,7 @@ extern void lane_mute(Lane *lane, const char *sender, TimestampTz now);
 extern void lane_cancelled(Lane *lane, TimestampTz now);
 extern void lanes_shun(int64 id, TimestampTz until);
 extern int	lanes_shunned(TimestampTz now, int64 *ids);
-extern void lane_finished(Lane *lane, GatewayVerdict verdict, int64 retry_after,
+extern void lane_finished(Lane *lane, int64 id, GatewayVerdict verdict, int64 retry_after,
 						  const char *reason, TimestampTz now);
 extern void lane_due(Lane *lane, TimestampTz due);
 extern void lanes_reset(void);

@@ -146,8 +146,8 @@ collect_replies(Work *work)
 		if (work->stopping)
 			throttle_end(&job->lane->throttle); /* the stop is not the account's fault */
 		else
-			lane_finished(job->lane, job->verdict, reply->retry_after, job_reason(job),
-						  job->finished_at);
+			lane_finished(job->lane, job->id, job->verdict, reply->retry_after,
+						  job_reason(job), job->finished_at);
 		work_add_finished(work, job);
 		MemoryContextReset(context);
 	}
