@@ -499,21 +499,28 @@ lanes_next_event(TimestampTz now)
 	return next;
 }
 
-/* Tell whether an account has stopped with messages queued, which must not be forgotten. */
-bool
-lanes_must_stay(void)
+/*
+ * Until when the worker has to stay, as another would not know of it: an account
+ * that has stopped with messages queued, or whose rate allows none yet.
+ */
+TimestampTz
+lanes_stay_until(TimestampTz now)
 {
 	dlist_iter	iter;
+	TimestampTz until = DT_NOBEGIN;
 
 	dlist_foreach(iter, &lanes)
 	{
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
 
-		if (is_open(lane) && lane->throttle.stopped &&
+		if (!is_open(lane))
+			continue;
+		if (lane->throttle.stopped &&
 			(lane->next_id < lane->nids || lane->next_due != DT_NOEND))
-			return true;
+			return DT_NOEND;
+		until = Max(until, throttle_slot(&lane->throttle, lane->rate, now));
 	}
-	return false;
+	return until;
 }
 
 /* Tell those who look what has changed since the last time. */

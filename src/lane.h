@@ -83,7 +83,7 @@ extern void lanes_reset(void);
 extern void lanes_set_back(TimestampTz now);
 extern int	lanes_wanted(TimestampTz now);
 extern TimestampTz lanes_next_event(TimestampTz now);
-extern bool lanes_must_stay(void);
+extern TimestampTz lanes_stay_until(TimestampTz now);
 extern void lanes_publish(void);
 
 #endif							/* SMS3300_LANE_H */

@@ -28,12 +28,9 @@ slot_width(double rate)
 	return (int64) ceil(SPACING * USECS_PER_SEC / rate);
 }
 
-/*
- * When the rate allows the next message.  A slot that is further away than one
- * width comes from a former rate, or the clock was set back.
- */
-static TimestampTz
-next_slot(const Throttle *throttle, double rate, TimestampTz now)
+/* A slot that is further away than one width comes from a former rate, or the clock was set back. */
+TimestampTz
+throttle_slot(const Throttle *throttle, double rate, TimestampTz now)
 {
 	if (rate <= 0 || throttle->next_slot > now + slot_width(rate))
 		return DT_NOBEGIN;
@@ -59,7 +56,7 @@ throttle_allowance(const Throttle *throttle, int max_in_flight, double rate, Tim
 	if (throttle->stopped)
 		allowance = Min(allowance, !throttle->probing && throttle->probe_at <= now ? 1 : 0);
 	if (rate > 0)
-		allowance = Min(allowance, slots_due(next_slot(throttle, rate, now), rate, now));
+		allowance = Min(allowance, slots_due(throttle_slot(throttle, rate, now), rate, now));
 	return Max(allowance, 0);
 }
 
@@ -69,7 +66,7 @@ throttle_next(const Throttle *throttle, int max_in_flight, double rate, Timestam
 	if (throttle->probing || throttle->in_flight >= max_in_flight)
 		return DT_NOEND;
 	return Max(throttle->stopped ? throttle->probe_at : DT_NOBEGIN,
-			   next_slot(throttle, rate, now));
+			   throttle_slot(throttle, rate, now));
 }
 
 void
@@ -81,7 +78,7 @@ throttle_begin(Throttle *throttle, double rate, TimestampTz now)
 	{
 		int64		width = slot_width(rate);
 		int64		catch_up = (int64) (CATCH_UP_S * USECS_PER_SEC);
-		TimestampTz slot = Max(next_slot(throttle, rate, now), now - catch_up);
+		TimestampTz slot = Max(throttle_slot(throttle, rate, now), now - catch_up);
 
 		/* Slots wider than what may be caught up on begin with the message. */
 		throttle->next_slot = (width > catch_up ? Max(slot, now) : slot) + width;

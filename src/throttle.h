@@ -27,6 +27,9 @@ extern int	throttle_allowance(const Throttle *throttle, int max_in_flight,
 extern TimestampTz throttle_next(const Throttle *throttle, int max_in_flight,
 								 double rate, TimestampTz now);
 
+/* When the rate allows the next message; DT_NOBEGIN: always. */
+extern TimestampTz throttle_slot(const Throttle *throttle, double rate, TimestampTz now);
+
 /* Note that a message was claimed. */
 extern void throttle_begin(Throttle *throttle, double rate, TimestampTz now);
 

@@ -211,12 +211,24 @@ stop(Work *work)
 	return dlist_is_empty(&work->finished) ? WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
 }
 
-/* Tell whether the worker has nothing to stay for. */
+/* Tell whether the worker has nothing under way, and nothing to look at. */
 static bool
-may_leave(Work *work, TimestampTz now)
+is_idle(Work *work, TimestampTz now)
 {
 	return work->in_flight == 0 && work->retry_at <= now && dlist_is_empty(&work->finished) &&
-		!work->look && (work->outdated || (!work->prepared && !lanes_must_stay()));
+		!work->look && (work->outdated || !work->prepared);
+}
+
+/* When the worker may leave, as far as is known; DT_NOEND: not by time alone. */
+static TimestampTz
+leave_time(Work *work, bool probe, TimestampTz last_active, TimestampTz now)
+{
+	int64		stay = probe || shmem_worker_is_crowded() ? 0 :
+		(int64) settings_worker_idle_timeout * 1000;
+
+	if (!is_idle(work, now))
+		return DT_NOEND;
+	return Max(last_active + stay, work->outdated ? DT_NOBEGIN : lanes_stay_until(now));
 }
 
 /*
@@ -265,9 +277,7 @@ serve(Work *work, bool probe)
 		}
 
 		next = work_next_event(work, now);
-		leave_at = !may_leave(work, now) ? DT_NOEND :
-			probe || shmem_worker_is_crowded() ? last_active :
-			last_active + (int64) settings_worker_idle_timeout * 1000;
+		leave_at = leave_time(work, probe, last_active, now);
 		if (leave_at <= now && next > now)
 		{
 			pgstat_report_stat(true);

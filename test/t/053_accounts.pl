@@ -203,6 +203,24 @@ END
 }
 run_sql($node, 'DROP TRIGGER dawdle ON sms_outbox');
 
+# A rate is kept by a worker that has nothing more to do: another would not know of it.
+create('rare', rate => '0.5');
+run_sql($node, 'ALTER SYSTEM SET sms3300.worker_idle_timeout = 0');
+run_sql($node, 'SELECT pg_reload_conf()');
+for my $n (1 .. 3)
+{
+	queue('rare', 1, 'hello');
+	wait_for_sent('rare', $n);
+}
+is(run_sql($node, <<'END'), 0, 'one in two seconds');
+SELECT count(*) FROM (
+	SELECT started_at - lag(started_at) OVER (ORDER BY started_at) AS distance
+	FROM sms_outbox WHERE account = 'rare') AS pairs
+WHERE distance < '2 s'
+END
+run_sql($node, 'ALTER SYSTEM RESET sms3300.worker_idle_timeout');
+run_sql($node, 'SELECT pg_reload_conf()');
+
 # A sender whose mapping is gone waits while others go on.
 create('shared', paused => 'true');
 run_sql($node, <<'END');
