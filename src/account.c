@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "access/table.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
@@ -493,6 +494,43 @@ sms3300_fdw_validator(PG_FUNCTION_ARGS)
 	if (catalog != ForeignDataWrapperRelationId)
 		wake_at_commit(DT_NOBEGIN);
 	PG_RETURN_VOID();
+}
+
+/* -------------------------------------------------------------------------
+ * What the validator is not asked for
+ * ------------------------------------------------------------------------- */
+
+static object_access_hook_type prev_object_access_hook = NULL;
+
+/* Tell whether a server is an account. */
+static bool
+is_account(Oid serverid)
+{
+	ForeignServer *server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
+
+	return server && server->fdwid == get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
+}
+
+/*
+ * When an account is renamed or dropped, have the worker look: messages may
+ * wait for an account of the new name, and it holds on to one that has stopped.
+ */
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, class, object, sub_id, arg);
+	if ((access == OAT_POST_ALTER || access == OAT_DROP) &&
+		class == ForeignServerRelationId && is_account(object))
+		wake_at_commit(DT_NOBEGIN);
+}
+
+/* Follow the accounts of all databases; called while the library is preloaded. */
+void
+account_watch(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
 }
 
 /* -------------------------------------------------------------------------

@@ -41,6 +41,8 @@ typedef struct Credentials
 	char	   *password;
 } Credentials;
 
+extern void account_watch(void);
+
 /*
  * The account of a name, from a cache that follows changes of the catalogs;
  * NULL if there is none.  It stays valid until the next call of account_find()

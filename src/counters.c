@@ -123,16 +123,35 @@ counters_add(Oid server, CounterId counter, int64 n)
 		slot->counters[counter] += n;
 }
 
-/* Set how an account is doing. */
+/* Set how an account is doing, and what version of it that is about. */
 void
-counters_set_live(Oid server, const LiveState *live, const char *reason)
+counters_set_live(Oid server, uint64 version, const LiveState *live, const char *reason)
 {
 	AccountCounters *slot = find_or_take_slot(server);
 
 	if (slot == NULL)
 		return;
+	slot->version = version;
 	slot->live = *live;
 	strlcpy(slot->reason, reason, COUNTERS_REASON_SIZE);
+}
+
+/* Note the version of an account that has been used; the one that was known before, 0: none. */
+uint64
+counters_exchange_version(Oid server, uint64 version)
+{
+	AccountCounters *slot;
+	uint64		former = 0;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot = find_slot(server);
+	if (slot)
+	{
+		former = slot->version;
+		slot->version = version;
+	}
+	LWLockRelease(shared->lock);
+	return former;
 }
 
 /* Forget how the accounts of this database are doing: its worker leaves. */

@@ -57,6 +57,7 @@ typedef struct AccountCounters
 	TimestampTz reset_at;		/* counted since */
 	int64		counters[NUM_COUNTERS];
 	Histogram	times[NUM_TIMES];
+	uint64		version;		/* of the account, as its worker knows it; 0: not known */
 	LiveState	live;			/* all 0 without a worker */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 } AccountCounters;
@@ -69,8 +70,10 @@ extern void counters_startup(LWLock *lock);
 extern void counters_begin(void);
 extern void counters_add(Oid server, CounterId counter, int64 n);
 extern void counters_add_time(Oid server, TimeId id, int64 duration);
-extern void counters_set_live(Oid server, const LiveState *live, const char *reason);
+extern void counters_set_live(Oid server, uint64 version, const LiveState *live,
+							  const char *reason);
 extern void counters_end(void);
+extern uint64 counters_exchange_version(Oid server, uint64 version);
 extern void counters_forget_live(void);
 
 /* In any backend, of the accounts of its database */

@@ -100,6 +100,22 @@ open_lane(Lane *lane)
 }
 
 /*
+ * Note the version of a lane's account; true if it was altered since a worker
+ * last looked, this one or another.
+ */
+static bool
+note_version(Lane *lane, const Account *account)
+{
+	uint64		known = lane->version;
+
+	if (account->version == known)
+		return false;
+	lane->version = account->version;
+	return counters_exchange_version(account->serverid, account->version) != account->version ||
+		known != 0;
+}
+
+/*
  * Take what is needed of a lane's account.  A change opens one that had
  * stopped, and has its messages tried again that wait for another try.
  */
@@ -111,13 +127,10 @@ configure(Lane *lane)
 	lane->exists = account != NULL;
 	if (account)
 	{
-		bool		changed = account->version != lane->version && lane->version != 0;
-
 		/* Noted first: where the update fails, by a user's trigger, it is not repeated. */
 		if (account->version != lane->version)
 			history_configure(&lane->history, account->retention, account->redact_after);
-		lane->version = account->version;
-		if (changed)
+		if (note_version(lane, account))
 		{
 			open_lane(lane);
 			lane->nmuted = 0;
@@ -546,7 +559,7 @@ lanes_publish(void)
 		if (!begun)
 			counters_begin();
 		begun = true;
-		counters_set_live(lane->serverid, &now, lane->reason);
+		counters_set_live(lane->serverid, lane->version, &now, lane->reason);
 		lane->published = now;
 	}
 	if (begun)

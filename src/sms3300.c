@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "account.h"
 #include "compat.h"
 #include "launcher.h"
 #include "settings.h"
@@ -18,8 +19,8 @@ PGDLLEXPORT void _PG_init(void);
 
 /*
  * Define the settings and, when preloaded, ask for shared memory and the
- * launcher.  Under pg_upgrade nothing may connect to the databases, so nothing
- * is registered.
+ * launcher, and follow the accounts.  Under pg_upgrade nothing may connect to
+ * the databases, so nothing is registered.
  */
 void
 _PG_init(void)
@@ -30,5 +31,6 @@ _PG_init(void)
 	{
 		shmem_request();
 		launcher_register();
+		account_watch();
 	}
 }

@@ -1,0 +1,116 @@
+
+# An account is altered, renamed or dropped while no worker is there, which follows all the
+# same. Messages hold the name of their account, and wait for one of that name.
+
+use strict;
+use warnings;
+
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 0\n");
+my %account = (url => $gateway->url, line => '983000330000');
+my $worker  = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
+
+# Queue a message.
+sub queue
+{
+	my ($account, $message) = @_;
+	return run_sql($node, "SELECT sms3300_send('09123456789', '$message', account => '$account')");
+}
+
+# Return the texts that the gateway has taken, each with the user name.
+sub taken
+{
+	my ($from) = @_;
+	my @log = map { "$_->{fields}{username}: $_->{fields}{message}" } $gateway->log;
+	return join ', ', @log[ $from // 0 .. $#log ];
+}
+
+# Wait until the worker has done what there is to do, and has left.
+sub wait_for_leave
+{
+	return wait_for_sql($node, 'postgres', $worker, 0);
+}
+
+# What waits for another try goes at once when its account is altered, in vain until then:
+# a message that has no credentials, and one that was refused for now.
+create_account($node, 'postgres', %account, account => 'fixed', username => 'fixed');
+run_sql($node, <<'END');
+ALTER SERVER fixed OPTIONS (ADD paused 'true');
+SELECT sms3300_send('09123456789', 'no mapping', account => 'fixed');
+BEGIN;
+DROP USER MAPPING FOR PUBLIC SERVER fixed;
+ALTER SERVER fixed OPTIONS (SET paused 'false');
+COMMIT;
+END
+wait_for_sql($node, 'postgres', "SELECT error LIKE '%mapping%' FROM sms_outbox");
+my $later = "UPDATE sms_outbox SET due_at = now() + interval '1 h' WHERE status = 'queued'";
+run_sql($node, $later);
+wait_for_leave();
+run_sql($node, q{CREATE USER MAPPING FOR PUBLIC SERVER fixed OPTIONS (username 'fixed', password 'secret')});
+wait_for_end($node);
+$gateway->mode('#status 15 busy', 1);
+queue('fixed', 'refused for now');
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE error LIKE '%busy%'", 1);
+run_sql($node, $later);
+wait_for_leave();
+
+# Another worker alone changes nothing.
+create_account($node, 'postgres', %account, account => 'spare', username => 'spare');
+queue('spare', 'another');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'another'", 'sent');
+wait_for_leave();
+is(run_sql($node, "SELECT status FROM sms_outbox WHERE message = 'refused for now'"), 'queued',
+	'it is not tried again without reason');
+run_sql($node, "ALTER SERVER fixed OPTIONS (ADD timeout '20s')");
+wait_for_end($node);
+is(taken(), 'fixed: no mapping, fixed: refused for now, spare: another, fixed: refused for now',
+	'each at the right time');
+run_sql($node, 'DELETE FROM sms_outbox');
+
+# The name is what counts.
+create_account($node, 'postgres', %account, account => 'first', username => 'first', paused => 'true');
+queue('first', 'hello');
+wait_for_leave();
+run_sql($node, <<'END');
+ALTER SERVER first RENAME TO other;
+ALTER SERVER other OPTIONS (SET paused 'false');
+END
+wait_for_leave();
+queue('other', 'mark');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'mark'", 'sent');
+is(taken(4), 'first: mark', 'renamed: the message waits for the name');
+like(run_sql($node, "SELECT sms3300_explain(id) FROM sms_outbox WHERE message = 'hello'"),
+	qr/account first does not exist/, 'and says so');
+
+# An account that gets the name gets the message, at once.
+wait_for_leave();
+run_sql($node, 'ALTER SERVER spare RENAME TO first');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'hello'", 'sent');
+is(taken(4), 'first: mark, spare: hello', 'sent by the account that has the name now');
+
+# While a request is on the wire: its result is recorded all the same.
+queue('first', '#delay 1000 #status 15');
+$gateway->wait_for_taken(7);
+run_sql($node, 'ALTER SERVER first RENAME TO spare');
+wait_for_sql($node, 'postgres',
+	"SELECT status, attempts, api_status FROM sms_outbox WHERE message LIKE '#delay%'", 'queued|1|15');
+run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#delay%'");
+
+# A worker that stays because of an account that has stopped leaves when it is gone.
+$gateway->mode('#http 503 retry-after=3600', 1);
+queue('spare', 'refused');
+$node->wait_for_log(qr/account "spare" stopped/);
+is(run_sql($node, $worker), 1, 'an account that has stopped keeps the worker');
+run_sql($node, 'DROP SERVER spare CASCADE');
+wait_for_leave();
+is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE message = 'refused'"), 'queued|0',
+	'dropped: its message waits');
+create_account($node, 'postgres', %account, account => 'spare');
+wait_for_end($node);
+is(scalar $gateway->log, 9, 'and goes, each once');
+
+$node->stop;
+done_testing();
