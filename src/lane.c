@@ -127,9 +127,10 @@ configure(Lane *lane)
 	lane->exists = account != NULL;
 	if (account)
 	{
-		/* Noted first: where the update fails, by a user's trigger, it is not repeated. */
 		if (account->version != lane->version)
 			history_configure(&lane->history, account->retention, account->redact_after);
+
+		/* Noted first: where the update fails, by a user's trigger, it is not repeated. */
 		if (note_version(lane, account))
 		{
 			open_lane(lane);

@@ -171,7 +171,7 @@ tap()
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")/../..
 	as_owner env TESTDIR="$work/tap" TESTDATADIR="$work/tap/tmp_check" \
 		TESTLOGDIR="$work/tap/tmp_check/log" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
-		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-60}" \
+		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-60}" SMALL_DISK="$small_disk" \
 		prove --verbose -I "$pgxs/src/test/perl" -I test/perl "$1" || {
 		for log in "$work"/tap/tmp_check/log/*"$(basename "$1" .pl)"*; do
 			say "--- the end of $log"
@@ -225,6 +225,7 @@ install_missing
 [ "${1:-}" != --prepare ] || exit 0
 make_work
 as_owner mkdir "$work/tap"
+mount_small_disk || small_disk=
 
 if [ -n "$checker" ]; then
 	stage "build-$checker" "build_$checker"

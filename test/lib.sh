@@ -7,6 +7,7 @@ unset PGDATA PGDATABASE PGHOST PGHOSTADDR PGOPTIONS PGPASSFILE PGPASSWORD PGPORT
 
 missing=
 work=
+small_disk=
 no_cluster=
 
 # Say what is going on.
@@ -124,6 +125,14 @@ make_work()
 	PATH=$bindir:$PATH
 }
 
+# Mount a small disk in the private folder, $small_disk; false where that is not allowed.
+mount_small_disk()
+{
+	small_disk=$work/small
+	mkdir "$small_disk"
+	as_root mount -t tmpfs -o "size=8m,mode=700,uid=$(as_owner id -u)" tmpfs "$small_disk" 2>/dev/null
+}
+
 # Compile the copy; the arguments go to make.
 compile()
 {
@@ -196,6 +205,7 @@ clean_up()
 		[ -e "$pid" ] || continue
 		as_owner "$bindir/pg_ctl" -D "${pid%/*}" -s -m immediate stop || :
 	done
+	if [ -n "$small_disk" ] && mountpoint -q "$small_disk"; then as_root umount -l "$small_disk"; fi
 	rm -rf "$work"
 	exit $status
 }

@@ -1,0 +1,87 @@
+
+# A tablespace that is full: what cannot be claimed waits, what cannot be recorded is kept,
+# and both go on when there is room.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $disk = $ENV{SMALL_DISK};
+plan skip_all => 'check.sh may not mount a small disk here' unless $disk;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+my $pid     = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+mkdir "$disk/space" or die "mkdir: $!";
+run_sql($node, "CREATE TABLESPACE small LOCATION '$disk/space'");
+run_sql($node, 'ALTER TABLE sms_outbox SET TABLESPACE small');
+run_sql($node, "SELECT sms3300_send('09123456789', 'hello')");
+wait_for_end($node);
+my $worker = run_sql($node, $pid);
+
+# Queue $n messages that begin with a directive; text that no compression makes smaller
+# fills up each to a size in kB.
+sub queue
+{
+	my ($n, $directive, $size) = @_;
+	return run_sql($node, <<"END");
+INSERT INTO sms_outbox (mobile, message)
+SELECT '09123456789', format('$directive', random_text)
+FROM generate_series(1, $n) AS n, LATERAL (
+	SELECT string_agg(encode(sha256((n || ' ' || m)::bytea), 'base64'), '') AS random_text
+	FROM generate_series(1, $size * 22) AS m) AS r
+END
+}
+
+# Return how many messages have a status.
+sub count_of
+{
+	my ($status) = @_;
+	return run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = '$status'");
+}
+
+# Take all room that is left, and give it back.
+sub fill
+{
+	open my $file, '>', "$disk/filler" or die "open: $!";
+	1 while syswrite $file, "\0" x 4096;
+	return close $file;
+}
+
+sub make_room
+{
+	return unlink "$disk/filler";
+}
+
+# The results of messages that are on the wire when the room ends: their replies, of 60 kB
+# each, do not fit.
+my $full   = qr/could not (extend|write).*No space left on device/;
+my $offset = -s $node->logfile;
+queue(20, '#delay 3000 #json {"status": -1, "msg": "%s"}', 50);
+$gateway->wait_for_taken(21);
+fill();
+$node->wait_for_log($full, $offset);
+cmp_ok(count_of('sending'), '>', 0, 'there is no room for some results');
+make_room();
+wait_for_end($node);
+is(count_of('sent'), 21, 'all are recorded');
+
+# Claims: the next versions of all rows of a page do not fit on it.
+run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
+queue(40, '%s', 1);
+fill();
+$offset = -s $node->logfile;
+run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')");
+$node->wait_for_log($full, $offset);
+make_room();
+wait_for_end($node);
+is(count_of('sent'), 61, 'all are sent');
+is($gateway->count->{taken}, 61, 'each once');
+is(run_sql($node, $pid), $worker, 'by the same worker');
+
+$node->stop;
+done_testing();
