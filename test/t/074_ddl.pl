@@ -140,6 +140,21 @@ create_account($node, 'other', %account);
 mark('other');
 pass('the extension can be dropped and created again');
 
+# It is altered, which changes what belongs to it: nobody minds.
+$taken = $gateway->count->{taken};
+my $meanwhile = queue('#delay 2000', 'other');
+$gateway->wait_for_taken($taken + 1);
+$pid = pid_of('worker', 'other');
+run_sql($node, <<'END', 'other');
+CREATE TABLE mine ();
+ALTER EXTENSION sms3300 ADD TABLE mine;
+ALTER EXTENSION sms3300 UPDATE;
+END
+mark('other');
+run_sql($node, 'ALTER EXTENSION sms3300 DROP TABLE mine', 'other');
+wait_for_status($meanwhile, 'sent', 'other');
+is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
+
 # A cancel does nothing to the worker.
 my $hanging = queue_hanging(3);
 $pid = pid_of('worker', 'postgres');
@@ -175,10 +190,15 @@ for my $function (qw(pg_cancel_backend pg_terminate_backend))
 }
 wait_for_status($hanging, 'sending');
 
-# Whatever is set for a database, the worker works as usual. Names that this server does
-# not know are left out.
+# Whatever is set for a database, for the role that the worker runs as, or for the role in
+# the database, the worker works as usual. Names that this server does not know are left
+# out.
 my %hostile = (
+	array_nulls                         => 'off',
+	bytea_output                        => 'escape',
 	client_encoding                     => 'LATIN1',
+	client_min_messages                 => 'error',
+	cpu_operator_cost                   => '1e9',
 	DateStyle                           => 'German',
 	debug_parallel_query                => 'on',
 	default_transaction_deferrable      => 'on',
@@ -189,13 +209,18 @@ my %hostile = (
 	enable_nestloop                     => 'off',
 	enable_sort                         => 'off',
 	exit_on_error                       => 'on',
+	extra_float_digits                  => '-15',
 	force_parallel_mode                 => 'on',
 	idle_in_transaction_session_timeout => '1ms',
+	idle_session_timeout                => '1ms',
+	IntervalStyle                       => 'sql_standard',
 	jit                                 => 'on',
 	jit_above_cost                      => '0',
+	join_collapse_limit                 => '1',
 	lock_timeout                        => '1h',
 	max_stack_depth                     => '100kB',
 	plan_cache_mode                     => 'force_custom_plan',
+	quote_all_identifiers               => 'on',
 	role                                => 'nobody_special',
 	row_security                        => 'off',
 	search_path                         => 'hostile',
@@ -228,14 +253,17 @@ CREATE TRIGGER on_sent AFTER UPDATE ON sms_outbox
 END
 mark('hostile');
 my @known = grep { run_sql($node, "SELECT count(*) FROM pg_settings WHERE name = '$_'") || $_ eq 'role' } sort keys %hostile;
-run_sql($node, join "\n", map { "ALTER DATABASE hostile SET $_ = '$hostile{$_}';" } @known);
-signal('pg_terminate_backend', pid_of('worker', 'hostile'));
 
 # The sessions here are not to be disturbed.
 $ENV{PGOPTIONS} = join ' ', map { "-c $_" } 'client_encoding=UTF8', 'role=none',
   'search_path=public', 'session_replication_role=origin', 'row_security=on',
   'default_transaction_read_only=off', 'default_transaction_deferrable=off',
-  map { "$_=0" } grep { /\A(?:statement|transaction)_timeout\z/ } @known;
+  map { "$_=0" } grep { /\A(?:statement|transaction|idle_session)_timeout\z/ } @known;
+my $superuser = run_sql($node, 'SELECT CURRENT_USER');
+my @whose     = ('DATABASE hostile', "ROLE $superuser", "ROLE $superuser IN DATABASE hostile", 'ROLE ALL');
+run_sql($node, join "\n",
+	map { "ALTER $whose[$_ % @whose] SET $known[$_] = '$hostile{$known[$_]}';" } 0 .. $#known);
+signal('pg_terminate_backend', pid_of('worker', 'hostile'));
 my %expected = (
 	'سلام'        => 'sent',
 	'#status 27'  => 'rejected',

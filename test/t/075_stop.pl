@@ -105,8 +105,17 @@ for my $what (sort keys %stop)
 	is(taken("#hang $what"), 50, "$what: nothing is sent again");
 }
 
-# A standby that is gone. A claim waits for it, and so does the message; to cancel that
-# is no confirmation.
+# A standby that is gone. A claim waits for it, and so does the message, whatever is set
+# for the database, or by a user's trigger; to cancel that is no confirmation.
+run_sql($node, <<'END');
+ALTER DATABASE postgres SET synchronous_commit = off;
+CREATE FUNCTION hurry() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('synchronous_commit', 'off', false);
+	RETURN NEW;
+END $$;
+CREATE TRIGGER hurry BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION hurry();
+END
 for my $cancel (0, 1)
 {
 	my $message = 'without a standby' . ($cancel ? ', cancelled' : '');
