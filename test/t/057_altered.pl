@@ -112,5 +112,13 @@ create_account($node, 'postgres', %account, account => 'spare');
 wait_for_end($node);
 is(scalar $gateway->log, 9, 'and goes, each once');
 
+# A message can be given another account.
+wait_for_leave();
+run_sql($node, "ALTER SERVER spare OPTIONS (ADD paused 'true')");
+queue('spare', 'moved');
+run_sql($node, "UPDATE sms_outbox SET account = 'fixed' WHERE account = 'spare' AND status = 'queued'");
+wait_for_end($node);
+is(taken(9), 'fixed: moved', 'moved to another account');
+
 $node->stop;
 done_testing();
