@@ -193,7 +193,7 @@ queue_next_due(const char *account, const NameData *but, int nbut)
 }
 
 static Statement next_expiry_statement = {
-	.sql = "SELECT send_before FROM %s WHERE origin = $1 AND due_at IS NOT NULL"
+	.sql = "SELECT send_before FROM %s WHERE origin = $1 AND finished_at IS NULL"
 	" AND status = 'queued' ORDER BY send_before LIMIT 1",
 	.nargs = 1, .argtypes = {INT8OID}
 };
@@ -212,7 +212,7 @@ queue_next_expiry(void)
 }
 
 static Statement expiring_statement = {
-	.sql = "SELECT id FROM %s WHERE origin = $1 AND send_before <= $2 AND due_at IS NOT NULL"
+	.sql = "SELECT id FROM %s WHERE origin = $1 AND send_before <= $2 AND finished_at IS NULL"
 	" AND status = 'queued' AND id <> ALL ($4)"
 	" ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 4, .argtypes = {INT8OID, TIMESTAMPTZOID, INT8OID, INT8ARRAYOID}
