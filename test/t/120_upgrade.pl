@@ -114,6 +114,9 @@ create_first('postgres');
 $node->restart;
 my $id = queue('with the first version');
 wait_for_status($id, 'sent');
+run_sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'});
+$id = queue('by another worker');
+wait_for_status($id, 'sent');
 is(said('ALTER EXTENSION sms3300 UPDATE'), 1, 'an older extension: the log gives the advice');
 is(said('in database "postgres" the extension is version 1.0'), 1, 'an older extension: and says where');
 
