@@ -278,6 +278,7 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 	if (found)
 	{
 		bool		isnull;
+		Datum		message_id;
 
 		row->account = statement_string(0, 1);
 		row->status = statement_string(0, 2);
@@ -289,8 +290,9 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		row->due_at = timestamp_of(8);
 		row->started_at = timestamp_of(9);
 		row->finished_at = timestamp_of(10);
-		row->message_id = DatumGetInt64(statement_value(0, 11, &isnull));
+		message_id = statement_value(0, 11, &isnull);
 		row->has_message_id = !isnull;
+		row->message_id = isnull ? 0 : DatumGetInt64(message_id);
 		row->line = statement_string(0, 12);
 		row->sent_line = statement_string(0, 13);
 		row->type = statement_number(0, 14, INT2OID);
