@@ -258,7 +258,8 @@ my @known = grep { run_sql($node, "SELECT count(*) FROM pg_settings WHERE name =
 $ENV{PGOPTIONS} = join ' ', map { "-c $_" } 'client_encoding=UTF8', 'role=none',
   'search_path=public', 'session_replication_role=origin', 'row_security=on',
   'default_transaction_read_only=off', 'default_transaction_deferrable=off',
-  map { "$_=0" } grep { /\A(?:statement|transaction|idle_session)_timeout\z/ } @known;
+  (map { "$_=0" } grep { /\A(?:statement|transaction|idle_session)_timeout\z/ } @known),
+  map { "$_=off" } grep { /parallel/ } @known;
 my $superuser = run_sql($node, 'SELECT CURRENT_USER');
 my @whose     = ('DATABASE hostile', "ROLE $superuser", "ROLE $superuser IN DATABASE hostile", 'ROLE ALL');
 run_sql($node, join "\n",
