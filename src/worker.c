@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <malloc.h>
+
 #include "access/xact.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -36,6 +38,9 @@
 
 /* With a pause between tries. */
 #define STOP_PAUSE (USECS_PER_SEC / 10)
+
+/* Memory that one round frees, the next one needs: so much of it is not given back. */
+#define KEPT_MEMORY (4 * 1024 * 1024)
 
 /*
  * What the worker relies on, whatever is set for the database or its roles.
@@ -333,6 +338,9 @@ sms3300_worker_main(Datum database)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
 	for (size_t i = 0; i < lengthof(fixed_settings); i++)
 		fix_setting(fixed_settings[i][0], fixed_settings[i][1]);
+
+	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+	mallopt(M_TOP_PAD, KEPT_MEMORY / 4);
 
 	if (!shmem_worker_attach(&work.orphans, &probe))
 		return;
