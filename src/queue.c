@@ -708,6 +708,25 @@ queue_orphans(void)
 	return orphans;
 }
 
+static Statement has_foreign_statement = {
+	.sql = "(SELECT 1 FROM %1$s WHERE origin < $1 AND due_at IS NOT NULL LIMIT 1) UNION ALL"
+	" (SELECT 1 FROM %1$s WHERE origin > $1 AND due_at IS NOT NULL LIMIT 1)",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Tell whether there are unfinished messages that another database queued. */
+bool
+queue_has_foreign(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	bool		any;
+
+	statement_run(namespace, &has_foreign_statement, values, NULL);
+	any = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return any;
+}
+
 static Statement has_prepared_statement = {
 	.sql = "SELECT 1 FROM pg_catalog.pg_prepared_xacts"
 	" WHERE database = pg_catalog.current_database() LIMIT 1",

@@ -90,6 +90,7 @@ extern bool queue_remove(const char *account, bool only_text, bool redacted, Tim
 extern QueueClaim *queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
 extern void queue_record(QueueResult *results, int nresults, bool skip_locked);
 extern List *queue_orphans(void);
+extern bool queue_has_foreign(void);
 extern bool queue_has_prepared(void);
 
 #endif							/* SMS3300_QUEUE_H */

@@ -115,9 +115,21 @@ find_orphans(Work *work)
 	}
 	if (orphans != NIL)
 		ereport(LOG,
-				(errmsg("sms3300: %d messages were being sent when the last worker ended",
-						list_length(orphans))));
+				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",
+							   "sms3300: %d messages were being sent when the last worker ended",
+							   list_length(orphans), list_length(orphans)),
+				 errdetail("It is not known whether the gateway got what was on the wire.")));
 	work->orphans = false;
+}
+
+/* Say that messages of another database wait here: once, until there are none. */
+static void
+look_for_foreign(void)
+{
+	if (shmem_worker_foreign(queue_has_foreign()))
+		ereport(LOG,
+				(errmsg("sms3300: sms_outbox has messages that another database queued, which are not sent"),
+				 errhint("To have them sent from here, call sms3300_adopt().")));
 }
 
 /* Make a job of a claimed message, with its request. */
@@ -240,6 +252,8 @@ work_in_transaction(Work *work, Batch *batch)
 		work->prepared = queue_has_prepared();
 		work->poll_at = now + (int64) settings_poll_interval * 1000;
 	}
+	if (batch->look)
+		look_for_foreign();
 	limit_triggers();
 	lanes_begin(batch->look);
 	unlimit_triggers();

@@ -291,7 +291,7 @@ check_status(const Row *row)
  * A row that has an origin was queued before: it is being restored or copied,
  * by somebody with the right to write that column.  It is taken as it is, and
  * waits for sms3300_adopt(), even where it comes back to its own database: it
- * may have been sent since it left.
+ * may have been sent since it left.  The worker is woken to say so.
  */
 Datum
 sms3300_outbox_insert(PG_FUNCTION_ARGS)
@@ -310,6 +310,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	{
 		if (DatumGetInt64(origin) == outbox_origin())
 			set(&row, OUTBOX_ORIGIN, Int64GetDatum(~outbox_origin()));
+		wake_at_commit(GetCurrentTransactionStartTimestamp());
 		return finish_row(&row);
 	}
 

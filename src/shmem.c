@@ -47,6 +47,7 @@ typedef struct DatabaseSlot
 	bool		probe;			/* that is only to find out about it */
 	bool		prepared;		/* a prepared transaction may hold messages */
 	bool		orphans;		/* rows may be left in the state 'sending' */
+	bool		foreign;		/* there are messages that another database queued */
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
 	WorkerState state;
 	Latch	   *latch;			/* the running worker's */
@@ -636,6 +637,19 @@ shmem_worker_error(const char *message)
 	is_new = set_error(my_slot, message);
 	LWLockRelease(shared->lock);
 	return is_new;
+}
+
+/* Note whether there are messages that another database queued; true if that is news. */
+bool
+shmem_worker_foreign(bool any)
+{
+	bool		news;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	news = any && !my_slot->foreign;
+	my_slot->foreign = any;
+	LWLockRelease(shared->lock);
+	return news;
 }
 
 /* Forget the last error of a database's worker. */

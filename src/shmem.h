@@ -73,5 +73,6 @@ extern void shmem_worker_end_look(void);
 extern TimestampTz shmem_worker_due(void);
 extern void shmem_worker_in_flight(int in_flight);
 extern bool shmem_worker_error(const char *message);
+extern bool shmem_worker_foreign(bool any);
 
 #endif							/* SMS3300_SHMEM_H */

@@ -15,7 +15,9 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/backend_status.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -323,6 +325,27 @@ extension_is_here(bool probe)
 	return access != QUEUE_MISSING;
 }
 
+/* Say whose worker this is: log_line_prefix does not know the database of a worker. */
+static void
+add_context(void *name)
+{
+	errcontext("sms3300 worker of database \"%s\"", (const char *) name);
+}
+
+/* Have whatever is logged from now on say whose worker this is. */
+static void
+name_worker(void)
+{
+	static NameData name;
+	static ErrorContextCallback context = {.callback = add_context, .arg = NameStr(name)};
+
+	StartTransactionCommand();
+	namestrcpy(&name, get_database_name(MyDatabaseId));
+	CommitTransactionCommand();
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+}
+
 void
 sms3300_worker_main(Datum database)
 {
@@ -344,6 +367,7 @@ sms3300_worker_main(Datum database)
 
 	if (!shmem_worker_attach(&work.orphans, &probe))
 		return;
+	name_worker();
 	while (!extension_is_here(probe))
 		if (shmem_worker_forget())
 			return;
