@@ -171,8 +171,12 @@ alter('SET max_attempts $$3$$');
 my $again = queue('#status 15 busy');
 comes_to_explain($again, "queued: it waits for its next try at $time, after 1 attempts; the last"
 	  . ' error was: the gateway answered status 15: busy', 'waiting for its next try');
-run_sql($node, "SELECT sms3300_cancel($again)");
 account_is($counters, '5|1|1|1|1|1|9', 'one is retried');
+run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp() WHERE id = $again");
+wait_for_end_of($again);
+explains($again, "expired at $time: it was not sent before .*; the last error was: the gateway"
+	  . " answered status 15: busy; sms3300_resend\\($again\\) queues it again",
+	'expired after a try');
 
 # On the wire, and behind those that are.
 my @hanging = map { queue('#hang') } 1 .. 4;
@@ -188,6 +192,11 @@ explains($waiting[2], "queued: it is behind 2 others, $full",      'behind 2 oth
 my $urgent = queue('urgent', 'priority => 3');
 explains($urgent,     "queued: it is the next one, $full",    'the next one by its priority');
 explains($waiting[0], "queued: it is behind 1 other, $full",  'behind one of higher priority');
+run_sql($node, "INSERT INTO sms_outbox (mobile, message)"
+	  . " SELECT '09123456789', 'many' FROM generate_series(1, 10001)");
+explains(queue('the last'), "queued: it is behind more than 10000 others, $full",
+	'behind very many');
+run_sql($node, "DELETE FROM sms_outbox WHERE message IN ('many', 'the last')");
 alter('SET max_in_flight $$5$$, ADD rate $$0.0001$$');
 wait_for_end_of($urgent);
 comes_to_explain($waiting[1], 'queued: it waits for the rate of the account sms3300, 0.0001 messages a'
@@ -416,6 +425,29 @@ wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none')
 is(run_sql($node, 'SELECT pid IS NULL, started_at IS NULL FROM sms3300_stat_worker'),
 	't|t', 'a worker that has left');
 account_is('sent > 0', 't', 'what was counted outlives it');
+
+# One that is being started, which a lock on what it reads first holds up.
+my $early = queue('for the next worker', "send_after => now() + interval '2 s'");
+wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
+run_sql($node, <<"END");
+BEGIN;
+LOCK TABLE pg_db_role_setting;
+DO \$\$
+BEGIN
+	FOR i IN 1 .. 3000 LOOP
+		IF sms3300_explain($early) = 'queued: a worker for this database is being started'
+			AND (SELECT state = 'starting' AND pid IS NULL FROM sms3300_stat_worker) THEN
+			RETURN;
+		END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RAISE 'the worker is %', (SELECT state FROM sms3300_stat_worker);
+END \$\$;
+COMMIT
+END
+pass('explained: a worker is being started');
+wait_for_end_of($early);
+wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
 
 # What is changed behind its back it is not told of.
 run_sql($node, "UPDATE sms_outbox SET due_at = now() WHERE id = $own");
