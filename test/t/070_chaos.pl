@@ -1,6 +1,6 @@
 
-# A short run of test/chaos: whatever breaks while messages are sent, none is lost and
-# none is sent twice.
+# Short runs of test/chaos: whatever breaks while messages are sent, none is lost and
+# none is sent twice; and while the server itself goes on, each result is counted once.
 
 use strict;
 use warnings;
@@ -9,16 +9,28 @@ use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
 use Test::More;
 
-my $chaos  = abs_path(dirname(__FILE__) . '/../chaos');
-my $output = qx("$^X" "$chaos" --duration 30 --messages 1500 --seed 1 2>&1);
+my $chaos = abs_path(dirname(__FILE__) . '/../chaos');
 
-is($?, 0, 'every promise was kept');
-note($output);
+# Run it; return how often what happened.
+sub run_chaos
+{
+	my ($name, $options) = @_;
+	my $output = qx("$^X" "$chaos" --seed 1 $options 2>&1);
+	is($?, 0, "$name: every promise was kept");
+	note($output);
+	return $output =~ /^(\S.*?) +(\d+)(?:  |$)/mg;
+}
 
 # It would say so of a run in which nothing happened, too.
-my %count = $output =~ /^(\S.*?) +(\d+)(?:  |$)/mg;
+my %count = run_chaos('all faults', '--duration 30 --messages 1500');
 cmp_ok($count{queued}, '>=', 1500, 'messages were queued');
 cmp_ok($count{$_}, '>', 0, "$_: some") for 'rolled back', 'sent', 'worker';
 is($count{$_}, 0, "$_: none") for 'sent twice', 'lost';
+
+%count = run_chaos('the server goes on',
+	'--duration 12 --messages 600 --faults terminate,gateway,cut,refuse,reset,busy,refusal,drop,half');
+cmp_ok($count{terminate}, '>', 0, 'workers were replaced');
+cmp_ok($count{unknown},   '>', 0, 'unknown: some');
+is($count{counted}, $count{queued}, 'every result was counted');
 
 done_testing();
