@@ -19,3 +19,9 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h) sms3300.control
+
+# The pictures in doc/ are drawn by graphviz.
+.PHONY: doc
+doc: $(patsubst %.dot,%.svg,$(wildcard doc/*.dot))
+doc/%.svg: doc/%.dot
+	dot -Tsvg $< -o $@
