@@ -9,6 +9,7 @@ missing=
 work=
 small_disk=
 no_cluster=
+no_services=
 
 # Say what is going on.
 say()
@@ -92,20 +93,28 @@ install_missing()
 	as_root mkdir -p $no_cluster
 	echo 'create_main_cluster = false' | as_root tee $no_cluster/sms3300.conf >/dev/null
 
+	# Nor shall anything else be started that comes in as a service.
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		no_services=/usr/sbin/policy-rc.d
+		printf '#!/bin/sh\nexit 101\n' | as_root tee $no_services >/dev/null
+		as_root chmod 755 $no_services
+	fi
+
 	as_root apt-get -qq update
 	# shellcheck disable=SC2086
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
 		install $missing >/dev/null || die "could not install$missing"
-	allow_cluster
+	allow_services
 }
 
-# Undo what kept the packages from creating a cluster.
-allow_cluster()
+# Undo what kept the packages from creating a cluster and starting services.
+allow_services()
 {
 	[ -n "$no_cluster" ] || return 0
-	as_root rm -f $no_cluster/sms3300.conf
+	as_root rm -f $no_cluster/sms3300.conf $no_services
 	as_root rmdir --ignore-fail-on-non-empty $no_cluster
 	no_cluster=
+	no_services=
 }
 
 # Make the private folder, with a copy of the source tree in it, which is built and
@@ -192,13 +201,13 @@ clean_up()
 {
 	status=$?
 	trap '' INT TERM HUP
-	allow_cluster
+	allow_services
 	[ -n "$work" ] || exit $status
 	cd /
-	if [ -s "$work/gateway.pid" ]; then
-		kill "$(cat "$work/gateway.pid")"
-		wait
-	fi
+	for pid in "$work"/*.pid; do
+		[ ! -s "$pid" ] || kill "$(cat "$pid")" || :
+	done
+	wait
 
 	# Tests stop their own servers, unless they were killed themselves.
 	for pid in "$work/data/postmaster.pid" "$work"/tap/tmp_check/*/pgdata/postmaster.pid; do
