@@ -402,7 +402,6 @@ static HttpPhase
 phase_reached(Transfer *transfer, CURLcode code)
 {
 	curl_off_t	resolved = 0;
-	curl_off_t	connected = 0;
 	curl_off_t	ready = 0;
 
 	if (code == CURLE_OK)
@@ -413,13 +412,12 @@ phase_reached(Transfer *transfer, CURLcode code)
 		return HTTP_WAIT;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected);
 	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
 	if (is_tls_error(code))
 		return HTTP_TLS;
 	if (code == CURLE_COULDNT_RESOLVE_HOST || resolved == 0)
 		return HTTP_RESOLVE;
-	if (code == CURLE_COULDNT_CONNECT || (connected == 0 && ready == 0))
+	if (code == CURLE_COULDNT_CONNECT || (ready == 0 && !curl_is_connected(transfer->easy)))
 		return HTTP_CONNECT;
 	return ready == 0 ? HTTP_TLS : HTTP_SEND;
 }
