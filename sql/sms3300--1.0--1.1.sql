@@ -1,15 +1,5 @@
 \echo Use "ALTER EXTENSION sms3300 UPDATE TO '1.1'" to load this file. \quit
 
--- With half of each page left free, a claim finds room beside the row and is a HOT
--- update, which touches no index.
-ALTER TABLE @extschema@.sms_outbox SET (fillfactor = 50);
-
--- What expires next is asked for by finished_at: with the queue's own condition, the
--- planner took this index for candidates while the table was small, and kept to it.
-DROP INDEX @extschema@.sms_outbox_expiry_idx;
-CREATE INDEX sms_outbox_expiry_idx ON @extschema@.sms_outbox
-	(origin, send_before) WHERE finished_at IS NULL;
-
 -- The answer changes with what the message waits for, not within a statement; said
 -- so that a report is sorted and cut before its lines are explained.
 ALTER FUNCTION @extschema@.sms3300_explain(bigint) STABLE;

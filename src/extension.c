@@ -52,6 +52,7 @@ look_up(Oid *namespace, const char **version)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
+	*version = NULL;
 	if (!OidIsValid(extension))
 		return EXTENSION_MISSING;
 
@@ -93,7 +94,7 @@ extension_mismatch(ExtensionAge age)
 	Oid			namespace;
 	const char *version;
 
-	if (look_up(&namespace, &version) != age)
+	if (look_up(&namespace, &version) != age || age == EXTENSION_MISSING)
 		return NULL;
 	return psprintf("the extension is version %s, but the library that the server runs is version %s",
 					version, SMS3300_VERSION);

@@ -161,7 +161,7 @@ read_char(const char *text, Spelling spelling, char *c, int *size)
 	if (spelling == SPELLING_JSON && *text == '\\' && text[1] != '\0' && text[1] != 'u')
 	{
 		escape = strchr(escapes, text[1]);
-		*c = escape && (escape - escapes) % 2 == 0 ? escape[1] : text[1];
+		*c = (char) (escape && (escape - escapes) % 2 == 0 ? escape[1] : text[1]);
 		return 2;
 	}
 	*size = pg_mblen(text);
