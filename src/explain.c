@@ -171,7 +171,7 @@ explain_queued(Question *question)
 	const char *obstacle = NULL;
 
 	if (question->row->origin != outbox_origin())
-		return "it was queued in another database, and this one does not send it: "
+		return "it was restored, or queued in another database, and is not sent: "
 			"sms3300_adopt() makes all such messages this one's";
 
 	question->account = account_find(question->row->account);
@@ -194,7 +194,7 @@ explain_sending(const OutboxRow *row)
 								 show(row->started_at), row->attempts);
 
 	if (row->origin != outbox_origin())
-		return psprintf("%s, in another database of which this is a copy: "
+		return psprintf("%s, in the database of which this is a copy: "
 						"sms3300_adopt() makes it unknown here", since);
 	if (shmem_attached())
 		shmem_worker_stat(MyDatabaseId, &worker);

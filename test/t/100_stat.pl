@@ -219,9 +219,9 @@ is(run_sql($node, 'SELECT last_error, last_error_at > started_at FROM sms3300_st
 	'refused by a trigger|t', 'its last error');
 run_sql($node, 'DROP FUNCTION refuse() CASCADE');
 
-# What hangs is in no transaction: what a copy of it says is another database's.
+# What hangs is in no transaction: what a copy of it says.
 run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $hanging[0]");
-explains($hanging[0], "being sent since $time, attempt 1, in another database of which this is"
+explains($hanging[0], "being sent since $time, attempt 1, in the database of which this is"
 	  . ' a copy: sms3300_adopt\(\) makes it unknown here', 'being sent elsewhere');
 account_is('foreign_rows', 1, 'a foreign row');
 run_sql($node, "UPDATE sms_outbox SET origin = origin - 1 WHERE id = $hanging[0]");
@@ -232,7 +232,7 @@ my $foreign = queue('foreign', "send_after => now() + interval '1 hour'");
 for my $step (1, -2)
 {
 	run_sql($node, "UPDATE sms_outbox SET origin = origin + $step WHERE id = $foreign");
-	explains($foreign, 'queued: it was queued in another database, and this one does not send it:'
+	explains($foreign, 'queued: it was restored, or queued in another database, and is not sent:'
 		  . " sms3300_adopt\\(\\) makes all such messages this one's", 'queued elsewhere');
 	account_is('queued, foreign_rows', '0|1', 'a foreign row');
 }
