@@ -24,6 +24,7 @@ our @EXPORT = qw(
   new_gateway
   new_node
   quote
+  read_contents
   read_rows
   run_sql
   wait_for_end
@@ -40,11 +41,11 @@ sub new_gateway
 
 # Start a server that preloads the library. %option: conf is more of the
 # configuration (tests run with fsync off otherwise), init a list of what goes to
-# the node's own init.
+# the node's own init, install_path where another version of the server is.
 sub new_node
 {
 	my ($name, %option) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, install_path => $option{install_path});
 	$node->init(
 		extra => [ '--encoding=UTF8', '--locale=C' ],
 		@{ $option{init} // [] });
@@ -107,6 +108,19 @@ sub read_rows
 	my ($node, $where, $database) = @_;
 	my $rows = 'SELECT to_json(o) FROM sms_outbox o WHERE ' . ($where // 'true') . ' ORDER BY id';
 	return map { decode_json($_) } split /\n/, run_sql($node, $rows, $database);
+}
+
+# Return all that a dump or an upgrade is to bring back: rows, where the numbers are,
+# accounts and grants.
+sub read_contents
+{
+	my ($node, $database) = @_;
+	return run_sql($node, <<'END', $database);
+SELECT to_jsonb(o) FROM sms_outbox AS o ORDER BY id;
+SELECT last_value, is_called FROM sms_outbox_id_seq;
+SELECT srvname, srvoptions, srvacl FROM pg_foreign_server ORDER BY 1;
+SELECT srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY 1, 2;
+END
 }
 
 # Wait until a query returns what is expected ('t' by default); die if it does not.

@@ -1,0 +1,262 @@
+
+# Dumps, in all ways that they are made and restored, and copied and renamed databases.
+# Everything comes back; what was queued stays silent until it is adopted; nothing is
+# sent twice, unless somebody adopts what the original sends too.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 0\n");
+my $folder  = "$PostgreSQL::Test::Utils::tmp_check/dumps";
+mkdir $folder or die "could not create $folder: $!";
+
+# Return how many messages with a text the gateway has taken.
+sub taken
+{
+	my ($message) = @_;
+	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
+}
+
+# Send a message by itself: what was there before has been claimed then, if it ever
+# will be. Its number tells where the sequence is.
+my $marks = 0;
+sub mark
+{
+	my ($database, $on) = @_;
+	my $id = run_sql($on // $node, "SELECT sms3300_send('09123456789', 'mark @{[ ++$marks ]}')", $database);
+	wait_for_sql($on // $node, $database, "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	return $id;
+}
+
+# Let the accounts of a database send.
+sub go
+{
+	my ($database, $on) = @_;
+	run_sql($on // $node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')", $database);
+	return;
+}
+
+# Do something with a database that its worker must have left.
+sub without_worker
+{
+	my ($sql) = @_;
+	SMS3300::Gateway::wait_until(sub { $node->psql('template1', $sql) == 0 }, $sql);
+	return;
+}
+
+# Run a program on the server's databases.
+sub run_program
+{
+	my (@command) = @_;
+	return $node->command_ok(\@command, join ' ', map { s/\Q$folder\E\///r } @command);
+}
+
+# Dump the original into a file or folder.
+sub dump_original
+{
+	my ($file, @option) = @_;
+	return run_program('pg_dump', @option, '-f', "$folder/$file", 'original');
+}
+
+# The original: messages of each status. It is paused, with some queued, for now and for
+# later; one is on the wire.
+run_sql($node, <<'END', 'template1');
+CREATE ROLE app LOGIN;
+CREATE DATABASE original;
+END
+create_account($node, 'original', url => $gateway->url, line => '983000330000', timeout => '1 h',
+	paused => 'false');
+run_sql($node, <<'END', 'original');
+GRANT USAGE ON FOREIGN SERVER sms3300 TO app;
+CREATE USER MAPPING FOR app SERVER sms3300 OPTIONS (username 'app', password 'its own');
+SET ROLE app;
+SELECT sms3300_send('09123456789', 'سلام', line2 => '983000330001', dedup_key => 'once',
+	metadata => '{"order": 17}');
+SELECT sms3300_send('09123456789', '#status 27', priority => 9);
+SELECT sms3300_send('09123456789', '#http 500', send_before => 'infinity');
+SELECT sms3300_cancel(sms3300_send('09123456789', 'cancelled', send_after => now() + interval '1 h'));
+SELECT sms3300_send('09123456789', '#status 15', type => 2);
+END
+wait_for_sql($node, 'original',
+	"SELECT count(*) FROM sms_outbox WHERE started_at IS NOT NULL AND status <> 'sending'", 4);
+run_sql($node, "SELECT sms3300_send('09123456789', '#hang')", 'original');
+$gateway->wait_for_taken(5);
+run_sql($node, <<'END', 'original');
+ALTER SERVER sms3300 OPTIONS (SET paused 'true');
+UPDATE sms_outbox SET due_at = 'infinity' WHERE message = '#status 15';
+SET ROLE app;
+SELECT sms3300_send('09123456789', 'queued') FROM generate_series(1, 3);
+SELECT sms3300_send('09123456789', 'later', send_after => now() + interval '1 day', dedup_key => 'later');
+END
+my $original = read_contents($node, 'original');
+my $last     = run_sql($node, 'SELECT max(id) FROM sms_outbox', 'original');
+my $queued   = 0;
+
+# Check a database that is to have come back, and is silent; and that it sends what it
+# adopts.
+sub is_back
+{
+	my ($what, $database, $on) = @_;
+	$on //= $node;
+	is(read_contents($on, $database), $original, "$what: everything is back");
+	go($database, $on);
+	is(mark($database, $on), $last + 1, "$what: the next number");
+	is(taken('queued'), $queued, "$what: what is queued is not sent");
+	is(run_sql($on, 'SELECT sms3300_adopt()', $database), 6, "$what: adopted");
+	wait_for_sql($on, $database,
+		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE message = 'queued'", 'sent');
+	$queued += 3;
+	is(taken('queued'), $queued, "$what: then it is sent, once");
+	is(run_sql($on, "SELECT status FROM sms_outbox WHERE message = '#hang'", $database),
+		'unknown', "$what: what was on the wire is unknown");
+	return;
+}
+
+# How a database is dumped, and restored into an empty one.
+my %restore = (
+	'plain' => sub {
+		dump_original('plain.sql');
+		run_program('psql', '-Xqv', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', "$folder/plain.sql");
+	},
+	'plain, as inserts' => sub {
+		dump_original('inserts.sql', '--column-inserts');
+		run_program('psql', '-Xqv', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', "$folder/inserts.sql");
+	},
+	'custom' => sub {
+		dump_original('custom', '-Fc');
+		run_program('pg_restore', '-e', '-d', 'copy', "$folder/custom");
+	},
+	'directory, in parallel' => sub {
+		dump_original('folder', '-Fd', '-j', 2);
+		run_program('pg_restore', '-e', '-j', 2, '-d', 'copy', "$folder/folder");
+	},
+	'by sections' => sub {
+		dump_original('sections', '-Fc');
+		run_program('pg_restore', '-e', "--section=$_", '-d', 'copy', "$folder/sections")
+		  for qw(pre-data data post-data);
+	},
+	'schema and data apart' => sub {
+		dump_original('schema.sql', '--schema-only');
+		dump_original('data',       '--data-only', '-Fc');
+		run_program('psql', '-Xqv', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', "$folder/schema.sql");
+		run_program('pg_restore', '-e', '--data-only', '-d', 'copy', "$folder/data");
+	},
+	'into the extension' => sub {
+		dump_original('whole', '-Fc');
+		run_sql($node, 'CREATE EXTENSION sms3300', 'copy');
+		run_program('pg_restore', '-e', '-d', 'copy', "$folder/whole");
+	},
+	'data, triggers off' => sub {
+		dump_original('schema', '--schema-only', '-Fc');
+		dump_original('rows',   '--data-only',   '-Fc');
+		run_program('pg_restore', '-e', '-d', 'copy', "$folder/schema");
+		run_program('pg_restore', '-e', '--data-only', '--disable-triggers', '-d', 'copy', "$folder/rows");
+	});
+for my $what (sort keys %restore)
+{
+	run_sql($node, 'CREATE DATABASE copy', 'template1');
+	$restore{$what}->();
+	is_back($what, 'copy');
+	without_worker('DROP DATABASE copy');
+}
+is(read_contents($node, 'original'), $original, 'the original is as it was');
+
+# The whole cluster, into another one, whose databases have the same numbers.
+my $other = new_node('other');
+run_program('pg_dumpall', '-f', "$folder/all.sql");
+$other->psql('template1', slurp_file("$folder/all.sql"), on_error_stop => 0);
+is_back('pg_dumpall', 'original', $other);
+$other->stop;
+
+# Copies of the database.
+$gateway->stop;
+$gateway->start;
+wait_for_sql($node, 'original', "SELECT status FROM sms_outbox WHERE message = '#hang'", 'unknown');
+for my $strategy (qw(wal_log file_copy))
+{
+	without_worker("CREATE DATABASE copy TEMPLATE original STRATEGY $strategy");
+	go('copy');
+	mark('copy');
+	is(taken('queued'), $queued, "a copy by $strategy is silent");
+	is(run_sql($node, 'SELECT sms3300_adopt()', 'copy'), 5, 'until it is adopted');
+	wait_for_sql($node, 'copy', "SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'", 3);
+	$queued += 3;
+	is(taken('queued'), $queued, 'then it sends');
+	without_worker('DROP DATABASE copy');
+}
+
+# A database that is renamed stays what it was, and sends.
+dump_original('before', '-Fc');
+without_worker('ALTER DATABASE original RENAME TO renamed');
+go('renamed');
+wait_for_sql($node, 'renamed', "SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'", 3);
+$queued += 3;
+is(taken('queued'), $queued, 'a renamed database sends what was queued before');
+
+# The dump of before that comes back into its database, over what was sent since: all
+# anew, or the rows alone. Then it is no longer the database's own.
+my %back = (
+	'over itself' => sub {
+		run_program('pg_restore', '-e', '--clean', '--if-exists', '-d', 'renamed', "$folder/before");
+	},
+	'rows over themselves' => sub {
+		run_sql($node, 'TRUNCATE sms_outbox', 'renamed');
+		run_program('pg_restore', '-e', '--data-only', '-d', 'renamed', "$folder/before");
+	},
+	'after DROP DATABASE' => sub {
+		without_worker('DROP DATABASE renamed');
+		run_sql($node, 'CREATE DATABASE renamed', 'template1');
+		run_program('pg_restore', '-e', '-d', 'renamed', "$folder/before");
+	});
+for my $what (sort keys %back)
+{
+	$back{$what}->();
+	go('renamed');
+	is(mark('renamed'), $last + 1, "$what: the next number");
+	is(taken('queued'), $queued, "$what: nothing is sent again");
+	is( run_sql($node, "SELECT string_agg(DISTINCT sms3300_explain(id), ' ') FROM sms_outbox WHERE status = 'queued'",
+			'renamed'),
+		"queued: it was restored, or queued in another database, and is not sent:"
+		  . " sms3300_adopt() makes all such messages this one's",
+		"$what: explained");
+}
+is(run_sql($node, 'SELECT sms3300_adopt()', 'renamed'), 5, 'adopted');
+wait_for_sql($node, 'renamed', "SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'", 3);
+is(taken('queued'), $queued + 3, 'then it is sent again');
+
+# A dump that is taken while messages are sent.
+run_sql($node, 'CREATE DATABASE busy',    'template1');
+create_account($node, 'busy', url => $gateway->url, line => '983000330000', max_in_flight => 10);
+$gateway->mode('#delay 50');
+my $before = $gateway->count->{taken};
+run_sql($node, "INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', 'busy ' || i FROM generate_series(1, 400) AS i",
+	'busy');
+$gateway->wait_for_taken($before + 50);
+run_program('pg_dump', '-Fc', '-f', "$folder/busy", 'busy');
+$gateway->mode('');
+wait_for_end($node, 'busy');
+run_sql($node, 'CREATE DATABASE copy', 'template1');
+run_program('pg_restore', '-e', '-d', 'copy', "$folder/busy");
+mark('copy');
+my %status = map { split /\|/ } split /\n/,
+  run_sql($node, 'SELECT status, count(*) FROM sms_outbox WHERE message LIKE $$busy%$$ GROUP BY 1', 'copy');
+is($status{sent} + $status{sending} + $status{queued}, 400, 'while sending: every message is in the dump');
+is($gateway->count->{taken}, $before + 401, 'while sending: nothing of it is sent');
+run_sql($node, 'SELECT sms3300_adopt()', 'copy');
+wait_for_end($node, 'copy');
+my %times = (queued => 2, sending => 1, sent => 1);
+my %wrong;
+$wrong{ $_->{fields}{message} }++ for grep { $_->{fields}{message} =~ /^busy/ } $gateway->log;
+$wrong{ $_->{message} } -= $_->{attempts} && $_->{status} eq 'sent' && $_->{origin} ne 0 ? 1 : 0
+  for read_rows($node, "message LIKE 'busy%'", 'busy');
+is( scalar(grep { $_ } values %wrong), $status{queued}, 'while sending: only what was queued is sent by both');
+is( run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'unknown'", 'copy'),
+	$status{sending}, 'while sending: what was on the wire is unknown');
+
+$node->stop;
+done_testing();
