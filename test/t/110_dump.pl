@@ -199,7 +199,8 @@ $queued += 3;
 is(taken('queued'), $queued, 'a renamed database sends what was queued before');
 
 # The dump of before that comes back into its database, over what was sent since: all
-# anew, or the rows alone. Then it is no longer the database's own.
+# anew, or the rows alone. Then it is no longer the database's own. The database itself is made
+# anew last: after that, the dump is another's anyway.
 my %back = (
 	'over itself' => sub {
 		run_program('pg_restore', '-e', '--clean', '--if-exists', '-d', 'renamed', "$folder/before");
@@ -208,7 +209,7 @@ my %back = (
 		run_sql($node, 'TRUNCATE sms_outbox', 'renamed');
 		run_program('pg_restore', '-e', '--data-only', '-d', 'renamed', "$folder/before");
 	},
-	'after DROP DATABASE' => sub {
+	'the database made anew' => sub {
 		without_worker('DROP DATABASE renamed');
 		run_sql($node, 'CREATE DATABASE renamed', 'template1');
 		run_program('pg_restore', '-e', '-d', 'renamed', "$folder/before");
