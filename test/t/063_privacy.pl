@@ -138,10 +138,12 @@ run_sql($node, 'DROP TABLE batches; DROP FUNCTION batch() CASCADE');
 
 # A row that somebody has locked is left for later, and holds nothing up.
 run_sql($node, 'DELETE FROM sms_outbox WHERE account = $$sms3300$$');
+alter('sms3300', 'retention');
 make_old('sms3300', 3, 'locked', '3 years');
 make_old('sms3300', 3, 'free', '2 years');
 my $session = $node->background_psql('postgres');
 $session->query_safe("BEGIN; SELECT 1 FROM sms_outbox WHERE message = 'locked' FOR UPDATE");
+alter('sms3300', retention => '1 month');
 queue('sms3300', 'go');
 wait_for_left("message = 'free'", 0);
 wait_for_left("message = 'go' AND status = 'sent'", 1);
