@@ -202,6 +202,7 @@ need libev-perl perl -MEV -e 1
 need libio-socket-ssl-perl perl -MIO::Socket::SSL -e 1
 need libipc-run-perl perl -MIPC::Run -e 1
 need openssl command -v openssl
+need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 need pgbouncer test -x /usr/sbin/pgbouncer
 case ${1:-} in
 	--sanitize)
