@@ -18,7 +18,8 @@ my $pid     = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 wo
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 mkdir "$disk/space" or die "mkdir: $!";
 run_sql($node, "CREATE TABLESPACE small LOCATION '$disk/space'");
-run_sql($node, 'ALTER TABLE sms_outbox SET TABLESPACE small');
+run_sql($node, 'ALTER TABLE sms_outbox SET (fillfactor = 80);
+ALTER TABLE sms_outbox SET TABLESPACE small');
 run_sql($node, "SELECT sms3300_send('09123456789', 'hello')");
 wait_for_end($node);
 my $worker = run_sql($node, $pid);
