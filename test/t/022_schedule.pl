@@ -8,7 +8,6 @@ use warnings;
 use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => "sms3300.poll_interval = 1h\n");
@@ -168,12 +167,9 @@ SKIP:
 {
 	my $sleep = "/proc/$launcher/syscall";
 	skip 'the kernel does not show what a process sleeps in', 1 unless eval { slurp_file($sleep) };
-	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		last if slurp_file($sleep) =~ / 0x7fffffff /;
-		usleep(100_000);
-	}
-	like(slurp_file($sleep), qr/ 0x7fffffff /, 'the launcher wakes up before, if not sooner');
+	SMS3300::Gateway::wait_until(sub { slurp_file($sleep) =~ / 0x7fffffff / },
+		'the launcher to sleep as long as it can');
+	pass('the launcher wakes up before, if not sooner');
 }
 
 $far->stop;
