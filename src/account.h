@@ -35,12 +35,6 @@ typedef struct Account
 	int64		redact_after;	/* -1: none */
 } Account;
 
-typedef struct Credentials
-{
-	char	   *username;
-	char	   *password;
-} Credentials;
-
 extern void account_watch(void);
 
 /*
@@ -52,16 +46,6 @@ extern const Account *account_find(const char *name);
 
 /* The names of all accounts of this database, as a list of strings. */
 extern List *account_names(void);
-
-/* Tell whether a role has a user mapping for the account, its own or PUBLIC's. */
-extern bool account_has_mapping(const Account *account, Oid role);
-
-/* Read the credentials of a role; returns why there are none, NULL if there are. */
-extern const char *account_credentials(const Account *account, Oid role,
-									   Credentials *credentials);
-
-/* Overwrite credentials. */
-extern void account_forget_credentials(Credentials *credentials);
 
 /* A number that changes whenever any account or mapping may have been altered. */
 extern uint64 account_generation(void);

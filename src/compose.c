@@ -8,6 +8,7 @@
 
 #include "compat.h"
 #include "compose.h"
+#include "credentials.h"
 #include "gateway.h"
 
 /*
@@ -60,7 +61,7 @@ compose_request(const Account *account, Oid role, const char *mobile,
 	if (form.message == NULL)
 		return "the text has no form in UTF-8";
 
-	problem = account_credentials(account, role, &credentials);
+	problem = credentials_read(account, role, &credentials);
 	if (problem == NULL)
 	{
 		form.username = utf8(credentials.username);
@@ -85,7 +86,7 @@ compose_request(const Account *account, Oid role, const char *mobile,
 		if (form.password != credentials.password)
 			explicit_bzero(unconstify(char *, form.password), strlen(form.password));
 	}
-	account_forget_credentials(&credentials);
+	credentials_forget(&credentials);
 	return problem;
 }
 

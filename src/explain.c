@@ -18,6 +18,7 @@
 #include "account.h"
 #include "compat.h"
 #include "counters.h"
+#include "credentials.h"
 #include "extension.h"
 #include "outbox.h"
 #include "settings.h"
@@ -92,7 +93,7 @@ account_obstacle(const Question *question)
 	if (question->account->paused)
 		return psprintf("its account %s is paused: ALTER SERVER %s OPTIONS (SET paused 'false')",
 						name, name);
-	if (!account_has_mapping(question->account, get_role_oid(row->sender, true)))
+	if (!credentials_exist(question->account, get_role_oid(row->sender, true)))
 		return psprintf("its account %s has no user mapping for the sender, %s, nor for PUBLIC",
 						name, quote_identifier(row->sender));
 	return NULL;

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "compat.h"
+#include "credentials.h"
 #include "route.h"
 
 /* The types of the gateway. */
@@ -71,7 +72,7 @@ route_account(const char *name)
 				 errhint("Use GRANT USAGE ON FOREIGN SERVER %s TO ....",
 						 quote_identifier(name))));
 
-	if (!account_has_mapping(account, GetUserId()))
+	if (!credentials_exist(account, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("account \"%s\" has no credentials for role \"%s\"", name,
