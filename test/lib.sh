@@ -71,7 +71,7 @@ need_server()
 	PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
 	export PG_CONFIG
 	need "postgresql-$major" test -x "/usr/lib/postgresql/$major/bin/postgres"
-	need "postgresql-server-dev-$major" test -e "/usr/lib/postgresql/$major/lib/pgxs"
+	need "postgresql-server-dev-$major" test -e "/usr/include/postgresql/$major/server/postgres.h"
 }
 
 # Print the newest major version of PostgreSQL that apt can install.
