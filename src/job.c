@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -31,6 +32,40 @@
 /* Where an account is gone, its messages are judged by the default. */
 #define DEFAULT_MAX_ATTEMPTS 10
 
+/* All jobs by their message's id; the latest, where the table was made anew meanwhile. */
+typedef struct JobEntry
+{
+	int64		id;				/* first: the key */
+	Job		   *job;
+} JobEntry;
+
+static HTAB *jobs = NULL;
+
+/* Note that a job is the latest of its message. */
+static void
+enter(Job *job)
+{
+	JobEntry   *entry;
+
+	if (jobs == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(JobEntry)};
+
+		jobs = hash_create("sms3300 jobs", 256, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(jobs, &job->id, HASH_ENTER, NULL);
+	entry->job = job;
+}
+
+/* The job of a message; NULL if there is none. */
+Job *
+job_find(int64 id)
+{
+	JobEntry   *entry = jobs ? hash_search(jobs, &id, HASH_FIND, NULL) : NULL;
+
+	return entry ? entry->job : NULL;
+}
+
 /* Begin a job for a claimed message. */
 Job *
 job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts)
@@ -41,6 +76,7 @@ job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts)
 	job->started_at = started_at;
 	job->lane = lane;
 	job->attempts = attempts;
+	enter(job);
 	return job;
 }
 
@@ -83,6 +119,8 @@ job_destroy(Job *job, Http *http)
 {
 	if (job->reply)
 		http_release(http, job->reply);
+	if (job_find(job->id) == job)
+		hash_search(jobs, &job->id, HASH_REMOVE, NULL);
 	pfree(job);
 }
 

@@ -18,7 +18,8 @@ typedef struct Job
 {
 	dlist_node	node;			/* among the finished ones */
 	int64		id;
-	TimestampTz started_at;		/* with the id, which claim this is */
+	TimestampTz started_at;		/* of the row: with the id, which claim this is */
+	TimestampTz claimed_at;		/* 0: by another worker */
 	TimestampTz due_at;			/* when it could be sent; 0: not known */
 	TimestampTz submitted_at;	/* when the request began; 0: none was made */
 	Lane	   *lane;
@@ -37,6 +38,7 @@ typedef struct Job
 } Job;
 
 extern Job *job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts);
+extern Job *job_find(int64 id);
 extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
 extern const char *job_reason(const Job *job);

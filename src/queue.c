@@ -395,17 +395,40 @@ static Statement claim_statement = {
 	"  AND q.send_before > $2 AND q.origin IS NOT DISTINCT FROM $3"
 	"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
 	" WHERE o.id = c.id"
-	" RETURNING o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
-	" o.account, o.sender, o.attempts, o.send_after, o.due_at,"
-	" o.status = 'sending' AND o.started_at = $2",
+	" RETURNING o.id",
 	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 };
+
+static Statement claimed_statement = {
+	.sql = "SELECT o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
+	" o.account, o.sender, o.attempts, o.send_after, o.due_at,"
+	" coalesce(o.started_at, '-infinity')"
+	" FROM pg_catalog.unnest($1) AS c(id) JOIN %s AS o ON o.id = c.id"
+	" WHERE o.status = 'sending'",
+	.nargs = 1, .argtypes = {INT8ARRAYOID}
+};
+
+/* The ids of the last result, ordered. */
+static int64 *
+take_ids(int *nids)
+{
+	int64	   *ids = palloc(sizeof(int64) * (SPI_processed + 1));
+
+	*nids = (int) SPI_processed;
+	for (int i = 0; i < *nids; i++)
+		ids[i] = statement_int64(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	qsort(ids, *nids, sizeof(int64), compare_ids);
+	return ids;
+}
 
 /*
  * Claim messages: those that are still queued, and not locked by anybody, are
  * 'sending' from the commit on.  They come in the order asked for, in memory
- * of the transaction.  Those that a trigger left as they were are not claimed:
- * they would be sent again and again.
+ * of the transaction.
+ *
+ * They are read when all triggers have run, whatever those did, to these rows
+ * or from them to others: only what is 'sending' in the end may be sent.
  */
 QueueClaim *
 queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
@@ -416,19 +439,20 @@ queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	QueueClaim *found;
 	QueueClaim *claims;
 	bool	   *returned;
-	int			n = 0;
+	int64	   *updated;
+	int			n;
 
 	statement_run(namespace, &claim_statement, values, NULL);
-	found = palloc(sizeof(QueueClaim) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
+	updated = take_ids(&n);
+	values[0] = int64_array(updated, n);
+	statement_run(namespace, &claimed_statement, values, NULL);
+	n = (int) SPI_processed;
+	found = palloc(sizeof(QueueClaim) * Max(n, 1));
+	for (int i = 0; i < n; i++)
 	{
-		QueueClaim *claim = &found[n];
+		QueueClaim *claim = &found[i];
 
-		if (!statement_bool(i, 13))
-			continue;
-		n++;
 		claim->id = statement_int64(i, 1);
-		claim->started_at = now;
 		claim->mobile = statement_string(i, 2);
 		claim->message = statement_string(i, 3);
 		claim->line = statement_string(i, 4);
@@ -440,6 +464,7 @@ queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 		claim->attempts = statement_number(i, 10, INT2OID);
 		claim->send_after = statement_int64(i, 11);
 		claim->due_at = statement_int64(i, 12);
+		claim->started_at = statement_int64(i, 13);
 	}
 	SPI_freetuptable(SPI_tuptable);
 
@@ -560,20 +585,6 @@ result_parameters(const QueueResult *results, int nresults, Datum *values)
 		values[i] = column_array(&columns[i], types[i]);
 }
 
-/* The ids of the last result, ordered. */
-static int64 *
-take_ids(int *nids)
-{
-	int64	   *ids = palloc(sizeof(int64) * (SPI_processed + 1));
-
-	*nids = (int) SPI_processed;
-	for (int i = 0; i < *nids; i++)
-		ids[i] = statement_int64(i, 1);
-	SPI_freetuptable(SPI_tuptable);
-	qsort(ids, *nids, sizeof(int64), compare_ids);
-	return ids;
-}
-
 /* Tell whether an id is among ordered ones. */
 static bool
 is_among(int64 id, const int64 *ids, int nids)
@@ -581,11 +592,15 @@ is_among(int64 id, const int64 *ids, int nids)
 	return bsearch(&id, ids, nids, sizeof(int64), compare_ids) != NULL;
 }
 
+/* Whether the row o awaits the result r; also where somebody queued it again by hand. */
+#define AWAITS_RESULT \
+	"o.status IN ('sending', 'queued') AND coalesce(o.started_at, '-infinity') = r.started_at"
+
 static Statement record_statement = {
 	.sql = "UPDATE %1$s AS o SET status = r.status::%2$s,"
 	" due_at = CASE WHEN r.status = 'queued' THEN coalesce(r.due_at, o.due_at) END,"
 	" finished_at = CASE WHEN r.status <> 'queued' THEN r.at END,"
-	" attempts = o.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,"
+	" attempts = CASE WHEN r.counted THEN o.attempts ELSE greatest(o.attempts - 1, 0) END,"
 	" http_status = coalesce(r.http_status, o.http_status),"
 	" api_status = CASE WHEN r.http_status IS NULL THEN o.api_status ELSE r.api_status END,"
 	" message_id = CASE WHEN r.http_status IS NULL THEN o.message_id ELSE r.message_id END,"
@@ -593,26 +608,42 @@ static Statement record_statement = {
 	" response = CASE WHEN r.http_status IS NULL THEN o.response ELSE r.response END,"
 	" error = r.error,"
 	" errors = CASE WHEN r.error IS NULL THEN o.errors ELSE"
-	"  CASE WHEN pg_catalog.jsonb_array_length(o.errors) < $14 THEN o.errors ELSE o.errors - 0 END"
+	"  CASE WHEN pg_catalog.jsonb_typeof(o.errors) IS DISTINCT FROM 'array'"
+	"   THEN pg_catalog.jsonb_build_array(o.errors)"
+	"  WHEN pg_catalog.jsonb_array_length(o.errors) < $14 THEN o.errors ELSE o.errors - 0 END"
 	"  || pg_catalog.jsonb_build_object('attempt', o.attempts, 'at', r.at,"
 	"   'phase', r.phase, 'http_status', r.http_status, 'api_status', r.api_status,"
 	"   'error', r.error) END"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 	"  AS r(id, started_at, status, due_at, counted, at, http_status, api_status,"
 	"   message_id, sent_line, response, error, phase)"
-	" WHERE o.id = r.id AND o.status = 'sending'"
-	" AND coalesce(o.started_at, '-infinity') = r.started_at"
-	" RETURNING o.status <> 'sending'",
+	" WHERE o.id = r.id AND " AWAITS_RESULT,
 	.nargs = 14, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
 		TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
 		INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID}
 };
 
-static Statement still_sending_statement = {
-	.sql = "SELECT o.id FROM unnest($1, $2) AS r(id, started_at) JOIN %s AS o ON o.id = r.id"
-	" WHERE o.status = 'sending' AND coalesce(o.started_at, '-infinity') = r.started_at",
-	.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+static Statement awaiting_statement = {
+	.sql = "SELECT o.id FROM unnest($1, $2, $3) AS r(id, started_at, status)"
+	" JOIN %s AS o ON o.id = r.id"
+	" WHERE " AWAITS_RESULT " AND o.status::text <> r.status",
+	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
 };
+
+/* Tell whether the row of a message awaits the result of a certain request. */
+bool
+queue_awaits(int64 id, TimestampTz started_at)
+{
+	QueueResult result = {.id = id, .started_at = started_at, .status = ""};
+	Datum		values[NUM_RESULT_COLUMNS];
+	bool		awaits;
+
+	result_parameters(&result, 1, values);
+	statement_run(namespace, &awaiting_statement, values, NULL);
+	awaits = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return awaits;
+}
 
 static Statement lock_statement = {
 	.sql = "SELECT o.id FROM pg_catalog.unnest($1) AS r(id) JOIN %s AS o ON o.id = r.id"
@@ -623,11 +654,11 @@ static Statement lock_statement = {
 /*
  * Record what became of messages.
  *
- * A result is marked as recorded if its row took it, and also if its row is no
- * longer being sent, or by another request: somebody with the right to do so
- * changed it by hand, or made the table anew.  With skip_locked, rows that
- * somebody else has locked are marked as such and left alone.  A result that is
- * marked as neither was suppressed by a trigger, or undone.
+ * A result is marked as recorded if its row took it, and also if its row does
+ * not await it: somebody with the right to do so finished it by hand, or made
+ * the table anew.  With skip_locked, rows that somebody else has locked are
+ * marked as such and left alone.  A result that is marked as neither was
+ * suppressed by a trigger, or undone.
  */
 void
 queue_record(QueueResult *results, int nresults, bool skip_locked)
@@ -635,15 +666,15 @@ queue_record(QueueResult *results, int nresults, bool skip_locked)
 	Datum		values[NUM_RESULT_COLUMNS + 1];
 	int64	   *ids = NULL;		/* of rows that are not locked */
 	int			nids = 0;
-	int64	   *open_ids;
-	int			nopen;
-	int			nlocked = 0;
-	int			nrecorded = 0;
+	int64	   *awaiting;
+	int			nawaiting;
 
 	values[NUM_RESULT_COLUMNS] = Int32GetDatum(MAX_ERRORS);
 	result_parameters(results, nresults, values);
 	if (skip_locked)
 	{
+		int			nlocked = 0;
+
 		statement_run(namespace, &lock_statement, &values[RESULT_ID], NULL);
 		ids = take_ids(&nids);
 		for (int i = 0; i < nresults; i++)
@@ -654,27 +685,17 @@ queue_record(QueueResult *results, int nresults, bool skip_locked)
 		if (nlocked > 0)
 			result_parameters(results, nresults, values);
 	}
-
 	statement_run(namespace, &record_statement, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		nrecorded += statement_bool(i, 1);
-	SPI_freetuptable(SPI_tuptable);
-	if (nrecorded == nresults)
-	{
-		for (int i = 0; i < nresults; i++)
-			results[i].recorded = true;
-		return;
-	}
 
-	/* Rare: find out whose row is still to be written. */
+	/* Whatever triggers did, here is what came of it; of rows that are locked, too. */
 	for (int i = 0; i < nresults; i++)
 		results[i].locked = false;
 	result_parameters(results, nresults, values);
-	statement_run(namespace, &still_sending_statement, &values[RESULT_ID], NULL);
-	open_ids = take_ids(&nopen);
+	statement_run(namespace, &awaiting_statement, values, NULL);
+	awaiting = take_ids(&nawaiting);
 	for (int i = 0; i < nresults; i++)
 	{
-		results[i].recorded = !is_among(results[i].id, open_ids, nopen);
+		results[i].recorded = !is_among(results[i].id, awaiting, nawaiting);
 		results[i].locked = skip_locked && !results[i].recorded &&
 			!is_among(results[i].id, ids, nids);
 	}

@@ -88,6 +88,7 @@ extern TimestampTz queue_oldest_finished(const char *account, bool with_text);
 extern bool queue_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
 						 int limit, QueuePlace *place);
 extern QueueClaim *queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
+extern bool queue_awaits(int64 id, TimestampTz started_at);
 extern void queue_record(QueueResult *results, int nresults, bool skip_locked);
 extern List *queue_orphans(void);
 extern bool queue_has_foreign(void);

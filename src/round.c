@@ -134,7 +134,7 @@ look_for_foreign(void)
 
 /* Make a job of a claimed message, with its request. */
 static void
-begin_job(Batch *batch, const QueueClaim *claim)
+begin_job(Batch *batch, const QueueClaim *claim, TimestampTz now)
 {
 	Lane	   *lane = lane_find_or_add(claim->account);
 	Job		   *job = job_create(claim->id, claim->started_at, lane, claim->attempts);
@@ -146,8 +146,9 @@ begin_job(Batch *batch, const QueueClaim *claim)
 	/* From here on an error finds the job, and undoes this. */
 	dlist_push_tail(&batch->claimed, &job->node);
 	lane->njobs++;
-	lane_claimed(lane, claim->started_at);
-	job->age = claim->started_at - claim->send_after;
+	lane_claimed(lane, now);
+	job->claimed_at = now;
+	job->age = now - claim->send_after;
 	job->due_at = claim->due_at;
 
 	account = account_find(lane->name);
@@ -158,7 +159,7 @@ begin_job(Batch *batch, const QueueClaim *claim)
 	{
 		job_fail(job, VERDICT_ACCOUNT, problem);
 		if (of_sender)
-			lane_mute(lane, claim->sender, claim->started_at);
+			lane_mute(lane, claim->sender, now);
 	}
 }
 
@@ -231,6 +232,35 @@ note_version(Work *work, QueueAccess access)
 				 errhint("Restart the server, so that it loads the library that was installed for it.")));
 }
 
+/* Tell whether a batch has recorded the result of a job. */
+static bool
+is_recorded(const Batch *batch, const Job *job)
+{
+	for (int i = 0; i < batch->njobs; i++)
+		if (batch->jobs[i] == job)
+			return batch->results[i].recorded;
+	return false;
+}
+
+/*
+ * Leave out messages whose requests are under way: somebody, or a trigger, has
+ * queued them again by hand.  Their results will come.
+ */
+static int
+leave_out_jobs(const Batch *batch, int64 *ids, int nids)
+{
+	int			left = 0;
+
+	for (int i = 0; i < nids; i++)
+	{
+		const Job  *job = job_find(ids[i]);
+
+		if (job == NULL || is_recorded(batch, job) || !queue_awaits(job->id, job->started_at))
+			ids[left++] = ids[i];
+	}
+	return left;
+}
+
 /* Do a batch's work inside its transaction. */
 static void
 work_in_transaction(Work *work, Batch *batch)
@@ -273,6 +303,7 @@ work_in_transaction(Work *work, Batch *batch)
 		int			wanted = Min(lanes_wanted(now), batch->limit);
 
 		batch->nids = lanes_take(Min(wanted, http_reserve(work->http, wanted)), now, batch->ids);
+		batch->nids = leave_out_jobs(batch, batch->ids, batch->nids);
 	}
 	if (batch->nids > 0 && !batch->expire)
 	{
@@ -280,7 +311,7 @@ work_in_transaction(Work *work, Batch *batch)
 		claims = queue_claim(batch->ids, batch->nids, now, &nclaims);
 		unlimit_triggers();
 		for (int i = 0; i < nclaims; i++)
-			begin_job(batch, &claims[i]);
+			begin_job(batch, &claims[i], now);
 	}
 	if (batch->limit > 0)
 		lanes_end(now);
@@ -410,7 +441,7 @@ count_result(const Job *job, const QueueResult *result)
 				 strcmp(result->status, "rejected") == 0 ? COUNTER_REJECTED :
 				 strcmp(result->status, "failed") == 0 ? COUNTER_FAILED : COUNTER_UNKNOWN, 1);
 	if (job->due_at != 0)
-		counters_add_time(server, TIME_WAIT, job->started_at - job->due_at);
+		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
 }
 
 /* Count what a batch did, after its commit. */
@@ -460,7 +491,7 @@ settle(Work *work, Batch *batch)
 
 		if (job->request.body && !ShutdownRequestPending)
 		{
-			lane_submitting(job->lane, now - job->started_at);
+			lane_submitting(job->lane, now - job->claimed_at);
 			job->submitted_at = now;
 			job->request.owner = job;
 			http_submit(work->http, &job->request);

@@ -76,6 +76,7 @@ sub is_sent_all_the_same
 # The ways to fail, when a result is recorded.
 my $raise   = "RAISE EXCEPTION 'not today'";
 my $recurse = 'UPDATE public.sms_outbox SET metadata = NULL WHERE id = NEW.id';
+my $again   = q{UPDATE public.sms_outbox SET status = '%s', due_at = now(), finished_at = NULL WHERE id = NEW.id};
 for my $case (
 	[ 'BEFORE, fails',    'BEFORE', $raise ],
 	[ 'AFTER, fails',     'AFTER',  $raise ],
@@ -83,7 +84,11 @@ for my $case (
 	[ 'returns NULL',     'BEFORE', 'RETURN NULL' ],
 	[ 'returns OLD',      'BEFORE', 'RETURN OLD' ],
 	[ 'BEFORE, recurses', 'BEFORE', $recurse ],
-	[ 'AFTER, recurses',  'AFTER',  $recurse ])
+	[ 'AFTER, recurses',  'AFTER',  $recurse ],
+	[ 'BEFORE, queues again',   'BEFORE', q{NEW.status = 'queued'; NEW.due_at = now(); NEW.finished_at = NULL} ],
+	[ 'AFTER, queues again',    'AFTER',  sprintf $again, 'queued' ],
+	[ 'deferred, queues again', 'AFTER',  sprintf($again, 'queued'), 1 ],
+	[ 'AFTER, sends again',     'AFTER',  sprintf $again, 'sending' ])
 {
 	my ($what, $when, $does, $deferred) = @$case;
 	create_trigger($when, 'sent', $does, $deferred);
@@ -104,9 +109,12 @@ drop_trigger();
 # A claim that is suppressed, or undone, leaves the message where it is, for as long as
 # that lasts.
 my ($taken, $bad);
-for my $does ('RETURN NULL', 'RETURN OLD')
+my $undo = "UPDATE public.sms_outbox SET status = 'queued', attempts = OLD.attempts WHERE id = NEW.id";
+for my $case ([ 'BEFORE', 'RETURN NULL' ], [ 'BEFORE', 'RETURN OLD' ], [ 'AFTER', $undo ],
+	[ 'AFTER', $undo, 1 ])
 {
-	create_trigger('BEFORE', 'sending', $does);
+	my ($when, $does, $deferred) = @$case;
+	create_trigger($when, 'sending', $does, $deferred);
 	$taken = $gateway->count->{taken};
 	($bad) = queue('bad', 'good');
 	wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
@@ -119,6 +127,36 @@ for my $does ('RETURN NULL', 'RETURN OLD')
 	wait_for_end($node);
 	is($gateway->count->{taken} - $taken, 3, "the claim does $does: sent when it no longer does");
 }
+
+# A claim that is changed: its result finds the row all the same.
+for my $started ('NULL', q{started_at - interval '1 h'}, q{'-infinity'})
+{
+	create_trigger('AFTER', 'sending', <<"END");
+IF NEW.started_at > now() - interval '1 min' THEN
+		UPDATE public.sms_outbox SET started_at = $started WHERE id = NEW.id;
+	END IF
+END
+	$taken = $gateway->count->{taken};
+	queue('good', 'bad');
+	wait_for_end($node);
+	is(run_sql($node, "SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox"), 'sent',
+		"the claim is changed to $started: sent");
+	is($gateway->count->{taken} - $taken, 2, "the claim is changed to $started: once");
+	drop_trigger();
+}
+
+# One whose claim has everything queued again that is being sent, with it and before it:
+# what is on the wire is sent once, the rest when the trigger has gone.
+create_trigger('AFTER', 'sending', "UPDATE public.sms_outbox SET status = 'queued' WHERE status = 'sending'");
+$taken = $gateway->count->{taken};
+queue('#delay 2000');
+$gateway->wait_for_taken($taken + 1);
+queue('good', 'bad');
+wait_for_sql($node, 'postgres',
+	"SELECT status = 'sent' AND attempts = 1 FROM sms_outbox WHERE message = '#delay 2000'");
+drop_trigger();
+wait_for_end($node);
+is($gateway->count->{taken} - $taken, 3, 'everything is queued again: each is sent once');
 
 # A message expires all the same.
 create_trigger('AFTER', 'expired', $raise);

@@ -155,6 +155,24 @@ run_sql($node, 'ALTER EXTENSION sms3300 DROP TABLE mine', 'other');
 wait_for_status($meanwhile, 'sent', 'other');
 is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
 
+# The owner queues by hand what is on the wire, and makes a mess of its row: it is not
+# sent again, and its result is recorded.
+$taken = $gateway->count->{taken};
+my %mess = map { $_ => queue("#delay 2000 #status 27 errors $_") } '{}', '"none"', 'null', '-1';
+$gateway->wait_for_taken($taken + 4);
+run_sql($node, "UPDATE sms_outbox SET status = 'queued', attempts = -32768, errors = '$_' WHERE id = $mess{$_}")
+  for sort keys %mess;
+mark();
+wait_for_end($node);
+for my $errors (sort keys %mess)
+{
+	is(run_sql($node, <<"END"), 'rejected|t|t', "errors $errors: the result is recorded");
+SELECT status, errors -> 0 = '$errors', errors -> 1 ->> 'api_status' = '27'
+FROM sms_outbox WHERE id = $mess{$errors}
+END
+	is(scalar taken("#delay 2000 #status 27 errors $errors"), 1, "errors $errors: it is sent once");
+}
+
 # A cancel does nothing to the worker.
 my $hanging = queue_hanging(3);
 $pid = pid_of('worker', 'postgres');
