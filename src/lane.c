@@ -18,6 +18,7 @@
 #include "lane.h"
 #include "queue.h"
 #include "settings.h"
+#include "shmem.h"
 
 /* A sender without credentials is asked for again after this. */
 #define MUTE_TIME (5 * USECS_PER_MINUTE)
@@ -55,6 +56,7 @@ lane_find_or_add(const char *name)
 	strlcpy(lane->name, name, NAMEDATALEN);
 	lane->next_due = DT_NOBEGIN;
 	lane->history.tidy_at = DT_NOEND;
+	throttle_hold(&lane->throttle, shmem_started_at());
 	dlist_push_tail(&lanes, &lane->node);
 	return lane;
 }

@@ -70,6 +70,7 @@ typedef struct SharedState
 	Latch	   *launcher;
 	bool		overflow;		/* a database found no free slot */
 	bool		crowded;		/* a database waits for a worker to leave */
+	TimestampTz started_at;		/* when this was laid out: the server's start, or last crash */
 	DatabaseSlot slots[MAX_SLOTS];
 } SharedState;
 
@@ -108,6 +109,7 @@ startup(void)
 	if (!found)
 	{
 		memset(shared, 0, sizeof(SharedState));
+		shared->started_at = GetCurrentTimestamp();
 		shared->lock = &GetNamedLWLockTranche("sms3300")[0].lock;
 	}
 	counters_startup(&GetNamedLWLockTranche("sms3300")[1].lock);
@@ -133,6 +135,13 @@ bool
 shmem_attached(void)
 {
 	return shared != NULL;
+}
+
+/* When the server started, or came back after a crash. */
+TimestampTz
+shmem_started_at(void)
+{
+	return shared->started_at;
 }
 
 /* Find the slot of a database; the caller holds the lock. */

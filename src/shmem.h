@@ -62,6 +62,7 @@ typedef enum WorkerExit
 	WORKER_EXIT_FAILED			/* rows may be left in the state 'sending' */
 } WorkerExit;
 
+extern TimestampTz shmem_started_at(void);
 extern bool shmem_worker_attach(bool *orphans, bool *probe);
 extern void shmem_worker_detach(WorkerExit how);
 extern bool shmem_worker_forget(void);

@@ -15,11 +15,16 @@
 
 /*
  * Messages are laid out evenly, a little further apart than the rate demands,
- * and may catch up on a short delay of the worker.  Both together, no second
- * sees more than the rate, and a pause is not followed by a burst.
+ * and may catch up on a short delay of the worker.  Both together, t seconds
+ * see at most (t + CATCH_UP_S) * rate / SPACING + 1 messages, for which from
+ * half a second on there is no whole number above rate * t, rounded up; and a
+ * pause is not followed by a burst.
  */
 #define SPACING 1.06
 #define CATCH_UP_S 0.03
+
+/* What was sent before a restart of the server is not known; no second shall see both. */
+#define HOLD USECS_PER_SEC
 
 /* The distance between two messages at a rate. */
 static int64
@@ -28,13 +33,19 @@ slot_width(double rate)
 	return (int64) ceil(SPACING * USECS_PER_SEC / rate);
 }
 
-/* A slot that is further away than one width comes from a former rate, or the clock was set back. */
+/* A slot that is further away than any can be comes from a former rate, or the clock was set back. */
 TimestampTz
 throttle_slot(const Throttle *throttle, double rate, TimestampTz now)
 {
-	if (rate <= 0 || throttle->next_slot > now + slot_width(rate))
+	if (rate <= 0 || throttle->next_slot > now + Max(slot_width(rate), HOLD))
 		return DT_NOBEGIN;
 	return throttle->next_slot;
+}
+
+void
+throttle_hold(Throttle *throttle, TimestampTz started_at)
+{
+	throttle->next_slot = started_at + HOLD;
 }
 
 /* The slots that are due now by the rate. */

@@ -19,6 +19,9 @@ typedef struct Throttle
 	TimestampTz probe_at;		/* when to try again */
 } Throttle;
 
+/* Begin, with a pause since the server's start: what was sent before is not known. */
+extern void throttle_hold(Throttle *throttle, TimestampTz started_at);
+
 /* How many messages may be claimed now. */
 extern int	throttle_allowance(const Throttle *throttle, int max_in_flight,
 							   double rate, TimestampTz now);
