@@ -52,10 +52,11 @@ CREATE TABLE @extschema@.sms_outbox
 	message text,
 	line text,
 	line2 text,
-	type smallint CHECK (type BETWEEN 0 AND 2),
-	template integer CHECK (template >= 0),
+	type smallint CHECK (type OPERATOR(pg_catalog.>=) 0 AND type OPERATOR(pg_catalog.<=) 2),
+	template integer CHECK (template OPERATOR(pg_catalog.>=) 0),
 	account name NOT NULL,
-	priority smallint NOT NULL DEFAULT 0 CHECK (priority BETWEEN 0 AND 9),
+	priority smallint NOT NULL DEFAULT 0
+		CHECK (priority OPERATOR(pg_catalog.>=) 0 AND priority OPERATOR(pg_catalog.<=) 9),
 	send_after timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	send_before timestamptz NOT NULL,
 	dedup_key text,
@@ -76,7 +77,8 @@ CREATE TABLE @extschema@.sms_outbox
 	errors jsonb NOT NULL DEFAULT '[]',
 	origin bigint NOT NULL,
 	CONSTRAINT sms_outbox_due_check
-		CHECK ((due_at IS NOT NULL) OPERATOR(pg_catalog.=) (status IN ('queued', 'sending')))
+		CHECK ((due_at IS NOT NULL) OPERATOR(pg_catalog.=)
+			(status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'sending']::@extschema@.sms_status[])))
 )
 WITH (fillfactor = 50,
 	autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
@@ -250,15 +252,17 @@ SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
 	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset
 FROM pg_catalog.pg_foreign_server AS s
-JOIN pg_catalog.pg_foreign_data_wrapper AS w ON w.oid = s.srvfdw AND w.fdwname = 'sms3300'
+JOIN pg_catalog.pg_foreign_data_wrapper AS w
+	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
 CROSS JOIN LATERAL @extschema@.sms3300_stat_get_account(s.srvname) AS a
 CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS queued, pg_catalog.min(o.due_at) AS oldest_due_at
 	FROM @extschema@.sms_outbox AS o
-	WHERE o.origin = a.origin AND o.account = s.srvname
-	AND o.due_at IS NOT NULL AND o.status = 'queued') AS q
+	WHERE o.origin OPERATOR(pg_catalog.=) a.origin AND o.account OPERATOR(pg_catalog.=) s.srvname
+	AND o.due_at IS NOT NULL AND o.status OPERATOR(pg_catalog.=) 'queued') AS q
 CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS foreign_rows
 	FROM @extschema@.sms_outbox AS o
-	WHERE (o.origin < a.origin OR o.origin > a.origin) AND o.account = s.srvname
+	WHERE (o.origin OPERATOR(pg_catalog.<) a.origin OR o.origin OPERATOR(pg_catalog.>) a.origin)
+	AND o.account OPERATOR(pg_catalog.=) s.srvname
 	AND o.due_at IS NOT NULL) AS f;
 COMMENT ON VIEW @extschema@.sms3300_stat_account IS
 	'the accounts of this database: how each is doing, and what it has done since stats_reset';
