@@ -47,6 +47,8 @@ compose_request(const Account *account, Oid role, const char *mobile,
 
 	memset(request, 0, sizeof(HttpRequest));
 	*of_sender = false;
+	if (mobile == NULL)
+		return "the message has no recipient any more";
 	if (message == NULL)
 		return "the message has no text any more";
 	problem = route_problem(&route);

@@ -1,6 +1,6 @@
 /*
  * outbox.c
- *		The table sms_outbox, and the callers' statements on it.
+ *		The callers' statements on sms_outbox.
  *
  * Callers read and insert with their own rights; what only the extension may
  * write is written with those of the table's owner.  Every name below is
@@ -152,7 +152,7 @@ outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
 	{
 		bool		isnull;
 
-		*account = MemoryContextStrdup(caller, statement_string(0, 1));
+		*account = MemoryContextStrdup(caller, statement_name(0, 1));
 		*redacted = DatumGetBool(statement_value(0, 2, &isnull));
 	}
 	SPI_finish();
@@ -280,9 +280,9 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		bool		isnull;
 		Datum		message_id;
 
-		row->account = statement_string(0, 1);
-		row->status = statement_string(0, 2);
-		row->sender = statement_string(0, 3);
+		row->account = statement_name(0, 1);
+		row->status = statement_name(0, 2);
+		row->sender = statement_name(0, 3);
 		row->priority = statement_number(0, 4, INT2OID);
 		row->attempts = statement_number(0, 5, INT2OID);
 		row->send_after = timestamp_of(6);

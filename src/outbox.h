@@ -1,47 +1,13 @@
 /*
  * outbox.h
- *		The table sms_outbox, and the callers' statements on it.
+ *		The callers' statements on sms_outbox.
  */
 #ifndef SMS3300_OUTBOX_H
 #define SMS3300_OUTBOX_H
 
 #include "datatype/timestamp.h"
 
-/* The columns, in the order of the install script. */
-enum OutboxColumn
-{
-	OUTBOX_ID = 1,
-	OUTBOX_MOBILE,
-	OUTBOX_MESSAGE,
-	OUTBOX_LINE,
-	OUTBOX_LINE2,
-	OUTBOX_TYPE,
-	OUTBOX_TEMPLATE,
-	OUTBOX_ACCOUNT,
-	OUTBOX_PRIORITY,
-	OUTBOX_SEND_AFTER,
-	OUTBOX_SEND_BEFORE,
-	OUTBOX_DEDUP_KEY,
-	OUTBOX_METADATA,
-	OUTBOX_SENDER,
-	OUTBOX_CREATED_AT,
-	OUTBOX_STATUS,
-	OUTBOX_ATTEMPTS,
-	OUTBOX_DUE_AT,
-	OUTBOX_STARTED_AT,
-	OUTBOX_FINISHED_AT,
-	OUTBOX_HTTP_STATUS,
-	OUTBOX_API_STATUS,
-	OUTBOX_MESSAGE_ID,
-	OUTBOX_SENT_LINE,
-	OUTBOX_RESPONSE,
-	OUTBOX_ERROR,
-	OUTBOX_ERRORS,
-	OUTBOX_ORIGIN
-};
-
-/* The columns that callers write, OUTBOX_MOBILE to OUTBOX_METADATA. */
-#define OUTBOX_CALLER_COLUMNS (OUTBOX_METADATA - OUTBOX_MOBILE + 1)
+#include "columns.h"
 
 /* What sms3300_explain() reads of a row. */
 typedef struct OutboxRow

@@ -256,7 +256,7 @@ queue_expire(TimestampTz now, const int64 *ids, int nids)
 
 	statement_run(namespace, &expire_statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		accounts = lappend(accounts, statement_string(i, 1));
+		accounts = lappend(accounts, statement_name(i, 1));
 	SPI_freetuptable(SPI_tuptable);
 	return accounts;
 }
@@ -459,8 +459,8 @@ queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 		claim->line2 = statement_string(i, 5);
 		claim->type = statement_number(i, 6, INT2OID);
 		claim->template = statement_number(i, 7, INT4OID);
-		claim->account = statement_string(i, 8);
-		claim->sender = statement_string(i, 9);
+		claim->account = statement_name(i, 8);
+		claim->sender = statement_name(i, 9);
 		claim->attempts = statement_number(i, 10, INT2OID);
 		claim->send_after = statement_int64(i, 11);
 		claim->due_at = statement_int64(i, 12);
@@ -720,7 +720,7 @@ queue_orphans(void)
 		QueueOrphan *orphan = palloc(sizeof(QueueOrphan));
 
 		orphan->id = statement_int64(i, 1);
-		orphan->account = statement_string(i, 2);
+		orphan->account = statement_name(i, 2);
 		orphan->attempts = statement_number(i, 3, INT2OID);
 		orphan->started_at = statement_int64(i, 4);
 		orphans = lappend(orphans, orphan);

@@ -221,7 +221,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 				 errhint("Give a later \"send_before\", or none for the account's validity.")));
 }
 
-/* The row that a trigger was fired for; refuses to serve another table. */
+/* The row that a trigger was fired for; refuses to serve a table other than it should be. */
 static Row
 trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
 {
@@ -234,6 +234,7 @@ trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("%s may only be used on sms_outbox",
 						get_func_name(fcinfo->flinfo->fn_oid))));
+	columns_check(trigger->tg_relation);
 	return row;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -34,6 +35,21 @@ use_namespace(Oid namespace)
 	generation++;
 }
 
+/* Refuse a table that is not what the statements take it for; it stays as it is until the commit. */
+static void
+check_table(Oid namespace)
+{
+	Oid			oid = get_relname_relid(OUTBOX_TABLE, namespace);
+	Relation	table = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : NULL;
+
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" does not exist", OUTBOX_TABLE)));
+	columns_check(table);
+	table_close(table, NoLock);
+}
+
 /* Prepare a statement for the schema in use, in place of what it was before. */
 static void
 prepare(Statement *statement)
@@ -61,6 +77,7 @@ statement_run(Oid namespace, Statement *statement, Datum *values, const char *nu
 	int			code;
 
 	use_namespace(namespace);
+	check_table(namespace);
 	if (statement->plan == NULL || statement->generation != generation)
 		prepare(statement);
 	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);
@@ -107,4 +124,12 @@ char *
 statement_string(uint64 row, int column)
 {
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+char *
+statement_name(uint64 row, int column)
+{
+	char	   *name = statement_string(row, column);
+
+	return name ? name : pstrdup("");
 }

@@ -7,7 +7,7 @@
 
 #include "executor/spi.h"
 
-#define OUTBOX_TABLE "sms_outbox"
+#include "columns.h"
 
 /* What is looked up where a statement runs with the rights of the table's owner. */
 #define OUTBOX_SEARCH_PATH "pg_catalog, pg_temp"
@@ -45,5 +45,11 @@ extern int	statement_number(uint64 row, int column, Oid type);
 
 /* A string of a row of the last result, NULL if it is null. */
 extern char *statement_string(uint64 row, int column);
+
+/*
+ * The same of a column that is not null; empty if somebody has seen to it that
+ * it is, by dropping the constraint or with a rule.
+ */
+extern char *statement_name(uint64 row, int column);
 
 #endif							/* SMS3300_STATEMENT_H */
