@@ -296,10 +296,17 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS 'since when is
 -- ---------------------------------------------------------------------------
 
 ALTER TABLE @extschema@.sms_outbox ENABLE ROW LEVEL SECURITY;
-CREATE POLICY sms_outbox_own ON @extschema@.sms_outbox
+CREATE POLICY sms_outbox_own ON @extschema@.sms_outbox FOR SELECT
 	USING (sender OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY sms_outbox_own ON @extschema@.sms_outbox IS
 	'a role sees the messages that it queued';
+
+-- There is none for UPDATE and DELETE: a message that is changed by hand would be sent
+-- without asking who may send, also by who has these rights on all tables.
+CREATE POLICY sms_outbox_queue ON @extschema@.sms_outbox FOR INSERT
+	WITH CHECK (sender OPERATOR(pg_catalog.=) CURRENT_USER);
+COMMENT ON POLICY sms_outbox_queue ON @extschema@.sms_outbox IS
+	'a role queues messages in its own name';
 
 REVOKE ALL ON @extschema@.sms_outbox FROM PUBLIC;
 GRANT SELECT, INSERT (mobile, message, line, line2, type, template, account, priority,

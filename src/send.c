@@ -238,6 +238,15 @@ trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
 	return row;
 }
 
+/* Tell whether the current user has the rights of the owner of a trigger's table. */
+static bool
+is_owner(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	return has_privs_of_role(GetUserId(), trigger->tg_relation->rd_rel->relowner);
+}
+
 /* Refuse to be called other than as a row trigger. */
 static void
 require_trigger(FunctionCallInfo fcinfo)
@@ -286,13 +295,25 @@ check_status(const Row *row)
 				 errhint("Leave \"status\" out, or give the \"origin\" of a row that is restored or copied.")));
 }
 
+/* Refuse a row that was queued elsewhere, unless by who may do with the table what he likes. */
+static void
+check_may_restore(FunctionCallInfo fcinfo)
+{
+	if (!is_owner(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set \"origin\""),
+				 errdetail("A row with an \"origin\" is restored or copied as it is, which only superusers and the table's owner may do."),
+				 errhint("Leave \"origin\" out to queue a new message.")));
+}
+
 /*
  * Before a row is queued: check it, complete it, and have the worker woken.
  *
- * A row that has an origin was queued before: it is being restored or copied,
- * by somebody with the right to write that column.  It is taken as it is, and
- * waits for sms3300_adopt(), even where it comes back to its own database: it
- * may have been sent since it left.  The worker is woken to say so.
+ * A row that has an origin was queued before: it is being restored or copied.
+ * It is taken as it is, without asking who may send, and waits for
+ * sms3300_adopt(), even where it comes back to its own database: it may have
+ * been sent since it left.  The worker is woken to say so.
  */
 Datum
 sms3300_outbox_insert(PG_FUNCTION_ARGS)
@@ -309,6 +330,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	origin = get(&row, OUTBOX_ORIGIN, &isnull);
 	if (!isnull)
 	{
+		check_may_restore(fcinfo);
 		if (DatumGetInt64(origin) == outbox_origin())
 			set(&row, OUTBOX_ORIGIN, Int64GetDatum(~outbox_origin()));
 		wake_at_commit(GetCurrentTransactionStartTimestamp());
@@ -331,7 +353,8 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 
 /*
  * Before somebody with the right to do so changes a caller's column by hand:
- * check the row again, and have it sent by its new time.
+ * check the row again, and have it sent by its new time.  Who is not the
+ * table's owner may send with its account, or may not have it sent otherwise.
  */
 Datum
 sms3300_outbox_update(PG_FUNCTION_ARGS)
@@ -352,7 +375,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	if (finished)
 		return PointerGetDatum(row.tuple);
 
-	check_caller_columns(&row, route_known_account);
+	check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
 	send_after = send_time(&row);
 	if (send_after != DatumGetTimestampTz(get(&old, OUTBOX_SEND_AFTER, &isnull)))
 		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(send_after));
