@@ -20,6 +20,12 @@ include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h) sms3300.control
 
+# What is committed, as a zip for PGXN, whose versions have three numbers.
+DISTRIBUTION = $(EXTENSION)-$(EXTVERSION).0
+.PHONY: dist
+dist:
+	git archive --prefix=$(DISTRIBUTION)/ --output=$(DISTRIBUTION).zip HEAD
+
 # The pictures in doc/ are drawn by graphviz.
 .PHONY: doc
 doc: $(patsubst %.dot,%.svg,$(wildcard doc/*.dot))
