@@ -10,21 +10,73 @@ use DBI;
 use Encode     qw(encode);
 use Exporter   qw(import);
 use HTTP::Tiny;
-use List::Util qw(max min);
+use List::Util qw(max min sum0);
 use POSIX      ();
 use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
 our @EXPORT = qw(
-  $db TEXT bare_sample compare cpu_seconds drain_sample lay_down now print_table
-  prepare_account send_all set_account sql value wait_until worker_pid
+  %option TEXT bare_sample begin_messages cpu_seconds compare connection connect_to drain_sample
+  encoded_text in_database lay_down make_equal_table median now number on_connection percentile
+  print_figure print_table private_memory ratio read_file scaled send_all server_cpu_seconds
+  set_account sql value wait_until worker_pid
 );
 
 # The message that is sent.
 use constant TEXT => 'سلام! کد ورود شما: ۱۲۳۴';
 
-our $db = DBI->connect('dbi:Pg:', undef, undef,
-	{ RaiseError => 1, PrintWarn => 0, AutoInactiveDestroy => 1 });
-$db->do('SET client_min_messages = warning');
+# How often samples are taken, and which part of the numbers of rows and the like.
+our %option = (rounds => 5, scale => 1);
+
+# The connection that is worked on.
+our $db;
+
+binmode STDOUT, ':encoding(UTF-8)';
+$| = 1;
+
+# Connect to a database.
+sub connect_to
+{
+	my ($name) = @_;
+	my $new = DBI->connect("dbi:Pg:dbname=$name", undef, undef,
+		{ RaiseError => 1, PrintWarn => 0, AutoInactiveDestroy => 1 });
+	$new->do('SET client_min_messages = warning');
+	return $new;
+}
+
+# Return the connection that is worked on.
+sub connection
+{
+	return $db;
+}
+
+# Work on another connection.
+sub on_connection
+{
+	local $db = shift;
+	my ($code) = @_;
+	return $code->();
+}
+
+# Work in a new database with the extension and an account in it, and drop it.
+sub in_database
+{
+	my ($name, $code) = @_;
+	sql("CREATE DATABASE $name");
+	my $new = connect_to($name);
+	eval { on_connection($new, sub { prepare_account(); $code->() }); 1 };
+	my $error = $@;
+	$new->disconnect;
+	sql("DROP DATABASE $name WITH (FORCE)");
+	die $error if $error;
+	return;
+}
+
+# Return the part of a number that is asked for.
+sub scaled
+{
+	my ($n) = @_;
+	return max(1, int($n * $option{scale} + 0.5));
+}
 
 # Run statements.
 sub sql
@@ -46,11 +98,11 @@ sub now
 	return clock_gettime(CLOCK_MONOTONIC);
 }
 
-# Wait until a condition is true, for minutes at most.
+# Wait until a condition is true, for an hour at most.
 sub wait_until
 {
 	my ($what, $condition) = @_;
-	my $deadline = now() + 1800;
+	my $deadline = now() + 3600;
 	until ($condition->())
 	{
 		die "waited in vain for $what\n" if now() > $deadline;
@@ -59,11 +111,10 @@ sub wait_until
 	return;
 }
 
-# Make the extension and its account, and have a worker that stays.
+# Make the extension and its account.
 sub prepare_account
 {
-	sql("ALTER SYSTEM SET sms3300.worker_idle_timeout = '1d'", 'SELECT pg_reload_conf()',
-		'CREATE EXTENSION sms3300',
+	sql('CREATE EXTENSION sms3300',
 		"CREATE SERVER sms3300 FOREIGN DATA WRAPPER sms3300 OPTIONS ("
 		  . "url '$ENV{GATEWAY}/instant', line '983000330000', max_in_flight '50', paused 'false')",
 		"CREATE USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS (username 'user', password 'secret')");
@@ -80,30 +131,82 @@ sub set_account
 	return;
 }
 
+# Make a table, equal_outbox, that is as sms_outbox is, but has no triggers.
+sub make_equal_table
+{
+	my $options = value("SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = 'sms_outbox'::regclass");
+	sql("CREATE TABLE equal_outbox (LIKE sms_outbox INCLUDING ALL) WITH ($options)",
+		'ALTER TABLE equal_outbox ENABLE ROW LEVEL SECURITY',
+		'CREATE POLICY equal_outbox_own ON equal_outbox USING (sender = CURRENT_USER)');
+	return;
+}
+
+# Return the message as a literal.
+sub encoded_text
+{
+	return $db->quote(encode('UTF-8', TEXT));
+}
+
 # Queue a number of messages.
 sub lay_down
 {
 	my ($n) = @_;
 	sql(    "INSERT INTO sms_outbox (mobile, message)"
-		  . " SELECT '98912' || to_char(i % 10000000, 'FM0000000'), "
-		  . $db->quote(encode('UTF-8', TEXT))
+		  . " SELECT '98912' || to_char(i % 10000000, 'FM0000000'), " . encoded_text()
 		  . " FROM generate_series(1, $n) AS i");
 	return;
 }
 
-# Return the worker's process.
+# Return the process of the database's worker.
 sub worker_pid
 {
 	return value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'"
 		  . ' AND datname = current_database()');
 }
 
+# Return what /proc says of a process after its name; nothing if it has ended.
+sub process_stat
+{
+	my ($pid) = @_;
+	my $stat = eval { read_file("/proc/$pid/stat") } // return;
+	return split ' ', $stat =~ s/.*\)//sr;
+}
+
 # Return the seconds of CPU time that a process has used.
 sub cpu_seconds
 {
 	my ($pid) = @_;
-	my @field = split ' ', read_file("/proc/$pid/stat") =~ s/.*\)//sr;
+	my @field = process_stat($pid);
 	return ($field[11] + $field[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+# Return the seconds of CPU time that the whole server has used.
+sub server_cpu_seconds
+{
+	my ($postmaster) = read_file(value('SHOW data_directory') . '/postmaster.pid') =~ /^(\d+)/;
+	my @own   = process_stat($postmaster);
+	my $ticks = sum0 @own[ 11 .. 14 ];
+	for my $pid (split ' ', read_file("/proc/$postmaster/task/$postmaster/children"))
+	{
+		my @field = process_stat($pid) or next;
+		$ticks += $field[11] + $field[12];
+	}
+	return $ticks / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+# Return a process's private memory in MB. The server's shared memory is left out:
+# pages of it that no other process has touched yet count as private to the kernel.
+sub private_memory
+{
+	my ($pid) = @_;
+	my $kb     = 0;
+	my $shared = 0;
+	for (split /\n/, read_file("/proc/$pid/smaps"))
+	{
+		$shared = $1 eq 's' if /^[0-9a-f]+-[0-9a-f]+ ...(.)/;
+		$kb += $1 if !$shared && /^Private_(?:Clean|Dirty): +(\d+) kB/;
+	}
+	return $kb / 1024;
 }
 
 # Return what is in a file.
@@ -126,43 +229,58 @@ sub requests_taken
 	return $taken - ++$questions;
 }
 
-# Let the account send all that is queued, which is a number of messages, and see
-# that each came back right; return the rate and the worker's CPU time for each.
+# Return the number of the last message so far.
+sub last_id
+{
+	return value('SELECT coalesce(max(id), 0) FROM sms_outbox');
+}
+
+# Let the account send all that is queued, which is a number of messages after an id,
+# and see that each came back right; meanwhile watch. Return the rate, the worker's CPU
+# time for each, and its private memory.
 sub send_all
 {
-	my ($n)    = @_;
+	my ($n, $after, $watch) = @_;
 	my $pid    = worker_pid();
 	my $sent   = 'SELECT sent FROM sms3300_stat_get_account(\'sms3300\')';
 	my $target = value($sent) + $n;
 	my $taken  = requests_taken();
 	my $cpu    = cpu_seconds($pid);
-	my ($from) = value('SELECT clock_timestamp()');
 
 	set_account(paused => 'false');
-	wait_until('the messages', sub { value($sent) >= $target });
+	wait_until('the messages', sub { $watch->() if $watch; value($sent) >= $target });
 	$cpu = cpu_seconds($pid) - $cpu;
 	$taken = requests_taken() - $taken;
 	die "nginx took $taken requests for $n messages\n" if $taken != $n;
 
 	my ($right, $replies, $seconds) = value(
 		"SELECT count(*), count(DISTINCT response), extract(epoch FROM max(finished_at) - min(started_at))"
-		  . " FROM sms_outbox WHERE started_at >= '$from' AND status = 'sent' AND attempts = 1 AND http_status = 200"
+		  . " FROM sms_outbox WHERE id > $after AND status = 'sent' AND attempts = 1 AND http_status = 200"
 		  . " AND api_status = -1 AND sent_line = '983000330000' AND message_id = (response->'data'->>'message_id')::bigint"
 		  . " AND error IS NULL AND due_at IS NULL");
 	die "$right of $n rows came back right, with $replies replies\n"
 	  if $right != $n || $replies != $n;
-	return { rate => $n / $seconds, cpu => $cpu / $n * 1e6 };
+	return { rate => $n / $seconds, cpu => $cpu / $n * 1e6, memory => private_memory($pid) };
+}
+
+# Queue messages, and leave them for send_all, after the id that is returned.
+sub begin_messages
+{
+	my ($n, $in_flight, $path) = @_;
+	set_account(paused => 'true', max_in_flight => $in_flight, url => "$ENV{GATEWAY}/$path");
+	my $after = last_id();
+	lay_down($n);
+	sql('CHECKPOINT');
+	return $after;
 }
 
 # Queue messages in an empty table and have them sent.
 sub drain_sample
 {
 	my ($n, $in_flight, $path) = @_;
-	set_account(paused => 'true', max_in_flight => $in_flight, url => "$ENV{GATEWAY}/$path");
+	set_account(paused => 'true');
 	sql('TRUNCATE sms_outbox');
-	lay_down($n);
-	sql('CHECKPOINT');
-	return send_all($n);
+	return send_all($n, begin_messages($n, $in_flight, $path));
 }
 
 # Have the bare program send as many requests with the same body.
@@ -178,17 +296,26 @@ sub bare_sample
 	return { rate => $n / $seconds, cpu => $cpu / $n * 1e6 };
 }
 
-# Take samples of several contenders, [name, code], by turns; each returns a hash of
-# figures. Return the names in order, each with its samples.
+# Take samples of several contenders, [name, code], by turns, after one of each to warm
+# up; each returns a hash of figures. Return the names in order, each with its samples.
 sub compare
 {
-	my ($rounds, @contenders) = @_;
+	my (@contenders) = @_;
 	my @results = map { [ $_->[0] ] } @contenders;
-	for (1 .. $rounds)
+	$_->[1]->() for @contenders;
+	for (1 .. $option{rounds})
 	{
 		push @{ $results[$_] }, $contenders[$_][1]->() for 0 .. $#contenders;
 	}
 	return @results;
+}
+
+# Return what a share of numbers does not exceed.
+sub percentile
+{
+	my ($share, @numbers) = @_;
+	@numbers = sort { $a <=> $b } @numbers;
+	return $numbers[ int($share * $#numbers + 0.5) ];
 }
 
 # Return the median of numbers.
@@ -196,6 +323,13 @@ sub median
 {
 	my @sorted = sort { $a <=> $b } @_;
 	return ($sorted[ $#sorted / 2 ] + $sorted[ @sorted / 2 ]) / 2;
+}
+
+# Return the median of the ratios of one contender's figure to another's, round by round.
+sub ratio
+{
+	my ($key, $one, $other) = @_;
+	return median(map { $one->[$_]{$key} / $other->[$_]{$key} } 1 .. $#$one);
 }
 
 # Print a number with three digits or more.
@@ -206,28 +340,35 @@ sub number
 }
 
 # Print a table of results, a line a contender: for each figure, [key, title], the
-# median, the least and the most, and the median of the ratios to the first contender
-# of the same round.
+# median, the least and the most, and the ratio to the first contender.
 sub print_table
 {
 	my ($title, $figures, @results) = @_;
-	binmode STDOUT, ':encoding(UTF-8)';
-	printf "\n%s; %d rounds\n%-26s%s\n", $title, $#{ $results[0] }, '',
+	printf "\n%s; rounds: %d\n%-30s%s\n", $title, $#{ $results[0] }, '',
 	  join '', map { sprintf '%12s %-20s%8s', $_->[1], 'min to max', 'ratio' } @$figures;
-	my (undef, @base) = @{ $results[0] };
 	for my $result (@results)
 	{
 		my ($name, @samples) = @$result;
-		printf '%-26s', $name;
+		my $line = sprintf '%-30s', $name;
 		for my $key (map { $_->[0] } @$figures)
 		{
-			my @values = map { $_->{$key} } @samples;
-			printf '%12s %-20s%8.3f', number(median(@values)),
+			my @values = grep { defined } map { $_->{$key} } @samples;
+			$line .= ' ' x 41 and next if !@values;
+			$line .= sprintf '%12s %-20s%8s', number(median(@values)),
 			  number(min(@values)) . ' to ' . number(max(@values)),
-			  median(map { $values[$_] / $base[$_]{$key} } 0 .. $#values);
+			  defined $results[0][1]{$key} ? sprintf '%.3f', ratio($key, $result, $results[0]) : '';
 		}
-		print "\n";
+		print $line =~ s/ +$//r, "\n";
 	}
+	return;
+}
+
+# Print a figure, and beside it what it should be at the least or at the most.
+sub print_figure
+{
+	my ($what, $figure, $limit, $target) = @_;
+	printf "  %-72s %8s   %s\n", $what, number($figure),
+	  defined $limit ? "target: at $limit $target" : '';
 	return;
 }
 

@@ -5,11 +5,22 @@
 # what is missing from apt and the extension into the server's folders, and leaves
 # nothing running. The machine should have nothing else to do.
 #
-#     sh test/bench/run.sh [--rounds N] [SECTION...]
+#     sh test/bench/run.sh [--rounds N] [--scale FACTOR] [SECTION...]
 #
-# Sections; without one, all are measured:
+# The factor makes all numbers of rows, and the times of watching, smaller: 0.1 is a
+# quick try. Sections; without one, all are measured:
 #
-#     throughput   messages a second, and CPU time each, beside a bare libcurl program
+#     throughput   messages a second and CPU time each, beside a bare libcurl program and
+#                  plain SQL
+#     peers        the same of other queues, from npm
+#     latency      from COMMIT to the request's first byte, and to the status on the row
+#     idle         what a worker and the launcher do that have nothing to do
+#     memory       a worker's memory with a long queue
+#     growth       throughput in a table with a long history and a long queue
+#     snapshot     throughput while somebody holds an old snapshot
+#     bloat        the table's size after much was sent
+#     queueing     the cost of INSERT and of sms3300_send
+#     many         more requests in flight than the server may have files
 
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -69,6 +80,9 @@ install_extension
 as_owner gcc -O2 -Wall -o "$work/bare" test/bench/bare.c -lcurl
 
 start_nginx
+
+# What most systems give a server; nginx has more.
+ulimit -Sn 1024
 start_server
 as_owner env BARE="$work/bare" GATEWAY="http://127.0.0.1:$gateway_port" \
 	perl -I test/bench test/bench/bench.pl "$@"
