@@ -302,10 +302,13 @@ sub compare
 {
 	my (@contenders) = @_;
 	my @results = map { [ $_->[0] ] } @contenders;
-	$_->[1]->() for @contenders;
-	for (1 .. $option{rounds})
+	for my $round (0 .. $option{rounds})
 	{
-		push @{ $results[$_] }, $contenders[$_][1]->() for 0 .. $#contenders;
+		for my $i (0 .. $#contenders)
+		{
+			my $sample = $contenders[$i][1]->();
+			push @{ $results[$i] }, $sample if $round > 0;
+		}
 	}
 	return @results;
 }

@@ -84,5 +84,5 @@ start_nginx
 # What most systems give a server; nginx has more.
 ulimit -Sn 1024
 start_server
-as_owner env BARE="$work/bare" GATEWAY="http://127.0.0.1:$gateway_port" \
+as_owner env WORK="$work" BARE="$work/bare" GATEWAY="http://127.0.0.1:$gateway_port" \
 	perl -I test/bench test/bench/bench.pl "$@"

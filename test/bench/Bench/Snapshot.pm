@@ -1,0 +1,67 @@
+package Bench::Snapshot;
+
+# Whether sending slows down while somebody holds an old snapshot, so that nothing that
+# was updated can be cleaned up.
+
+use strict;
+use warnings;
+
+use Bench;
+
+# Take all samples and print them.
+sub measure
+{
+	in_database(snapshot => \&measure_in_database);
+	return;
+}
+
+sub measure_in_database
+{
+	my $n = scaled(500000);
+	drain_sample(scaled(20000), 50, 'instant');
+	my ($without, $with) = ([ 'no old snapshot' ], [ 'an old snapshot is held' ]);
+	for (1 .. $option{rounds})
+	{
+		push @$without, sample($n, 0);
+		push @$with,    sample($n, 1);
+	}
+	print_table(
+		"$n messages, 50 in flight, a gateway that answers at once",
+		[ [ first => 'first tenth' ], [ last => 'last tenth' ], [ all => 'all' ] ],
+		$without, $with);
+	for ([ 'without', $without ], [ 'with', $with, least => 0.80 ])
+	{
+		my ($name, $results, @target) = @$_;
+		my (undef, @samples) = @$results;
+		print_figure("rate of the last tenth against the first, $name an old snapshot",
+			median(map { $_->{last} / $_->{first} } @samples), @target);
+	}
+	return;
+}
+
+# Have messages sent, with or without an old snapshot, and return the rates.
+sub sample
+{
+	my ($n, $hold) = @_;
+	set_account(paused => 'true');
+	sql('TRUNCATE sms_outbox');
+	my $after  = begin_messages($n, 50, 'instant');
+	my $holder = connect_to(value('SELECT current_database()'));
+	$holder->do($_) for 'BEGIN ISOLATION LEVEL REPEATABLE READ', 'SELECT count(*) FROM pg_class';
+	$holder->do('COMMIT') if !$hold;
+	my $all = send_all($n, $after);
+	$holder->disconnect;
+
+	# The seconds from each tenth's start to its end.
+	my @seconds = map { $_->[0] } @{ connection()->selectall_arrayref(<<~"SQL") };
+		SELECT extract(epoch FROM last - coalesce(lag(last) OVER (ORDER BY tenth), first))
+		FROM (SELECT tenth, min(started_at) AS first, max(finished_at) AS last
+			FROM (SELECT started_at, finished_at, ntile(10) OVER (ORDER BY finished_at) AS tenth
+				FROM sms_outbox WHERE id > $after) AS m
+			GROUP BY tenth) AS t
+		ORDER BY tenth
+		SQL
+	return { first => $n / 10 / $seconds[0], last => $n / 10 / $seconds[-1], all => $all->{rate} };
+}
+
+1;
