@@ -16,8 +16,8 @@ use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
 our @EXPORT = qw(
   %option TEXT bare_sample begin_messages cpu_seconds compare connection connect_to drain_sample
-  encoded_text in_database lay_down make_equal_table median now number on_connection percentile
-  print_figure print_table private_memory ratio read_file scaled send_all server_cpu_seconds
+  encoded_text form in_database lay_down make_equal_table median now number on_connection percentile
+  print_figure print_table private_memory ratio read_file requests_taken scaled send_all server_cpu_seconds
   set_account sql value wait_until worker_pid
 );
 
@@ -25,7 +25,7 @@ our @EXPORT = qw(
 use constant TEXT => 'سلام! کد ورود شما: ۱۲۳۴';
 
 # How often samples are taken, and which part of the numbers of rows and the like.
-our %option = (rounds => 5, scale => 1);
+our %option = (rounds => $ENV{ROUNDS}, scale => $ENV{SCALE});
 
 # The connection that is worked on.
 our $db;
@@ -237,7 +237,7 @@ sub last_id
 
 # Let the account send all that is queued, which is a number of messages after an id,
 # and see that each came back right; meanwhile watch. Return the rate, the worker's CPU
-# time for each, and its private memory.
+# time for each, that of the whole server, and the worker's private memory.
 sub send_all
 {
 	my ($n, $after, $watch) = @_;
@@ -246,10 +246,12 @@ sub send_all
 	my $target = value($sent) + $n;
 	my $taken  = requests_taken();
 	my $cpu    = cpu_seconds($pid);
+	my $total  = server_cpu_seconds();
 
 	set_account(paused => 'false');
 	wait_until('the messages', sub { $watch->() if $watch; value($sent) >= $target });
-	$cpu = cpu_seconds($pid) - $cpu;
+	$cpu   = cpu_seconds($pid) - $cpu;
+	$total = server_cpu_seconds() - $total;
 	$taken = requests_taken() - $taken;
 	die "nginx took $taken requests for $n messages\n" if $taken != $n;
 
@@ -260,7 +262,12 @@ sub send_all
 		  . " AND error IS NULL AND due_at IS NULL");
 	die "$right of $n rows came back right, with $replies replies\n"
 	  if $right != $n || $replies != $n;
-	return { rate => $n / $seconds, cpu => $cpu / $n * 1e6, memory => private_memory($pid) };
+	return {
+		rate      => $n / $seconds,
+		cpu       => $cpu / $n * 1e6,
+		total_cpu => $total / $n * 1e6,
+		memory    => private_memory($pid),
+	};
 }
 
 # Queue messages, and leave them for send_all, after the id that is returned.
@@ -283,13 +290,18 @@ sub drain_sample
 	return send_all($n, begin_messages($n, $in_flight, $path));
 }
 
+# Return the form of a message.
+sub form
+{
+	my $text = encode('UTF-8', TEXT) =~ s/([^A-Za-z0-9._~-])/sprintf '%%%02X', ord $1/ger;
+	return "username=user&password=secret&mobile=989120000000&message=$text&line=983000330000";
+}
+
 # Have the bare program send as many requests with the same body.
 sub bare_sample
 {
 	my ($n, $in_flight, $path) = @_;
-	my $text = encode('UTF-8', TEXT) =~ s/([^A-Za-z0-9._~-])/sprintf '%%%02X', ord $1/ger;
-	open my $pipe, '-|', $ENV{BARE}, "$ENV{GATEWAY}/$path", $in_flight, $n,
-	  "username=user&password=secret&mobile=989120000000&message=$text&line=983000330000"
+	open my $pipe, '-|', $ENV{BARE}, "$ENV{GATEWAY}/$path", $in_flight, $n, form()
 	  or die "could not start $ENV{BARE}: $!\n";
 	my ($answered, $seconds, $cpu) = split ' ', <$pipe>;
 	die "$answered of $n requests of the bare program were answered\n" if $answered != $n;

@@ -67,10 +67,29 @@ start_nginx()
 	}
 }
 
+rounds=5
+scale=1
+while [ $# -gt 0 ]; do
+	case $1 in
+		--rounds) rounds=${2:?} ;;
+		--scale) scale=${2:?} ;;
+		-*) die "unknown option: $1" ;;
+		*) break ;;
+	esac
+	shift 2
+done
+[ $# -gt 0 ] ||
+	set -- throughput peers latency idle memory growth snapshot bloat queueing many
+
 need_server
 need libdbd-pg-perl perl -MDBD::Pg -e 1
 need nginx test -x /usr/sbin/nginx
 need libnginx-mod-http-echo test -e /usr/lib/nginx/modules/ngx_http_echo_module.so
+case " $* " in *" peers "*)
+	need nodejs command -v node
+	need npm command -v npm
+	;;
+esac
 install_missing
 make_work
 
@@ -78,11 +97,18 @@ say "building and installing the extension for $("$PG_CONFIG" --version)"
 compile
 install_extension
 as_owner gcc -O2 -Wall -o "$work/bare" test/bench/bare.c -lcurl
+case " $* " in *" peers "*)
+	as_owner cp -r test/bench/peers "$work/peers"
+	as_owner npm --prefix "$work/peers" --no-audit --no-fund --silent install ||
+		die "npm could not install the other queues"
+	;;
+esac
 
 start_nginx
 
 # What most systems give a server; nginx has more.
 ulimit -Sn 1024
 start_server
-as_owner env WORK="$work" BARE="$work/bare" GATEWAY="http://127.0.0.1:$gateway_port" \
+as_owner env ROUNDS="$rounds" SCALE="$scale" WORK="$work" BARE="$work/bare" \
+	PEERS="$work/peers" GATEWAY="http://127.0.0.1:$gateway_port" \
 	perl -I test/bench test/bench/bench.pl "$@"
