@@ -11,9 +11,10 @@ package SMS3300;
 use strict;
 use warnings;
 
-use Encode         qw(encode);
+use Cwd            qw(abs_path);
+use Encode         qw(decode encode);
 use Exporter       qw(import);
-use File::Basename qw(basename);
+use File::Basename qw(basename dirname);
 use JSON::PP       qw(decode_json);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -27,9 +28,13 @@ our @EXPORT = qw(
   read_contents
   read_rows
   run_sql
+  sql_blocks
   wait_for_end
   wait_for_sql
 );
+
+# The top of the source tree.
+my $root = abs_path(dirname(__FILE__) . '/../..');
 
 # Start a gateway; %option are its own. Its log is kept beside the servers' logs.
 sub new_gateway
@@ -121,6 +126,16 @@ SELECT last_value, is_called FROM sms_outbox_id_seq;
 SELECT srvname, srvoptions, srvacl FROM pg_foreign_server ORDER BY 1;
 SELECT srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user_mappings ORDER BY 1, 2;
 END
+}
+
+# Return the blocks of SQL in a document of the source tree; or those that are said to be
+# for somewhere else.
+sub sql_blocks
+{
+	my ($document, $where) = @_;
+	my $kind = defined $where ? "sql $where" : 'sql';
+	my $text = decode('UTF-8', slurp_file("$root/$document"));
+	return $text =~ /^```\Q$kind\E\n(.*?)^```/msg;
 }
 
 # Wait until a query returns what is expected ('t' by default); die if it does not.

@@ -5,14 +5,11 @@
 use strict;
 use warnings;
 
-use Cwd            qw(abs_path);
-use Encode         qw(decode);
-use File::Basename qw(dirname);
+use Encode qw(encode);
 use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
 
-my $root    = abs_path(dirname(__FILE__) . '/../..');
 my $gateway = new_gateway();
 my $node    = new_node('main');
 run_sql($node, 'CREATE ROLE app LOGIN');
@@ -21,9 +18,8 @@ run_sql($node, 'CREATE ROLE app LOGIN');
 sub blocks
 {
 	my ($document) = @_;
-	my $text = decode('UTF-8', slurp_file("$root/$document"));
-	my @blocks = $text =~ /^```sql\n(.*?)^```/msg;
-	s/(CREATE SERVER .*? OPTIONS \()/$1url '${\ $gateway->url }', / for @blocks;
+	my @blocks = sql_blocks($document);
+	s/(CREATE SERVER .*? DATA WRAPPER sms3300 OPTIONS \()/$1url '${\ $gateway->url }', / for @blocks;
 	return @blocks;
 }
 
@@ -45,10 +41,10 @@ END
 	for my $block (blocks($document))
 	{
 		my ($code, undef, $error) =
-		  $node->psql($database, Encode::encode('UTF-8', $block), on_error_stop => 1);
+		  $node->psql($database, encode('UTF-8', $block), on_error_stop => 1);
 		next if $code == 0;
 		$failed++;
-		diag("$document: $error\n" . Encode::encode('UTF-8', $block));
+		diag("$document: $error\n" . encode('UTF-8', $block));
 	}
 	is($failed, 0, "$document: every statement runs");
 	return $database;
@@ -70,7 +66,14 @@ sub answer
 	return run_sql($node, $block, $database);
 }
 
-runs($_) for 'README.fa.md', 'doc/operations.md';
+# Databases that doc/scaling.md has.
+for my $database (qw(sms1 sms2))
+{
+	run_sql($node, "CREATE DATABASE $database");
+	create_account($node, $database, url => $gateway->url, line => '983000330000');
+	run_sql($node, 'GRANT USAGE ON FOREIGN SERVER sms3300 TO app', $database);
+}
+runs($_) for 'README.fa.md', 'doc/operations.md', 'doc/scaling.md';
 run_sql($node, 'ALTER SYSTEM RESET ALL; SELECT pg_reload_conf()');
 my $database = runs('README.md');
 wait_for_end($node, $database);
