@@ -30,8 +30,8 @@
 
 #include "account.h"
 #include "compat.h"
-#include "http.h"
 #include "text.h"
+#include "url.h"
 #include "wake.h"
 
 #define WRAPPER_NAME "sms3300"
@@ -95,7 +95,7 @@ parse_duration(const char *name, const char *value, bool zero_allowed)
 static void
 check_url(const char *name, const char *value)
 {
-	const char *problem = http_url_problem(value);
+	const char *problem = url_problem(value);
 
 	if (problem)
 		ereport(ERROR,

@@ -118,6 +118,22 @@ random_fraction(void)
 #endif
 
 /*
+ * 7.80 asks before it sends a request, and so can be kept from sending it again
+ * on another connection.  An older one is kept from reusing connections: only
+ * where one was reused it sends again.
+ */
+#if LIBCURL_VERSION_NUM >= 0x075000
+#define curl_ask_before_request(easy, function, arg) \
+	(curl_easy_setopt((easy), CURLOPT_PREREQFUNCTION, (function)), \
+	 curl_easy_setopt((easy), CURLOPT_PREREQDATA, (arg)))
+#else
+#define CURL_PREREQFUNC_OK 0
+#define CURL_PREREQFUNC_ABORT 1
+#define curl_ask_before_request(easy, function, arg) \
+	((void) (function), curl_easy_setopt((easy), CURLOPT_FORBID_REUSE, 1L))
+#endif
+
+/*
  * 7.87 need not wait for the thread of a name that does not resolve, and keeps
  * certificates for a day: a file that was changed would not be read.
  */

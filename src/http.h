@@ -72,9 +72,6 @@ extern void http_release(Http *http, const HttpReply *reply);
 /* End the requests under way at once, as if they had timed out now. */
 extern void http_abort_all(Http *http, const char *reason);
 
-/* Why a URL can't be used, as a sentence; NULL if it can. */
-extern const char *http_url_problem(const char *url);
-
 extern const char *http_phase_name(HttpPhase phase);
 
 #endif							/* SMS3300_HTTP_H */
