@@ -236,20 +236,38 @@ mask(void *secret, char *value, int len)
 	return cstring_to_text(masked);
 }
 
+/*
+ * Tell whether bytes from the network can hold a secret, in UTF-8: as it is, or
+ * in a spelling, which takes one of a few characters.
+ */
+static bool
+may_hold(const char *bytes, size_t len, const char *secret)
+{
+	static const char special[] = "\\%&+";
+
+	for (const char *c = special; *c; c++)
+		if (memchr(bytes, *c, len) != NULL)
+			return true;
+	return memmem(bytes, len, secret, strlen(secret)) != NULL;
+}
+
 /* A reply in which no string holds the password that the request had. */
 static Jsonb *
 without_password(Jsonb *result, const HttpReply *reply)
 {
 	char	   *password = gateway_form_password(reply->form, reply->form_size);
-	char	   *secret;
 
 	if (result == NULL || password == NULL)
 		return result;
-	secret = pg_any_to_server(password, (int) strlen(password), PG_UTF8);
-	result = transform_jsonb_string_values(result, secret, mask);
-	explicit_bzero(secret, strlen(secret));
-	if (secret != password)
-		explicit_bzero(password, strlen(password));
+	if (may_hold(reply->body, reply->body_size, password))
+	{
+		char	   *secret = pg_any_to_server(password, (int) strlen(password), PG_UTF8);
+
+		result = transform_jsonb_string_values(result, secret, mask);
+		if (secret != password)
+			explicit_bzero(secret, strlen(secret));
+	}
+	explicit_bzero(password, strlen(password));
 	return result;
 }
 
@@ -262,7 +280,6 @@ bytes_as_jsonb(const char *bytes, size_t len)
 {
 	static const char bom[] = "\xEF\xBB\xBF";
 	Jsonb	   *result = NULL;
-	char	   *text;
 	StringInfoData raw;
 
 	if (len >= 3 && memcmp(bytes, bom, 3) == 0)
@@ -273,16 +290,16 @@ bytes_as_jsonb(const char *bytes, size_t len)
 	if (len == 0)
 		return NULL;
 
-	text = printable(bytes, len);
 	if (memchr(bytes, '\0', len) == NULL &&
 		pg_encoding_verifymbstr(PG_UTF8, bytes, (int) len) == (int) len)
-		result = parse(text);
+		result = parse(GetDatabaseEncoding() == PG_UTF8 ? pnstrdup(bytes, len) :
+					   printable(bytes, len));
 	if (result)
 		return result;
 
 	initStringInfo(&raw);
 	appendStringInfoString(&raw, "{\"raw\": ");
-	escape_json(&raw, text);
+	escape_json(&raw, printable(bytes, len));
 	appendStringInfoChar(&raw, '}');
 	return parse(raw.data);
 }
