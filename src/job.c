@@ -168,13 +168,13 @@ next_try(const Job *job)
 
 /* What a finished job means for its row.  Needs a transaction. */
 void
-job_result(const Job *job, QueueResult *result)
+job_result(const Job *job, MessageResult *result)
 {
 	const Account *account = account_find(job->lane->name);
 	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
 	const HttpReply *reply = job->reply;
 
-	memset(result, 0, sizeof(QueueResult));
+	memset(result, 0, sizeof(MessageResult));
 	result->id = job->id;
 	result->started_at = job->started_at;
 	result->at = job->finished_at;

@@ -10,7 +10,7 @@
 #include "gateway.h"
 #include "http.h"
 #include "lane.h"
-#include "queue.h"
+#include "result.h"
 
 #define JOB_PROBLEM_SIZE 256
 
@@ -42,7 +42,7 @@ extern Job *job_find(int64 id);
 extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
 extern const char *job_reason(const Job *job);
-extern void job_result(const Job *job, QueueResult *result);
+extern void job_result(const Job *job, MessageResult *result);
 extern void job_destroy(Job *job, Http *http);
 
 #endif							/* SMS3300_JOB_H */

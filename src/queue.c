@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -33,14 +34,12 @@
 /* Rows that are hurried when their account is altered. */
 #define HURRY_LIMIT 10000
 
-/* The objects in "errors" that are kept, the newest. */
-#define MAX_ERRORS 50
-
 /* Between queue_open and queue_close */
 static Oid	namespace = InvalidOid;
 static Oid	saved_user;
 static int	saved_security_context;
 static int	saved_nest_level;
+static bool triggers_follow;	/* triggers run after an UPDATE, and may change what it did */
 
 /* A timestamp of the first row of the last result; DT_NOEND if it is none. */
 static TimestampTz
@@ -88,6 +87,19 @@ int64_array(const int64 *numbers, int n)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+/* Tell whether triggers run after rows of a table were updated. */
+static bool
+has_after_triggers(Oid table)
+{
+	Relation	relation = table_open(table, NoLock);
+	const TriggerDesc *triggers = relation->trigdesc;
+	bool		any = triggers &&
+		(triggers->trig_update_after_row || triggers->trig_update_after_statement);
+
+	table_close(relation, NoLock);
+	return any;
+}
+
 /*
  * Begin to work on the table in the current transaction.  Never waits for a
  * lock: who holds one, such as DROP EXTENSION, may hold it for long.
@@ -111,6 +123,7 @@ queue_open(void)
 	owner = outbox_owner(table);
 	if (!OidIsValid(owner))
 		return QUEUE_MISSING;
+	triggers_follow = has_after_triggers(table);
 
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
 	SetUserIdAndSecContext(owner, saved_security_context |
@@ -131,6 +144,20 @@ queue_close(void)
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, saved_nest_level);
 	SetUserIdAndSecContext(saved_user, saved_security_context);
+}
+
+/* The schema of the table that is open. */
+Oid
+queue_namespace(void)
+{
+	return namespace;
+}
+
+/* Tell whether triggers run after an update of the table that is open, and may change what it did. */
+bool
+queue_has_after_triggers(void)
+{
+	return triggers_follow;
 }
 
 /* One descent of the index a priority: rows due later cost nothing. */
@@ -365,22 +392,18 @@ queue_remove(const char *account, bool only_text, bool redacted, TimestampTz unt
 	return true;
 }
 
-/* Order ids. */
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* Order claims by id. */
 static int
 compare_claims(const void *a, const void *b)
 {
-	return compare_ids(&((const QueueClaim *) a)->id, &((const QueueClaim *) b)->id);
+	return statement_compare_ids(&((const QueueClaim *) a)->id, &((const QueueClaim *) b)->id);
 }
+
+/* What is read of a row that was claimed. */
+#define CLAIM_COLUMNS \
+	"o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template," \
+	" o.account, o.sender, o.attempts, o.send_after, o.due_at," \
+	" coalesce(o.started_at, '-infinity'), o.status = 'sending'"
 
 /*
  * The candidates are known: nothing here may tempt the planner to look for
@@ -390,45 +413,27 @@ compare_claims(const void *a, const void *b)
 static Statement claim_statement = {
 	.sql = "UPDATE %1$s AS o SET status = 'sending', attempts = least(o.attempts + 1, 32767),"
 	" started_at = $2"
-	" FROM (SELECT q.id FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
+	" FROM (SELECT q.ctid FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
 	"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
 	"  AND q.send_before > $2 AND q.origin IS NOT DISTINCT FROM $3"
 	"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
-	" WHERE o.id = c.id"
-	" RETURNING o.id",
+	" WHERE o.ctid = c.ctid"
+	" RETURNING " CLAIM_COLUMNS,
 	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 };
 
 static Statement claimed_statement = {
-	.sql = "SELECT o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template,"
-	" o.account, o.sender, o.attempts, o.send_after, o.due_at,"
-	" coalesce(o.started_at, '-infinity')"
-	" FROM pg_catalog.unnest($1) AS c(id) JOIN %s AS o ON o.id = c.id"
-	" WHERE o.status = 'sending'",
+	.sql = "SELECT " CLAIM_COLUMNS " FROM pg_catalog.unnest($1) AS c(id) JOIN %s AS o ON o.id = c.id",
 	.nargs = 1, .argtypes = {INT8ARRAYOID}
 };
-
-/* The ids of the last result, ordered. */
-static int64 *
-take_ids(int *nids)
-{
-	int64	   *ids = palloc(sizeof(int64) * (SPI_processed + 1));
-
-	*nids = (int) SPI_processed;
-	for (int i = 0; i < *nids; i++)
-		ids[i] = statement_int64(i, 1);
-	SPI_freetuptable(SPI_tuptable);
-	qsort(ids, *nids, sizeof(int64), compare_ids);
-	return ids;
-}
 
 /*
  * Claim messages: those that are still queued, and not locked by anybody, are
  * 'sending' from the commit on.  They come in the order asked for, in memory
  * of the transaction.
  *
- * They are read when all triggers have run, whatever those did, to these rows
- * or from them to others: only what is 'sending' in the end may be sent.
+ * Where triggers run afterwards they are read again, whatever those did to these
+ * rows: only what is 'sending' in the end may be sent.
  */
 QueueClaim *
 queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
@@ -439,19 +444,25 @@ queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	QueueClaim *found;
 	QueueClaim *claims;
 	bool	   *returned;
-	int64	   *updated;
-	int			n;
+	int			n = 0;
 
 	statement_run(namespace, &claim_statement, values, NULL);
-	updated = take_ids(&n);
-	values[0] = int64_array(updated, n);
-	statement_run(namespace, &claimed_statement, values, NULL);
-	n = (int) SPI_processed;
-	found = palloc(sizeof(QueueClaim) * Max(n, 1));
-	for (int i = 0; i < n; i++)
+	if (SPI_processed > 0 && triggers_follow)
 	{
-		QueueClaim *claim = &found[i];
+		int			nids_updated;
+		int64	   *updated = statement_ids(&nids_updated);
 
+		values[0] = int64_array(updated, nids_updated);
+		statement_run(namespace, &claimed_statement, values, NULL);
+	}
+	found = palloc(sizeof(QueueClaim) * (SPI_processed + 1));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		QueueClaim *claim = &found[n];
+
+		if (!statement_bool(i, 14))
+			continue;
+		n++;
 		claim->id = statement_int64(i, 1);
 		claim->mobile = statement_string(i, 2);
 		claim->message = statement_string(i, 3);
@@ -485,220 +496,6 @@ queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 		}
 	}
 	return claims;
-}
-
-/* One column of the results as an array parameter, built value by value. */
-typedef struct ResultColumn
-{
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
-} ResultColumn;
-
-/* Begin a column of results. */
-static ResultColumn
-new_column(int nresults)
-{
-	ResultColumn column = {
-		palloc(sizeof(Datum) * Max(nresults, 1)), palloc(sizeof(bool) * Max(nresults, 1)), 0
-	};
-
-	return column;
-}
-
-/* Append a value to a column. */
-static void
-add_value(ResultColumn *column, Datum value, bool isnull)
-{
-	column->values[column->n] = value;
-	column->nulls[column->n] = isnull;
-	column->n++;
-}
-
-/* Append a string to a column of texts. */
-static void
-add_text(ResultColumn *column, const char *value)
-{
-	add_value(column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
-}
-
-/* A column as an array of its type. */
-static Datum
-column_array(const ResultColumn *column, Oid type)
-{
-	int			dims[] = {column->n};
-	int			bounds[] = {1};
-	int16		length;
-	bool		byval;
-	char		align;
-
-	get_typlenbyvalalign(type, &length, &byval, &align);
-	return PointerGetDatum(construct_md_array(column->values, column->nulls, 1, dims, bounds,
-											  type, length, byval, align));
-}
-
-enum
-{
-	RESULT_ID, RESULT_STARTED_AT, RESULT_STATUS, RESULT_DUE_AT, RESULT_COUNTED, RESULT_AT, RESULT_HTTP_STATUS,
-	RESULT_API_STATUS, RESULT_MESSAGE_ID, RESULT_SENT_LINE, RESULT_RESPONSE, RESULT_ERROR,
-	RESULT_PHASE, NUM_RESULT_COLUMNS
-};
-
-/* Lay down results as the parameters of a statement; those of locked rows are left out. */
-static void
-result_parameters(const QueueResult *results, int nresults, Datum *values)
-{
-	static const Oid types[NUM_RESULT_COLUMNS] = {
-		INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID, INT4OID,
-		INT4OID, INT8OID, TEXTOID, JSONBOID, TEXTOID, TEXTOID
-	};
-	ResultColumn columns[NUM_RESULT_COLUMNS];
-
-	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
-		columns[i] = new_column(nresults);
-	for (int i = 0; i < nresults; i++)
-	{
-		const QueueResult *result = &results[i];
-
-		if (result->locked)
-			continue;
-		add_value(&columns[RESULT_ID], Int64GetDatum(result->id), false);
-		add_value(&columns[RESULT_STARTED_AT], TimestampTzGetDatum(result->started_at), false);
-		add_text(&columns[RESULT_STATUS], result->status);
-		add_value(&columns[RESULT_DUE_AT], TimestampTzGetDatum(result->due_at),
-				  result->due_at == DT_NOBEGIN);
-		add_value(&columns[RESULT_COUNTED], BoolGetDatum(result->counted), false);
-		add_value(&columns[RESULT_AT], TimestampTzGetDatum(result->at), false);
-		add_value(&columns[RESULT_HTTP_STATUS], Int32GetDatum(result->http_status),
-				  result->http_status == 0);
-		add_value(&columns[RESULT_API_STATUS], Int32GetDatum(result->api_status),
-				  !result->has_api_status);
-		add_value(&columns[RESULT_MESSAGE_ID], Int64GetDatum(result->message_id),
-				  !result->has_message_id);
-		add_text(&columns[RESULT_SENT_LINE], result->sent_line);
-		add_value(&columns[RESULT_RESPONSE], JsonbPGetDatum(result->response),
-				  result->response == NULL);
-		add_text(&columns[RESULT_ERROR], result->error);
-		add_text(&columns[RESULT_PHASE], result->phase);
-	}
-	for (int i = 0; i < NUM_RESULT_COLUMNS; i++)
-		values[i] = column_array(&columns[i], types[i]);
-}
-
-/* Tell whether an id is among ordered ones. */
-static bool
-is_among(int64 id, const int64 *ids, int nids)
-{
-	return bsearch(&id, ids, nids, sizeof(int64), compare_ids) != NULL;
-}
-
-/* Whether the row o awaits the result r; also where somebody queued it again by hand. */
-#define AWAITS_RESULT \
-	"o.status IN ('sending', 'queued') AND coalesce(o.started_at, '-infinity') = r.started_at"
-
-static Statement record_statement = {
-	.sql = "UPDATE %1$s AS o SET status = r.status::%2$s,"
-	" due_at = CASE WHEN r.status = 'queued' THEN coalesce(r.due_at, o.due_at) END,"
-	" finished_at = CASE WHEN r.status <> 'queued' THEN r.at END,"
-	" attempts = CASE WHEN r.counted THEN o.attempts ELSE greatest(o.attempts - 1, 0) END,"
-	" http_status = coalesce(r.http_status, o.http_status),"
-	" api_status = CASE WHEN r.http_status IS NULL THEN o.api_status ELSE r.api_status END,"
-	" message_id = CASE WHEN r.http_status IS NULL THEN o.message_id ELSE r.message_id END,"
-	" sent_line = CASE WHEN r.http_status IS NULL THEN o.sent_line ELSE r.sent_line END,"
-	" response = CASE WHEN r.http_status IS NULL THEN o.response ELSE r.response END,"
-	" error = r.error,"
-	" errors = CASE WHEN r.error IS NULL THEN o.errors ELSE"
-	"  CASE WHEN pg_catalog.jsonb_typeof(o.errors) IS DISTINCT FROM 'array'"
-	"   THEN pg_catalog.jsonb_build_array(o.errors)"
-	"  WHEN pg_catalog.jsonb_array_length(o.errors) < $14 THEN o.errors ELSE o.errors - 0 END"
-	"  || pg_catalog.jsonb_build_object('attempt', o.attempts, 'at', r.at,"
-	"   'phase', r.phase, 'http_status', r.http_status, 'api_status', r.api_status,"
-	"   'error', r.error) END"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
-	"  AS r(id, started_at, status, due_at, counted, at, http_status, api_status,"
-	"   message_id, sent_line, response, error, phase)"
-	" WHERE o.id = r.id AND " AWAITS_RESULT,
-	.nargs = 14, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
-		TIMESTAMPTZARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-		INT8ARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID}
-};
-
-static Statement awaiting_statement = {
-	.sql = "SELECT o.id FROM unnest($1, $2, $3) AS r(id, started_at, status)"
-	" JOIN %s AS o ON o.id = r.id"
-	" WHERE " AWAITS_RESULT " AND o.status::text <> r.status",
-	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}
-};
-
-/* Tell whether the row of a message awaits the result of a certain request. */
-bool
-queue_awaits(int64 id, TimestampTz started_at)
-{
-	QueueResult result = {.id = id, .started_at = started_at, .status = ""};
-	Datum		values[NUM_RESULT_COLUMNS];
-	bool		awaits;
-
-	result_parameters(&result, 1, values);
-	statement_run(namespace, &awaiting_statement, values, NULL);
-	awaits = SPI_processed > 0;
-	SPI_freetuptable(SPI_tuptable);
-	return awaits;
-}
-
-static Statement lock_statement = {
-	.sql = "SELECT o.id FROM pg_catalog.unnest($1) AS r(id) JOIN %s AS o ON o.id = r.id"
-	" FOR NO KEY UPDATE OF o SKIP LOCKED",
-	.nargs = 1, .argtypes = {INT8ARRAYOID}
-};
-
-/*
- * Record what became of messages.
- *
- * A result is marked as recorded if its row took it, and also if its row does
- * not await it: somebody with the right to do so finished it by hand, or made
- * the table anew.  With skip_locked, rows that somebody else has locked are
- * marked as such and left alone.  A result that is marked as neither was
- * suppressed by a trigger, or undone.
- */
-void
-queue_record(QueueResult *results, int nresults, bool skip_locked)
-{
-	Datum		values[NUM_RESULT_COLUMNS + 1];
-	int64	   *ids = NULL;		/* of rows that are not locked */
-	int			nids = 0;
-	int64	   *awaiting;
-	int			nawaiting;
-
-	values[NUM_RESULT_COLUMNS] = Int32GetDatum(MAX_ERRORS);
-	result_parameters(results, nresults, values);
-	if (skip_locked)
-	{
-		int			nlocked = 0;
-
-		statement_run(namespace, &lock_statement, &values[RESULT_ID], NULL);
-		ids = take_ids(&nids);
-		for (int i = 0; i < nresults; i++)
-		{
-			results[i].locked = !is_among(results[i].id, ids, nids);
-			nlocked += results[i].locked;
-		}
-		if (nlocked > 0)
-			result_parameters(results, nresults, values);
-	}
-	statement_run(namespace, &record_statement, values, NULL);
-
-	/* Whatever triggers did, here is what came of it; of rows that are locked, too. */
-	for (int i = 0; i < nresults; i++)
-		results[i].locked = false;
-	result_parameters(results, nresults, values);
-	statement_run(namespace, &awaiting_statement, values, NULL);
-	awaiting = take_ids(&nawaiting);
-	for (int i = 0; i < nresults; i++)
-	{
-		results[i].recorded = !is_among(results[i].id, awaiting, nawaiting);
-		results[i].locked = skip_locked && !results[i].recorded &&
-			!is_among(results[i].id, ids, nids);
-	}
 }
 
 static Statement orphans_statement = {

@@ -7,7 +7,6 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
-#include "utils/jsonb.h"
 
 /* A message that was claimed: it is on its way once the claim is committed. */
 typedef struct QueueClaim
@@ -26,28 +25,6 @@ typedef struct QueueClaim
 	TimestampTz started_at;
 	TimestampTz send_after;
 } QueueClaim;
-
-/* What became of a message that was claimed. */
-typedef struct QueueResult
-{
-	int64		id;
-	TimestampTz started_at;		/* the claim's */
-	const char *status;			/* a label of sms_status */
-	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */
-	bool		counted;		/* the request counts as an attempt */
-	TimestampTz at;				/* when that was known */
-	int			http_status;	/* 0: no reply came, the last one is kept */
-	bool		has_api_status;
-	int			api_status;
-	bool		has_message_id;
-	int64		message_id;
-	const char *sent_line;		/* NULL: none */
-	Jsonb	   *response;		/* NULL: none */
-	const char *error;			/* NULL: none */
-	const char *phase;			/* of the error */
-	bool		recorded;		/* set by queue_record */
-	bool		locked;			/* likewise: somebody holds a lock on the row */
-} QueueResult;
 
 /* An orphan: a row that a former worker left in the state 'sending'. */
 typedef struct QueueOrphan
@@ -77,6 +54,8 @@ typedef enum QueueAccess
 /* For the worker, in a transaction of its own */
 extern QueueAccess queue_open(void);
 extern void queue_close(void);
+extern Oid	queue_namespace(void);
+extern bool queue_has_after_triggers(void);
 extern void queue_candidates(const char *account, const NameData *but, int nbut, TimestampTz now,
 							  int skip, int limit, int64 *ids, int *nids);
 extern TimestampTz queue_next_due(const char *account, const NameData *but, int nbut);
@@ -88,8 +67,6 @@ extern TimestampTz queue_oldest_finished(const char *account, bool with_text);
 extern bool queue_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
 						 int limit, QueuePlace *place);
 extern QueueClaim *queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
-extern bool queue_awaits(int64 id, TimestampTz started_at);
-extern void queue_record(QueueResult *results, int nresults, bool skip_locked);
 extern List *queue_orphans(void);
 extern bool queue_has_foreign(void);
 extern bool queue_has_prepared(void);

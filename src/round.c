@@ -64,7 +64,7 @@ typedef struct Batch
 	bool		skip_locked;	/* leave results alone whose row is locked */
 	Job		  **jobs;			/* to record */
 	int			njobs;
-	QueueResult *results;		/* of those jobs */
+	MessageResult *results;		/* of those jobs */
 	int			limit;			/* how many to claim at the most */
 	int64		ids[MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
 	int			nids;
@@ -203,11 +203,11 @@ record(Batch *batch)
 {
 	if (batch->njobs == 0)
 		return;
-	batch->results = palloc(sizeof(QueueResult) * batch->njobs);
+	batch->results = palloc(sizeof(MessageResult) * batch->njobs);
 	for (int i = 0; i < batch->njobs; i++)
 		job_result(batch->jobs[i], &batch->results[i]);
 	limit_triggers();
-	queue_record(batch->results, batch->njobs, batch->skip_locked);
+	results_record(batch->results, batch->njobs, batch->skip_locked);
 	unlimit_triggers();
 }
 
@@ -255,7 +255,7 @@ leave_out_jobs(const Batch *batch, int64 *ids, int nids)
 	{
 		const Job  *job = job_find(ids[i]);
 
-		if (job == NULL || is_recorded(batch, job) || !queue_awaits(job->id, job->started_at))
+		if (job == NULL || is_recorded(batch, job) || !result_is_awaited(job->id, job->started_at))
 			ids[left++] = ids[i];
 	}
 	return left;
@@ -420,7 +420,7 @@ run_transaction(Work *work, Batch *batch)
 
 /* Count a result that was recorded, between counters_begin() and counters_end(). */
 static void
-count_result(const Job *job, const QueueResult *result)
+count_result(const Job *job, const MessageResult *result)
 {
 	Oid			server = job->lane->serverid;
 	bool		requested = job->submitted_at != 0;
@@ -472,7 +472,7 @@ settle(Work *work, Batch *batch)
 	for (int i = 0; i < batch->njobs; i++)
 	{
 		Job		   *job = batch->jobs[i];
-		const QueueResult *result = &batch->results[i];
+		const MessageResult *result = &batch->results[i];
 
 		if (!result->recorded)
 			continue;

@@ -12,7 +12,7 @@
 /* What is looked up where a statement runs with the rights of the table's owner. */
 #define OUTBOX_SEARCH_PATH "pg_catalog, pg_temp"
 
-#define STATEMENT_MAX_ARGS 14
+#define STATEMENT_MAX_ARGS 12
 
 /* A statement, prepared at its first use in a process. */
 typedef struct Statement
@@ -36,6 +36,12 @@ extern Datum statement_value(uint64 row, int column, bool *isnull);
 
 /* A 64-bit value of a row of the last result, such as an id or a time, not null. */
 extern int64 statement_int64(uint64 row, int column);
+
+/* The ids in the first column of the last result, ordered, which is freed; and how many. */
+extern int64 *statement_ids(int *nids);
+
+/* The order of ids, for qsort() and bsearch(). */
+extern int	statement_compare_ids(const void *a, const void *b);
 
 /* A truth value of a row of the last result, not null. */
 extern bool statement_bool(uint64 row, int column);
