@@ -480,7 +480,7 @@ sms3300_fdw_validator(PG_FUNCTION_ARGS)
 	error_context_stack = context.previous;
 
 	if (catalog != ForeignDataWrapperRelationId)
-		wake_at_commit(DT_NOBEGIN);
+		wake_for_anything();
 	PG_RETURN_VOID();
 }
 
@@ -510,7 +510,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, voi
 		prev_object_access_hook(access, class, object, sub_id, arg);
 	if ((access == OAT_POST_ALTER || access == OAT_DROP) &&
 		class == ForeignServerRelationId && is_account(object))
-		wake_at_commit(DT_NOBEGIN);
+		wake_for_anything();
 }
 
 /* Follow the accounts of all databases; called while the library is preloaded. */

@@ -38,7 +38,7 @@ static void
 begin_step(HistoryPass *pass, int step)
 {
 	pass->step = step;
-	pass->place.finished_at = DT_NOBEGIN;
+	pass->place.at = DT_NOBEGIN;
 	pass->place.id = 0;
 }
 

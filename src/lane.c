@@ -2,9 +2,12 @@
  * lane.c
  *		What the worker knows of each account's queue.
  *
- * Candidates for sending are fetched in windows, not one by one: the entries
- * of messages that are done stay at the head of the queue's index until vacuum,
- * or as long as anybody holds an old snapshot, and each look passes over them.
+ * Candidates for sending are fetched in windows, not one by one, and each
+ * window begins where the last one ended: the entries of messages that are done
+ * stay in the queue's index until vacuum, or as long as anybody holds an old
+ * snapshot, and a look from the beginning passes over all of them.  Who queues
+ * messages says from when on they are due, so that nothing is left behind.  Once
+ * every poll_interval the look is from the beginning, for what was changed by hand.
  * While messages are being queued, a window would be outdated before it is
  * used up; then only what can be sent at once is fetched.
  */
@@ -54,6 +57,7 @@ lane_find_or_add(const char *name)
 	}
 	lane = MemoryContextAllocZero(TopMemoryContext, sizeof(Lane));
 	strlcpy(lane->name, name, NAMEDATALEN);
+	lane->begin_at = DT_NOBEGIN;
 	lane->next_due = DT_NOBEGIN;
 	lane->history.tidy_at = DT_NOEND;
 	throttle_hold(&lane->throttle, shmem_started_at());
@@ -61,11 +65,26 @@ lane_find_or_add(const char *name)
 	return lane;
 }
 
-/* Forget the candidates, and fetch them again when asked. */
+/* Note that something may be queued from a time on, before where a lane looks. */
 static void
-reset(Lane *lane)
+go_back(Lane *lane, TimestampTz from)
 {
-	lane->nids = lane->next_id = lane->skip = 0;
+	for (int i = 0; i < QUEUE_PRIORITIES; i++)
+	{
+		if (lane->places[i].at < from)
+			continue;
+		lane->places[i].at = from == DT_NOBEGIN ? DT_NOBEGIN : from - 1;
+		lane->places[i].id = from == DT_NOBEGIN ? 0 : PG_INT64_MAX;
+		lane->unbroken = false;
+	}
+}
+
+/* Forget the candidates, and fetch them again when asked; what is new is due from a time on. */
+static void
+reset(Lane *lane, TimestampTz from)
+{
+	go_back(lane, from);
+	lane->ncandidates = lane->next = lane->skip = lane->passed = 0;
 	lane->fetched_all = false;
 	lane->next_due = DT_NOBEGIN;
 }
@@ -81,14 +100,21 @@ lane_cancelled(Lane *lane, TimestampTz now)
 		throttle_stop(&lane->throttle, -1, now);
 }
 
-/* Forget all candidates: a transaction failed, or new messages were queued. */
-void
-lanes_reset(void)
+/* Forget all candidates, as what is new is due from a time on. */
+static void
+reset_all(TimestampTz from)
 {
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &lanes)
-		reset(dlist_container(Lane, node, iter.cur));
+		reset(dlist_container(Lane, node, iter.cur), from);
+}
+
+/* Forget all candidates, because a transaction failed. */
+void
+lanes_reset(void)
+{
+	reset_all(DT_NOBEGIN);
 }
 
 /* Open an account, and say so if it had stopped. */
@@ -99,6 +125,15 @@ open_lane(Lane *lane)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" sends again", lane->name)));
 	throttle_open(&lane->throttle);
+}
+
+/* Forget which senders are passed over. */
+static void
+unmute(Lane *lane)
+{
+	if (lane->nmuted > 0)
+		go_back(lane, DT_NOBEGIN);
+	lane->nmuted = 0;
 }
 
 /*
@@ -136,8 +171,9 @@ configure(Lane *lane)
 		if (note_version(lane, account))
 		{
 			open_lane(lane);
-			lane->nmuted = 0;
+			unmute(lane);
 			queue_hurry(lane->name);
+			go_back(lane, DT_NOBEGIN);
 		}
 		lane->serverid = account->serverid;
 		lane->paused = account->paused;
@@ -152,10 +188,10 @@ configure(Lane *lane)
 
 /*
  * Begin a transaction: follow changes of the accounts; with "look", also those
- * of the queue.
+ * of the queue, in which what is new is due from a time on.
  */
 void
-lanes_begin(bool look)
+lanes_begin(bool look, TimestampTz from)
 {
 	dlist_mutable_iter iter;
 	ListCell   *cell;
@@ -165,7 +201,7 @@ lanes_begin(bool look)
 	{
 		foreach(cell, account_names())
 			lane_find_or_add(lfirst(cell));
-		lanes_reset();
+		reset_all(look ? from : DT_NOEND);
 	}
 
 	dlist_foreach_modify(iter, &lanes)
@@ -239,7 +275,7 @@ is_open(const Lane *lane)
 static bool
 has_candidates(const Lane *lane, TimestampTz now)
 {
-	return lane->next_id < lane->nids || lane->next_due <= now;
+	return lane->next < lane->ncandidates || lane->next_due <= now;
 }
 
 /* How many messages of a lane may be claimed now, as far as is known. */
@@ -323,10 +359,17 @@ fetch(Lane *lane, int wanted, TimestampTz now)
 		window = Max(window, 2);	/* see prefer_another() */
 
 	if (lane->muted_until <= now)
-		lane->nmuted = 0;
-	queue_candidates(lane->name, lane->muted, lane->nmuted, now, lane->skip, window, lane->ids, &lane->nids);
-	lane->next_id = 0;
-	lane->fetched_all = lane->nids < window;
+		unmute(lane);
+	if (lane->begin_at <= now)
+	{
+		go_back(lane, DT_NOBEGIN);
+		lane->begin_at = now + (int64) settings_poll_interval * 1000;
+	}
+	lane->ncandidates = queue_candidates(lane->name, lane->muted, lane->nmuted, lane->places,
+										 now, lane->skip, window, lane->candidates);
+	lane->next = lane->passed = 0;
+	lane->unbroken = lane->skip == 0;
+	lane->fetched_all = lane->ncandidates < window;
 	lane->stale_at = now + WINDOW_AGE;
 	lane->next_due = DT_NOEND;	/* until lanes_end() */
 	lane->window_claimed = false;
@@ -339,12 +382,16 @@ fetch(Lane *lane, int wanted, TimestampTz now)
 static void
 prefer_another(Lane *lane)
 {
-	int64	   *next = &lane->ids[lane->next_id];
+	QueueCandidate *next = &lane->candidates[lane->next];
 
-	if (lane->throttle.stopped && lane->next_id + 1 < lane->nids && next[0] == lane->refused)
+	if (lane->throttle.stopped && lane->next + 1 < lane->ncandidates &&
+		next[0].id == lane->refused)
 	{
+		QueueCandidate refused = next[0];
+
 		next[0] = next[1];
-		next[1] = lane->refused;
+		next[1] = refused;
+		lane->unbroken = false;
 	}
 }
 
@@ -357,12 +404,16 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 {
 	int			taken = 0;
 
-	if (wanted > 0 && (lane->next_id == lane->nids || lane->stale_at <= now))
+	if (wanted > 0 && (lane->next == lane->ncandidates || lane->stale_at <= now))
 		fetch(lane, wanted, now);
 	prefer_another(lane);
-	for (; taken < wanted && lane->next_id < lane->nids; lane->next_id++)
-		if (!is_shunned(lane->ids[lane->next_id], now))
-			ids[taken++] = lane->ids[lane->next_id];
+	for (; taken < wanted && lane->next < lane->ncandidates; lane->next++)
+	{
+		if (is_shunned(lane->candidates[lane->next].id, now))
+			lane->unbroken = false;
+		else
+			ids[taken++] = lane->candidates[lane->next].id;
+	}
 	lane->taken += taken;
 	return taken;
 }
@@ -403,16 +454,35 @@ end_window(Lane *lane, TimestampTz now)
 	if (!lane->fetched_all)
 	{
 		if (!lane->window_claimed)
-			lane->skip += lane->nids;
+			lane->skip += lane->ncandidates;
 		lane->next_due = DT_NOBEGIN;
 		return;
 	}
 	lane->skip = 0;
-	lane->next_due = queue_next_due(lane->name, lane->muted, lane->nmuted);
+	lane->next_due = queue_next_due(lane->name, lane->muted, lane->nmuted, lane->places);
 	if (lane->next_due <= now)
 		lane->next_due = passed_over ? now + LOCKED_RETRY_DELAY : DT_NOBEGIN;
 	if (lane->nmuted > 0)
 		lane->next_due = Min(lane->next_due, lane->muted_until);
+}
+
+/*
+ * Move the places behind the candidates that were claimed.  Where one was not,
+ * it may be queued still: then they stay, for as long as this window is used.
+ */
+static void
+advance(Lane *lane)
+{
+	if (lane->claimed != lane->taken)
+		lane->unbroken = false;
+	if (!lane->unbroken)
+		return;
+	for (; lane->passed < lane->next; lane->passed++)
+	{
+		const QueueCandidate *claimed = &lane->candidates[lane->passed];
+
+		lane->places[claimed->priority] = (QueuePlace) {claimed->due_at, claimed->id};
+	}
 }
 
 /* End a transaction, after its claims. */
@@ -426,7 +496,8 @@ lanes_end(TimestampTz now)
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
 
 		lane->window_claimed |= lane->claimed > 0;
-		if (lane->next_id == lane->nids && (lane->taken > 0 || lane->next_due == DT_NOEND))
+		advance(lane);
+		if (lane->next == lane->ncandidates && (lane->taken > 0 || lane->next_due == DT_NOEND))
 			end_window(lane, now);
 	}
 }
@@ -455,6 +526,7 @@ lane_submitting(Lane *lane, int64 delay)
 void
 lane_due(Lane *lane, TimestampTz due)
 {
+	go_back(lane, due);
 	lane->next_due = Min(lane->next_due, due);
 	lane->stale_at = Min(lane->stale_at, due);
 }
@@ -506,7 +578,7 @@ lanes_next_event(TimestampTz now)
 	dlist_foreach(iter, &lanes)
 	{
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
-		TimestampTz candidates = lane->next_id < lane->nids ? DT_NOBEGIN : lane->next_due;
+		TimestampTz candidates = lane->next < lane->ncandidates ? DT_NOBEGIN : lane->next_due;
 
 		if (is_open(lane))
 			next = Min(next, Max(candidates,
@@ -532,7 +604,7 @@ lanes_stay_until(TimestampTz now)
 		if (!is_open(lane))
 			continue;
 		if (lane->throttle.stopped &&
-			(lane->next_id < lane->nids || lane->next_due != DT_NOEND))
+			(lane->next < lane->ncandidates || lane->next_due != DT_NOEND))
 			return DT_NOEND;
 		until = Max(until, throttle_slot(&lane->throttle, lane->rate, now));
 	}

@@ -12,6 +12,7 @@
 #include "account.h"
 #include "counters.h"
 #include "history.h"
+#include "queue.h"
 #include "throttle.h"
 
 /* Candidates are fetched in windows of this many. */
@@ -46,9 +47,13 @@ typedef struct Lane
 	int64		refused;		/* the message that met that last */
 	LiveState	published;		/* as others see it */
 	bool		fresh;			/* new messages may come before the candidates soon */
-	int64		ids[LANE_WINDOW];	/* candidates, best first */
-	int			nids;
-	int			next_id;		/* those before were taken */
+	QueuePlace	places[QUEUE_PRIORITIES];	/* nothing is queued up to there */
+	TimestampTz begin_at;		/* when to look from the beginning, all the same */
+	QueueCandidate candidates[LANE_WINDOW]; /* best first */
+	int			ncandidates;
+	int			next;			/* those before were taken */
+	int			passed;			/* those before were claimed: the places are behind them */
+	bool		unbroken;		/* all that were taken could be claimed, in their order */
 	bool		fetched_all;	/* no more were due when they were fetched */
 	TimestampTz stale_at;		/* others may come before them from then on */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when told */
@@ -62,7 +67,7 @@ typedef struct Lane
 } Lane;
 
 /* In a transaction with the outbox open, in this order */
-extern void lanes_begin(bool look);
+extern void lanes_begin(bool look, TimestampTz from);
 extern int	lanes_take(int room, TimestampTz now, int64 *ids);
 extern void lanes_end(TimestampTz now);
 

@@ -160,59 +160,95 @@ queue_has_after_triggers(void)
 	return triggers_follow;
 }
 
-/* One descent of the index a priority: rows due later cost nothing. */
+/*
+ * The messages of an account in the queue, in order of priority p and time: one
+ * descent of the index a priority, to behind the place where the last one ended.
+ * Rows due later cost nothing, nor does what is done and still in the index.
+ */
+#define QUEUE_OF_PRIORITY \
+	"%1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority" \
+	" AND (o.due_at, o.id) > (($4)[p.priority + 1], ($5)[p.priority + 1])" \
+	" AND o.status = 'queued' AND o.sender <> ALL ($3)"
+
 static Statement candidates_statement = {
-	.sql = "SELECT q.id FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM %s AS o"
-	"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
-	"  AND o.due_at <= $3 AND o.status = 'queued' AND o.sender <> ALL ($6)"
-	"  ORDER BY o.due_at, o.id LIMIT $4 + $5) AS q"
-	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $4 OFFSET $5",
-	.nargs = 6, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID, INT8OID, NAMEARRAYOID}
+	.sql = "SELECT q.id, p.priority, q.due_at"
+	" FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM " QUEUE_OF_PRIORITY
+	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7 + $8) AS q"
+	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7 OFFSET $8",
+	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
+		TIMESTAMPTZOID, INT8OID, INT8OID}
 };
+
+/* The parameters $1 to $5 of statements on the queue. */
+static void
+queue_parameters(Datum *values, const char *account, const NameData *but, int nbut,
+				 const QueuePlace *after)
+{
+	Datum		times[QUEUE_PRIORITIES];
+	int64		ids[QUEUE_PRIORITIES];
+
+	for (int i = 0; i < QUEUE_PRIORITIES; i++)
+	{
+		times[i] = TimestampTzGetDatum(after[i].at);
+		ids[i] = after[i].id;
+	}
+	values[0] = Int64GetDatum(outbox_origin());
+	values[1] = name_datum(account);
+	values[2] = name_array(but, nbut);
+	values[3] = PointerGetDatum(construct_array(times, QUEUE_PRIORITIES, TIMESTAMPTZOID,
+												sizeof(TimestampTz), FLOAT8PASSBYVAL,
+												TYPALIGN_DOUBLE));
+	values[4] = int64_array(ids, QUEUE_PRIORITIES);
+}
 
 /*
  * The messages of an account that are due, but for those of some senders, best
- * first: as many as asked for, after as many as are to be skipped.
+ * first: as many as asked for, from behind a place in each priority on, after as
+ * many as are to be skipped.  Returns how many there are.
  */
-void
-queue_candidates(const char *account, const NameData *but, int nbut, TimestampTz now,
-				  int skip, int limit, int64 *ids, int *nids)
+int
+queue_candidates(const char *account, const NameData *but, int nbut, const QueuePlace *after,
+				 TimestampTz now, int skip, int limit, QueueCandidate *candidates)
 {
-	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), name_datum(account),
-		TimestampTzGetDatum(now), Int64GetDatum(limit), Int64GetDatum(skip),
-		name_array(but, nbut)
-	};
+	Datum		values[8];
+	int			n;
+
+	queue_parameters(values, account, but, nbut, after);
+	values[5] = TimestampTzGetDatum(now);
+	values[6] = Int64GetDatum(limit);
+	values[7] = Int64GetDatum(skip);
 
 	statement_run(namespace, &candidates_statement, values, NULL);
-	*nids = (int) SPI_processed;
-	for (int i = 0; i < *nids; i++)
-		ids[i] = statement_int64(i, 1);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		candidates[i].id = statement_int64(i, 1);
+		candidates[i].priority = statement_number(i, 2, INT4OID);
+		candidates[i].due_at = statement_int64(i, 3);
+	}
 	SPI_freetuptable(SPI_tuptable);
+	return n;
 }
 
 static Statement next_due_statement = {
 	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.due_at FROM %s AS o"
-	"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
-	"  AND o.due_at IS NOT NULL AND o.status = 'queued' AND o.sender <> ALL ($3)"
+	" CROSS JOIN LATERAL (SELECT o.due_at FROM " QUEUE_OF_PRIORITY
 	"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
-	.nargs = 3, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID}
+	.nargs = 5, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
 };
 
 /*
- * When the next message of an account is due, but for those of some senders;
- * DT_NOEND: it has none queued.
+ * When the next message of an account is due, but for those of some senders, and
+ * from behind a place in each priority on; DT_NOEND: it has none queued.
  */
 TimestampTz
-queue_next_due(const char *account, const NameData *but, int nbut)
+queue_next_due(const char *account, const NameData *but, int nbut, const QueuePlace *after)
 {
-	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), name_datum(account), name_array(but, nbut)
-	};
+	Datum		values[5];
 	TimestampTz due;
 
+	queue_parameters(values, account, but, nbut, after);
 	statement_run(namespace, &next_due_statement, values, NULL);
 	due = timestamp_or_never();
 	SPI_freetuptable(SPI_tuptable);
@@ -370,7 +406,7 @@ queue_remove(const char *account, bool only_text, bool redacted, TimestampTz unt
 {
 	Datum		values[] = {
 		name_datum(account), Int32GetDatum(redacted), TimestampTzGetDatum(until),
-		TimestampTzGetDatum(place->finished_at), Int64GetDatum(place->id), Int64GetDatum(limit)
+		TimestampTzGetDatum(place->at), Int64GetDatum(place->id), Int64GetDatum(limit)
 	};
 	int64	   *ids = palloc(sizeof(int64) * limit);
 	int			n;
@@ -381,7 +417,7 @@ queue_remove(const char *account, bool only_text, bool redacted, TimestampTz unt
 	for (int i = 0; i < n; i++)
 	{
 		ids[i] = place->id = statement_int64(i, 1);
-		place->finished_at = statement_int64(i, 2);
+		place->at = statement_int64(i, 2);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (n == 0)

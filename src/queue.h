@@ -35,12 +35,23 @@ typedef struct QueueOrphan
 	TimestampTz started_at;
 } QueueOrphan;
 
-/* A place among finished messages, in the order in which they were. */
+/* A place among messages in the order of a time, when they are due or were finished. */
 typedef struct QueuePlace
 {
-	TimestampTz finished_at;
+	TimestampTz at;
 	int64		id;
 } QueuePlace;
+
+/* A message that may be claimed. */
+typedef struct QueueCandidate
+{
+	int64		id;
+	int			priority;
+	TimestampTz due_at;
+} QueueCandidate;
+
+/* Priorities are 0 to 9. */
+#define QUEUE_PRIORITIES 10
 
 /* Whether the worker can work on the table in this transaction. */
 typedef enum QueueAccess
@@ -56,9 +67,11 @@ extern QueueAccess queue_open(void);
 extern void queue_close(void);
 extern Oid	queue_namespace(void);
 extern bool queue_has_after_triggers(void);
-extern void queue_candidates(const char *account, const NameData *but, int nbut, TimestampTz now,
-							  int skip, int limit, int64 *ids, int *nids);
-extern TimestampTz queue_next_due(const char *account, const NameData *but, int nbut);
+extern int	queue_candidates(const char *account, const NameData *but, int nbut,
+							 const QueuePlace *after, TimestampTz now, int skip, int limit,
+							 QueueCandidate *candidates);
+extern TimestampTz queue_next_due(const char *account, const NameData *but, int nbut,
+								  const QueuePlace *after);
 extern TimestampTz queue_next_expiry(void);
 extern int	queue_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
 extern List *queue_expire(TimestampTz now, const int64 *ids, int nids);

@@ -285,7 +285,7 @@ work_in_transaction(Work *work, Batch *batch)
 	if (batch->look)
 		look_for_foreign();
 	limit_triggers();
-	lanes_begin(batch->look);
+	lanes_begin(batch->look, work->look_from);
 	unlimit_triggers();
 
 	if (batch->expire)
@@ -315,7 +315,7 @@ work_in_transaction(Work *work, Batch *batch)
 	}
 	if (batch->limit > 0)
 		lanes_end(now);
-	if (batch->look || batch->expire)
+	if (batch->expire || work->next_expiry == DT_NOBEGIN)
 		work->next_expiry = queue_next_expiry();
 }
 
@@ -704,6 +704,15 @@ tidy(Work *work)
 								   id, batch->tidy->name));
 }
 
+/* Have the next round take nothing for known about the table. */
+static void
+look_at_everything(Work *work)
+{
+	work->look = true;
+	work->look_from = DT_NOBEGIN;
+	work->next_expiry = DT_NOBEGIN;
+}
+
 /* When something expires; DT_NOEND: never. */
 static TimestampTz
 next_expiry(const Work *work)
@@ -726,14 +735,16 @@ round_in_context(Work *work)
 
 	if (shmem_worker_wanted(now))
 	{
-		bool		prepared;
+		WorkerNews	news;
 
-		shmem_worker_begin_look(&prepared);
-		work->prepared |= prepared;
+		shmem_worker_begin_look(&news);
+		work->prepared |= news.prepared;
+		work->look_from = Min(work->look_from, news.due);
+		work->next_expiry = Min(work->next_expiry, news.expires);
 		work->look = true;
 	}
 	if (work->prepared && work->poll_at <= now)
-		work->look = true;
+		look_at_everything(work);
 
 	batch->look = work->look;
 	batch->jobs = recordable(work, now, &batch->njobs);
@@ -753,6 +764,7 @@ round_in_context(Work *work)
 	{
 		case BATCH_DONE:
 			work->look = false;
+			work->look_from = DT_NOEND;
 			work->failures = 0;
 			work->retry_at = DT_NOBEGIN;
 			settle(work, batch);
@@ -843,7 +855,7 @@ work_set_back(Work *work, TimestampTz now)
 
 	work->retry_at = Min(work->retry_at, now);
 	work->expire_not_before = Min(work->expire_not_before, now);
-	work->look = true;
+	look_at_everything(work);
 	dlist_foreach(iter, &work->finished)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);

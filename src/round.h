@@ -18,6 +18,7 @@ typedef struct Work
 	int			in_flight;
 	bool		orphans;		/* rows of a former worker are to be looked for */
 	bool		look;			/* something changed in the table or the accounts */
+	TimestampTz look_from;		/* nothing new in the table is due before */
 	bool		prepared;		/* prepared transactions may hold messages */
 	bool		stopping;		/* record, but claim nothing */
 	bool		outdated;		/* likewise: the extension is newer than this library */

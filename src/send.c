@@ -333,7 +333,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 		check_may_restore(fcinfo);
 		if (DatumGetInt64(origin) == outbox_origin())
 			set(&row, OUTBOX_ORIGIN, Int64GetDatum(~outbox_origin()));
-		wake_at_commit(GetCurrentTransactionStartTimestamp());
+		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 		return finish_row(&row);
 	}
 
@@ -346,7 +346,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 
 	due_at = send_time(&row);
 	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
-	wake_at_commit(due_at);
+	wake_at_commit(due_at, DatumGetTimestampTz(get(&row, OUTBOX_SEND_BEFORE, &isnull)));
 
 	return finish_row(&row);
 }
@@ -379,7 +379,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	send_after = send_time(&row);
 	if (send_after != DatumGetTimestampTz(get(&old, OUTBOX_SEND_AFTER, &isnull)))
 		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(send_after));
-	wake_at_commit(DT_NOBEGIN);
+	wake_for_anything();
 
 	return finish_row(&row);
 }
@@ -462,7 +462,7 @@ sms3300_resend(PG_FUNCTION_ARGS)
 	route_account(account);
 	if (!outbox_requeue(own_namespace(fcinfo), id))
 		PG_RETURN_BOOL(false);
-	wake_at_commit(DT_NOBEGIN);
+	wake_for_anything();
 	PG_RETURN_BOOL(true);
 }
 
@@ -472,6 +472,6 @@ sms3300_adopt(PG_FUNCTION_ARGS)
 {
 	int64		adopted = outbox_adopt(own_namespace(fcinfo));
 
-	wake_at_commit(DT_NOBEGIN);
+	wake_for_anything();
 	PG_RETURN_INT64(adopted);
 }

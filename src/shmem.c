@@ -45,10 +45,10 @@ typedef struct DatabaseSlot
 	Oid			database;		/* InvalidOid: the slot is free */
 	bool		look;			/* somebody should look at the table */
 	bool		probe;			/* that is only to find out about it */
-	bool		prepared;		/* a prepared transaction may hold messages */
 	bool		orphans;		/* rows may be left in the state 'sending' */
 	bool		foreign;		/* there are messages that another database queued */
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
+	WorkerNews	news;			/* for the next look */
 	WorkerState state;
 	Latch	   *latch;			/* the running worker's */
 	bool		refused;		/* there was no process for a worker */
@@ -162,7 +162,7 @@ find_idle_slot(void)
 	{
 		DatabaseSlot *slot = &shared->slots[i];
 
-		if (slot->state == WORKER_NONE && !slot->look && !slot->prepared &&
+		if (slot->state == WORKER_NONE && !slot->look && !slot->news.prepared &&
 			slot->due == DT_NOEND)
 			return slot;
 	}
@@ -193,6 +193,7 @@ find_or_add_slot(Oid database)
 	slot->database = database;
 	slot->orphans = true;
 	slot->due = DT_NOEND;
+	slot->news = (WorkerNews) {DT_NOEND, DT_NOEND, false};
 	return slot;
 }
 
@@ -203,9 +204,9 @@ latch_for(DatabaseSlot *slot)
 	return slot && slot->latch ? slot->latch : shared->launcher;
 }
 
-/* Let the worker of a database know that a message is due at a time. */
+/* Let the worker of a database know that messages are due, and expire, from certain times on. */
 void
-shmem_notify(Oid database, TimestampTz due)
+shmem_notify(Oid database, TimestampTz due, TimestampTz expires)
 {
 	bool		now_due = due <= GetCurrentTimestamp();
 	DatabaseSlot *slot;
@@ -213,6 +214,11 @@ shmem_notify(Oid database, TimestampTz due)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = find_or_add_slot(database);
+	if (slot)
+	{
+		slot->news.due = Min(slot->news.due, due);
+		slot->news.expires = Min(slot->news.expires, expires);
+	}
 	if (slot == NULL)
 		latch = latch_for(slot);
 	else if (now_due)
@@ -241,7 +247,7 @@ shmem_notify_prepared(Oid database)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	slot = find_or_add_slot(database);
 	if (slot)
-		slot->prepared = slot->look = true;
+		slot->news.prepared = slot->look = true;
 	latch = latch_for(slot);
 	LWLockRelease(shared->lock);
 
@@ -304,6 +310,7 @@ shmem_probe(Oid database)
 	if (!probing && (slot = find_or_add_slot(database)) != NULL)
 	{
 		slot->look = slot->probe = true;
+		slot->news.due = slot->news.expires = DT_NOBEGIN;
 		if (slot->latch)
 			SetLatch(slot->latch);
 	}
@@ -590,17 +597,17 @@ shmem_worker_is_crowded(void)
 }
 
 /*
- * Note that what was reported until now will be seen by the transaction that
- * starts next.  *prepared tells whether a prepared transaction was reported.
+ * Take the news: what was reported until now will be seen by the transaction
+ * that starts next.
  */
 void
-shmem_worker_begin_look(bool *prepared)
+shmem_worker_begin_look(WorkerNews *news)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	my_slot->look = false;
 	my_slot->due = DT_NOEND;
-	*prepared = my_slot->prepared;
-	my_slot->prepared = false;
+	*news = my_slot->news;
+	my_slot->news = (WorkerNews) {DT_NOEND, DT_NOEND, false};
 	LWLockRelease(shared->lock);
 }
 

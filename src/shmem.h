@@ -16,7 +16,7 @@ extern void shmem_request(void);
 
 /* In any backend */
 extern bool shmem_attached(void);
-extern void shmem_notify(Oid database, TimestampTz due);
+extern void shmem_notify(Oid database, TimestampTz due, TimestampTz expires);
 extern void shmem_notify_prepared(Oid database);
 
 /* In the launcher */
@@ -62,6 +62,14 @@ typedef enum WorkerExit
 	WORKER_EXIT_FAILED			/* rows may be left in the state 'sending' */
 } WorkerExit;
 
+/* What was queued since the last look. */
+typedef struct WorkerNews
+{
+	TimestampTz due;			/* nothing of it is due before */
+	TimestampTz expires;		/* nothing of it expires before */
+	bool		prepared;		/* there was a prepared transaction */
+} WorkerNews;
+
 extern TimestampTz shmem_started_at(void);
 extern bool shmem_worker_attach(bool *orphans, bool *probe);
 extern void shmem_worker_detach(WorkerExit how);
@@ -69,7 +77,7 @@ extern bool shmem_worker_forget(void);
 extern bool shmem_worker_leave_idle(TimestampTz due);
 extern bool shmem_worker_is_crowded(void);
 extern bool shmem_worker_wanted(TimestampTz now);
-extern void shmem_worker_begin_look(bool *prepared);
+extern void shmem_worker_begin_look(WorkerNews *news);
 extern void shmem_worker_end_look(void);
 extern TimestampTz shmem_worker_due(void);
 extern void shmem_worker_in_flight(int in_flight);

@@ -11,17 +11,18 @@
 #include "shmem.h"
 #include "wake.h"
 
-/* When the earliest message queued by this transaction is due. */
-static TimestampTz earliest_due = DT_NOEND;
+/* When the first of the messages queued by this transaction is due, and when the first expires. */
+static TimestampTz first_due = DT_NOEND;
+static TimestampTz first_expiry = DT_NOEND;
 
-/* Take what there is to tell, once. */
-static TimestampTz
-take_due(void)
+/* Forget what there was to tell; false if there was nothing. */
+static bool
+forget(void)
 {
-	TimestampTz due = earliest_due;
+	bool		any = first_due != DT_NOEND;
 
-	earliest_due = DT_NOEND;
-	return due;
+	first_due = first_expiry = DT_NOEND;
+	return any;
 }
 
 /* At a rollback forget it; at a PREPARE say that nobody will be told of the commit. */
@@ -29,8 +30,8 @@ static void
 at_end_of_transaction(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_ABORT)
-		take_due();
-	else if (event == XACT_EVENT_PREPARE && take_due() != DT_NOEND)
+		forget();
+	else if (event == XACT_EVENT_PREPARE && forget())
 		shmem_notify_prepared(MyDatabaseId);
 }
 
@@ -43,17 +44,19 @@ static void
 at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
 {
 	if (phase == RESOURCE_RELEASE_AFTER_LOCKS && is_commit && is_top_level &&
-		earliest_due != DT_NOEND)
-		shmem_notify(MyDatabaseId, take_due());
+		first_due != DT_NOEND)
+	{
+		shmem_notify(MyDatabaseId, first_due, first_expiry);
+		forget();
+	}
 }
 
 /*
- * Wake the worker at commit, for something due at the time given.  The callbacks
- * are registered once a session and the worker woken once a transaction, however
- * many messages are queued.
+ * The callbacks are registered once a session and the worker woken once a
+ * transaction, however many messages are queued.
  */
 void
-wake_at_commit(TimestampTz due)
+wake_at_commit(TimestampTz due, TimestampTz expires)
 {
 	static bool registered = false;
 	static bool warned = false;
@@ -75,5 +78,12 @@ wake_at_commit(TimestampTz due)
 		RegisterResourceReleaseCallback(at_release, NULL);
 		registered = true;
 	}
-	earliest_due = Min(earliest_due, due);
+	first_due = Min(first_due, due);
+	first_expiry = Min(first_expiry, expires);
+}
+
+void
+wake_for_anything(void)
+{
+	wake_at_commit(DT_NOBEGIN, DT_NOBEGIN);
 }

@@ -7,6 +7,13 @@
 
 #include "datatype/timestamp.h"
 
-extern void wake_at_commit(TimestampTz due);
+/*
+ * Wake the worker at commit, for messages that are due, and expire, at certain
+ * times and not before.
+ */
+extern void wake_at_commit(TimestampTz due, TimestampTz expires);
+
+/* The same for a change after which anything may be due. */
+extern void wake_for_anything(void);
 
 #endif							/* SMS3300_WAKE_H */

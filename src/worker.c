@@ -308,9 +308,9 @@ extension_is_here(bool probe)
 {
 	QueueAccess access;
 	const char *mismatch;
-	bool		prepared;
+	WorkerNews	news;			/* of no use: the first round looks at everything */
 
-	shmem_worker_begin_look(&prepared);
+	shmem_worker_begin_look(&news);
 	StartTransactionCommand();
 	access = queue_open();
 	if (access == QUEUE_OPEN || access == QUEUE_NEWER)
@@ -349,7 +349,7 @@ name_worker(void)
 void
 sms3300_worker_main(Datum database)
 {
-	Work		work = {.look = true, .prepared = true, .poll_at = DT_NOBEGIN,
+	Work		work = {.look = true, .look_from = DT_NOBEGIN, .prepared = true, .poll_at = DT_NOBEGIN,
 	.next_expiry = DT_NOEND, .expire_not_before = DT_NOBEGIN, .retry_at = DT_NOBEGIN};
 	bool		probe;
 

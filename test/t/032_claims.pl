@@ -1,7 +1,7 @@
 
 # What sending costs in the table, by counts of what was touched: candidates are read by
-# the queue's index alone, whatever the planner knows of the table, and a claim touches
-# no index.
+# the queue's index alone, whatever the planner knows of the table, a claim touches
+# no index, and what was sent before is not read again, even where an old snapshot keeps it.
 
 use strict;
 use warnings;
@@ -11,7 +11,7 @@ use Test::More;
 
 my $n       = 2000;
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "autovacuum = off\nsms3300.worker_idle_timeout = 1s\n");
+my $node    = new_node('main', conf => "autovacuum = off\nsms3300.worker_idle_timeout = 1s\nsms3300.poll_interval = 1h\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 
 # Queue many at once, and wait until they are sent.
@@ -21,6 +21,24 @@ sub send_many
 		"INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', 'many' FROM generate_series(1, $n)");
 	wait_for_end($node);
 	return;
+}
+
+# Have workers stay for a time when they have nothing to do; those that are there, too.
+sub set_idle_timeout
+{
+	my ($time) = @_;
+	run_sql($node, "ALTER SYSTEM SET sms3300.worker_idle_timeout = '$time'");
+	$node->reload;
+	return;
+}
+
+# Return how many entries of the queue's index were read, once no worker is left.
+sub entries_read
+{
+	wait_for_sql($node, 'postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
+	return run_sql($node,
+		"SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'sms_outbox_queue_idx'");
 }
 
 # The planner learns that nothing is queued, as it mostly is.
@@ -37,6 +55,22 @@ cmp_ok(run_sql($node, "SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relna
 cmp_ok(
 	run_sql($node, "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'sms_outbox_expiry_idx'"),
 	'<', 3 * $n, 'candidates are not looked for among what expires');
+
+# As long as an old snapshot is held, the index keeps the entries of all that is sent.
+# A worker reads them as it starts, and not again for each message that comes.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+send_many();
+my $before = entries_read();
+set_idle_timeout('1h');
+for (1 .. 20)
+{
+	run_sql($node, q{SELECT sms3300_send('09123456789', 'one')});
+	wait_for_end($node);
+}
+set_idle_timeout('10ms');
+cmp_ok(entries_read() - $before, '<', 3 * $n, 'the queue is read from where it was left');
+$holder->quit;
 
 $node->stop;
 done_testing();
