@@ -39,6 +39,7 @@ sub measure_in_database
 		[ [ rate => 'a second' ], [ cpu => 'CPU us each' ], [ memory => 'private MB' ] ],
 		$without, $with);
 	print_figure("rate against the empty table's", ratio(rate => $with, $without), least => 0.90);
+	print_figure('CPU time a message likewise', ratio(cpu => $with, $without));
 	return;
 }
 

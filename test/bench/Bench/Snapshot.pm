@@ -27,7 +27,8 @@ sub measure_in_database
 	}
 	print_table(
 		"$n messages, 50 in flight, a gateway that answers at once",
-		[ [ first => 'first tenth' ], [ last => 'last tenth' ], [ all => 'all' ] ],
+		[ [ first => 'first tenth' ], [ last => 'last tenth' ], [ all => 'all' ],
+			[ first_cpu => 'CPU us each' ], [ last_cpu => 'CPU us each' ] ],
 		$without, $with);
 	for ([ 'without', $without ], [ 'with', $with, least => 0.80 ])
 	{
@@ -35,6 +36,7 @@ sub measure_in_database
 		my (undef, @samples) = @$results;
 		print_figure("rate of the last tenth against the first, $name an old snapshot",
 			median(map { $_->{last} / $_->{first} } @samples), @target);
+		print_figure("CPU time a message likewise", median(map { $_->{last_cpu} / $_->{first_cpu} } @samples));
 	}
 	return;
 }
@@ -49,8 +51,17 @@ sub sample
 	my $holder = connect_to(value('SELECT current_database()'));
 	$holder->do($_) for 'BEGIN ISOLATION LEVEL REPEATABLE READ', 'SELECT count(*) FROM pg_class';
 	$holder->do('COMMIT') if !$hold;
-	my $all = send_all($n, $after);
+
+	# How many were sent, and the worker's CPU time then, at each look.
+	my $pid     = worker_pid();
+	my $counter = 'SELECT sent FROM sms3300_stat_get_account(\'sms3300\')';
+	my $before  = value($counter);
+	my @looks   = ([ 0, cpu_seconds($pid) ]);
+	my $all     = send_all($n, $after, sub { push @looks, [ value($counter) - $before, cpu_seconds($pid) ] });
+	push @looks, [ $n, cpu_seconds($pid) ];
 	$holder->disconnect;
+	my ($first) = grep { $_->[0] >= $n / 10 } @looks;
+	my ($last)  = grep { $_->[0] >= $n * 9 / 10 } @looks[ 0 .. $#looks - 1 ];
 
 	# The seconds from each tenth's start to its end.
 	my @seconds = map { $_->[0] } @{ connection()->selectall_arrayref(<<~"SQL") };
@@ -61,7 +72,20 @@ sub sample
 			GROUP BY tenth) AS t
 		ORDER BY tenth
 		SQL
-	return { first => $n / 10 / $seconds[0], last => $n / 10 / $seconds[-1], all => $all->{rate} };
+	return {
+		first     => $n / 10 / $seconds[0],
+		last      => $n / 10 / $seconds[-1],
+		all       => $all->{rate},
+		first_cpu => cpu_each($looks[0], $first),
+		last_cpu  => cpu_each($last // $first, $looks[-1]),
+	};
+}
+
+# Return the CPU time a message between two looks.
+sub cpu_each
+{
+	my ($from, $to) = @_;
+	return ($to->[1] - $from->[1]) / ($to->[0] - $from->[0]) * 1e6;
 }
 
 1;
