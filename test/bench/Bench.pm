@@ -354,26 +354,24 @@ sub number
 	return sprintf $n < 10 ? '%.2f' : $n < 100 ? '%.1f' : '%.0f', $n;
 }
 
-# Print a table of results, a line a contender: for each figure, [key, title], the
+# Print results: for each figure, [key, title], the contenders that have it, with the
 # median, the least and the most, and the ratio to the first contender.
 sub print_table
 {
 	my ($title, $figures, @results) = @_;
-	printf "\n%s; rounds: %d\n%-30s%s\n", $title, $#{ $results[0] }, '',
-	  join '', map { sprintf '%12s %-20s%8s', $_->[1], 'min to max', 'ratio' } @$figures;
-	for my $result (@results)
+	printf "\n%s; rounds: %d\n", $title, $#{ $results[0] };
+	for (@$figures)
 	{
-		my ($name, @samples) = @$result;
-		my $line = sprintf '%-30s', $name;
-		for my $key (map { $_->[0] } @$figures)
+		my ($key, $figure) = @$_;
+		printf "  %-32s%10s   %-20s%7s\n", $figure, 'median', 'min to max', 'ratio';
+		for my $result (grep { defined $_->[1]{$key} } @results)
 		{
-			my @values = grep { defined } map { $_->{$key} } @samples;
-			$line .= ' ' x 41 and next if !@values;
-			$line .= sprintf '%12s %-20s%8s', number(median(@values)),
+			my ($name, @samples) = @$result;
+			my @values = map { $_->{$key} } @samples;
+			printf "    %-30s%10s   %-20s%7s\n", $name, number(median(@values)),
 			  number(min(@values)) . ' to ' . number(max(@values)),
 			  defined $results[0][1]{$key} ? sprintf '%.3f', ratio($key, $result, $results[0]) : '';
 		}
-		print $line =~ s/ +$//r, "\n";
 	}
 	return;
 }
@@ -382,8 +380,7 @@ sub print_table
 sub print_figure
 {
 	my ($what, $figure, $limit, $target) = @_;
-	printf "  %-72s %8s   %s\n", $what, number($figure),
-	  defined $limit ? "target: at $limit $target" : '';
+	printf "  %-64s%8s%s\n", $what, number($figure), defined $limit ? "   target: at $limit $target" : '';
 	return;
 }
 

@@ -107,7 +107,7 @@ esac
 start_nginx
 
 # What most systems give a server; nginx has more.
-ulimit -Sn 1024
+prlimit --pid $$ --nofile=1024:
 start_server
 as_owner env ROUNDS="$rounds" SCALE="$scale" WORK="$work" BARE="$work/bare" \
 	PEERS="$work/peers" GATEWAY="http://127.0.0.1:$gateway_port" \

@@ -31,11 +31,11 @@ sub measure_in_database
 
 	printf "\n%d sent in a row, %s a second; %s of the updates were HOT, autovacuum came %d times\n",
 	  $n, number($sample->{rate}), number($hot / $updates), $vacuums;
-	printf "%-30s%12s%12s%12s\n", 'MB', 'used', 'fresh', 'ratio';
+	printf "%10s%10s%8s\n", 'MB', 'fresh', 'ratio';
 	for (0 .. $#used)
 	{
-		printf "%-30s%12s%12s%12.3f\n", $used[$_][0], number($used[$_][1]), number($fresh[$_][1]),
-		  $used[$_][1] / $fresh[$_][1];
+		my ($name, $size) = @{ $used[$_] };
+		printf "%10s%10s%8.3f  %s\n", number($size), number($fresh[$_][1]), $size / $fresh[$_][1], $name;
 	}
 	print_figure('table and indexes against fresh ones', $used[0][1] / $fresh[0][1], most => 1.5);
 	return;

@@ -81,7 +81,8 @@ sub lay_down_history
 		api_status  => -1,
 		message_id  => 'i',
 		sent_line   => "'983000330000'",
-		response    => qq{jsonb_build_object('data', jsonb_build_object('message_id', i, 'line', 983000330000, 'connection', i % 50), 'status', -1, 'msg', 'success')});
+		response    => "jsonb_build_object('status', -1, 'msg', 'success', 'data',"
+		  . " jsonb_build_object('message_id', i, 'line', 983000330000, 'connection', i % 50))");
 	return;
 }
 
