@@ -146,6 +146,11 @@ my %restore = (
 		run_program('psql', '-Xqv', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', "$folder/schema.sql");
 		run_program('pg_restore', '-e', '--data-only', '-d', 'copy', "$folder/data");
 	},
+	'schema and data apart, plain' => sub {
+		dump_original('schema-only.sql', '--schema-only');
+		dump_original('data-only.sql',   '--data-only');
+		run_program('psql', '-Xqv', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', "$folder/$_") for 'schema-only.sql', 'data-only.sql';
+	},
 	'into the extension' => sub {
 		dump_original('whole', '-Fc');
 		run_sql($node, 'CREATE EXTENSION sms3300', 'copy');
@@ -165,6 +170,25 @@ for my $what (sort keys %restore)
 	without_worker('DROP DATABASE copy');
 }
 is(read_contents($node, 'original'), $original, 'the original is as it was');
+
+# What is the user's own on sms_outbox is in no dump, but what refers to it is.
+run_sql($node, "CREATE DATABASE $_", 'template1') for qw(own copy);
+create_account($node, 'own', url => $gateway->url, line => '983000330000', paused => 'true');
+run_sql($node, <<'END', 'own');
+CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER own AFTER DELETE ON sms_outbox EXECUTE FUNCTION own();
+CREATE INDEX own ON sms_outbox (created_at);
+CREATE TABLE orders (sms bigint REFERENCES sms_outbox);
+INSERT INTO orders SELECT sms3300_send('09123456789', 'own');
+END
+my $own = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'own'), to_regclass('own') IS NOT NULL,"
+  . ' EXISTS (SELECT FROM pg_constraint WHERE confrelid = $$sms_outbox$$::regclass),'
+  . ' (SELECT count(*) FROM orders JOIN sms_outbox ON id = sms)';
+is(run_sql($node, $own, 'own'), 't|t|t|1', 'own: trigger, index, foreign key');
+run_program('pg_dump', '-Fc', '-f', "$folder/own", 'own');
+run_program('pg_restore', '-e', '-d', 'copy', "$folder/own");
+is(run_sql($node, $own, 'copy'), 'f|f|t|1', 'own: the foreign key is back');
+without_worker("DROP DATABASE $_") for qw(own copy);
 
 # The whole cluster, into another one, whose databases have the same numbers.
 my $other = new_node('other');

@@ -16,6 +16,7 @@ my $first   = new_node(
 	'first',
 	init => [ allows_streaming => 1 ],
 	conf => <<'END');
+synchronous_commit = local
 wal_log_hints = on
 wal_keep_size = 512MB
 sms3300.worker_idle_timeout = 1h
@@ -38,12 +39,11 @@ sub add_standby
 	return $node;
 }
 
-# Queue $n messages with a text, in one transaction that waits for no standby.
+# Queue $n messages with a text. As the server is configured, that waits for no standby.
 sub queue
 {
 	my ($node, $n, $message) = @_;
 	return run_sql($node, <<"END");
-SET synchronous_commit = local;
 INSERT INTO sms_outbox (mobile, message)
 SELECT '09123456789', '$message' FROM generate_series(1, $n);
 END
@@ -147,6 +147,8 @@ for my $standby ($second, $third)
 	}
 	is(run_sql($standby, 'SELECT account, state, queued FROM sms3300_stat_account'),
 		'sms3300|ok|0', "$name: the account can be looked at");
+	is(run_sql($standby, 'SELECT status FROM sms_report'), "sent\nsent", "$name: and the messages");
+	like(run_sql($standby, 'SELECT sms3300_explain(1)'), qr/^sent at/, "$name: and each of them");
 	is(run_sql($standby, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'"),
 		0, "$name: no process of ours");
 }
@@ -225,7 +227,7 @@ is(run_sql($first, "SELECT count(*) FROM sms_outbox WHERE message = 'behind the 
 	0, 'what only the former primary had is gone');
 
 # Without that, a standby can lag behind. What left since then goes out again when it has
-# taken over, as the README says.
+# taken over, as the README says: the messages whose claims were lost.
 $first->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 run_sql($second, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
 queue($second, 1, 'twice');
@@ -240,5 +242,21 @@ run_sql($first, 'ALTER SERVER sms3300 OPTIONS (DROP paused)');
 wait_for_state($first, 'twice', 'sent 1');
 is_taken('twice', 2, 'an asynchronous standby does not know of what left last');
 
-$_->stop('immediate') for $first, $third;
+# Of two standbys one has to confirm, and the other hangs: the one that has more takes over.
+my ($near, $far) = map { add_standby($_, $first) } qw(near far);
+$first->append_conf('postgresql.conf', "synchronous_standby_names = 'ANY 1 (near, far)'\n");
+$first->reload;
+wait_for_sql($first, 'postgres', "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'", 2);
+$receiver = run_sql($far, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'");
+kill 'STOP', $receiver;
+hang($first, 'one of two');
+$first->stop('immediate');
+my ($more, $less) = map { run_sql($_, 'SELECT pg_last_wal_receive_lsn()') } $near, $far;
+is(run_sql($near, "SELECT '$more'::pg_lsn > '$less'"), 't', 'which standby has more');
+kill 'CONT', $receiver;
+$near->promote;
+wait_for_state($near, 'one of two', 'sent 3, unknown 5');
+is_taken('one of two', 8, 'nothing is sent twice');
+
+$_->stop('immediate') for $third, $near, $far;
 done_testing();
