@@ -16,7 +16,7 @@ my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 5);
 run_sql($node, $_) for grep { /sms_archive/ && /^CREATE/ } sql_blocks('doc/scaling.md');
 
-# Queue messages with a text each, a number after it.
+# Queue messages with a text each, a number after it, and a value in all that callers write.
 sub queue
 {
 	my ($n, $message) = @_;
@@ -57,6 +57,7 @@ sub contents
 queue(50, $_) for 'sent', '#status 27', '#http 500';
 run_sql($node, <<'END');
 SELECT sms3300_cancel(sms3300_send('09123456789', 'cancelled', send_after => now() + interval '1 h'));
+SELECT sms3300_send('09123456789', 'service line', type => 2, template => 17);
 SELECT sms3300_send('09123456789', 'expired', send_after => '2000-01-01', send_before => '2000-01-02');
 SELECT sms3300_send('09123456789', 'later', send_after => now() + interval '1 day');
 END
@@ -66,7 +67,7 @@ run_sql($node, "UPDATE sms_outbox SET finished_at = '2026-01-31 23:59:59.999999+
 my $before = run_sql($node, 'SELECT now()');
 my $finished = contents('sms_outbox', $before);
 is(run_sql($node, "SELECT count(*), count(DISTINCT status) FROM sms_outbox WHERE finished_at <= '$before'"),
-	'152|5', 'messages of every kind');
+	'153|5', 'messages of every kind');
 
 # They are moved in small batches by two sessions at once, one of which is ended again and again,
 # while messages are sent.
