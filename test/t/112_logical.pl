@@ -125,6 +125,22 @@ wait_for_state($subscriber, 'sent before',       'sent 2', 'warehouse');
 is(run_sql($subscriber, "SELECT count(*) FROM sms_outbox WHERE message = 'for the warehouse'"),
 	0, 'the subscriber has deleted them as well');
 
+# With a publication that PostgreSQL refuses updates for, nothing is sent until it is dropped.
+my %refused = (filter => 'sms_outbox WHERE (finished_at IS NOT NULL)', columns => 'sms_outbox (mobile, status)');
+for my $what (sort keys %refused)
+{
+	run_sql($publisher, "CREATE PUBLICATION refused FOR TABLE $refused{$what}");
+	my $since = run_sql($publisher, 'SELECT clock_timestamp()');
+	queue(1, "refused $what");
+	wait_for_sql($publisher, 'postgres', <<"END");
+SELECT last_error = 'cannot update table "sms_outbox"' AND last_error_at > '$since' FROM sms3300_stat_worker
+END
+	wait_for_state($publisher, "refused $what", 'queued 1');
+	run_sql($publisher, 'DROP PUBLICATION refused');
+	wait_for_sql($publisher, 'postgres', "SELECT count(*) FROM sms_outbox WHERE message = 'refused $what'", 0);
+	is_taken("refused $what", 1, 'sent once the publication is gone');
+}
+
 # The publisher is lost: the subscriber takes over when it is told to.
 pause('true');
 queue(3, 'left behind');
