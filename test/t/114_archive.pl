@@ -12,7 +12,10 @@ use SMS3300;
 use Test::More;
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+my $node    = new_node('main', conf => <<"END");
+sms3300.worker_idle_timeout = 1h
+lock_timeout = ${PostgreSQL::Test::Utils::timeout_default}s
+END
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 5);
 run_sql($node, $_) for grep { /sms_archive/ && /^CREATE/ } sql_blocks('doc/scaling.md');
 
