@@ -14,6 +14,7 @@ use Test::More;
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => <<"END");
 sms3300.worker_idle_timeout = 1h
+timezone = 'Asia/Tehran'
 lock_timeout = ${PostgreSQL::Test::Utils::timeout_default}s
 END
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 5);
@@ -76,12 +77,14 @@ is(run_sql($node, "SELECT count(*), count(DISTINCT status) FROM sms_outbox WHERE
 # while messages are sent.
 $gateway->mode('#delay 20');
 queue(400, 'meanwhile');
-until (run_sql($node, 'SELECT count(*) FROM sms_outbox') == 1)
-{
-	my @sessions = map { start_job() } 1 .. 2;
-	run_sql($node, "SELECT pg_terminate_backend(min(pid)) FROM pg_stat_activity WHERE query = " . quote($call));
-	finish $_ for @sessions;
-}
+SMS3300::Gateway::wait_until(
+	sub {
+		my @sessions = map { start_job() } 1 .. 2;
+		run_sql($node, 'SELECT pg_terminate_backend(min(pid)) FROM pg_stat_activity WHERE query = ' . quote($call));
+		finish $_ for @sessions;
+		return run_sql($node, 'SELECT count(*) FROM sms_outbox') == 1;
+	},
+	'the archive to have all that is finished');
 $gateway->mode('');
 is(run_sql($node, 'SELECT message, status FROM sms_outbox'), 'later|queued', 'what is not finished stays');
 is(contents('sms_archive', $before), $finished, 'what was finished is in the archive, as it was');
