@@ -24,8 +24,9 @@ run_sql($node, $_) for grep { /sms_archive/ && /^CREATE/ } sql_blocks('doc/scali
 sub queue
 {
 	my ($n, $message) = @_;
-	return run_sql($node, "INSERT INTO sms_outbox (mobile, message, dedup_key, metadata)"
-		  . " SELECT '09123456789', '$message ' || i, '$message ' || i, to_jsonb(i) FROM generate_series(1, $n) AS i");
+	return run_sql($node, 'INSERT INTO sms_outbox (mobile, message, line, line2, priority, dedup_key, metadata)'
+		  . " SELECT '09123456789', '$message ' || i, '983000330000', '983000330001', 3, '$message ' || i, to_jsonb(i)"
+		  . " FROM generate_series(1, $n) AS i");
 }
 
 # Start the job in a session of its own.
