@@ -50,16 +50,25 @@ show(TimestampTz time)
 	return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(time)));
 }
 
+/* Say how many requests were made. */
+static const char *
+attempts(const OutboxRow *row)
+{
+	return row->attempts == 1 ? "1 attempt" : psprintf("%d attempts", row->attempts);
+}
+
 /* Say how many messages come before this one. */
 static const char *
-others_before(const Question *question, int64 *n)
+others_before(const Question *question)
 {
-	*n = outbox_count_before(question->namespace, question->id, question->row, MAX_BEFORE + 1);
-	if (*n == 0)
+	int64		n = outbox_count_before(question->namespace, question->id, question->row,
+										MAX_BEFORE + 1);
+
+	if (n == 0)
 		return "it is the next one";
-	if (*n > MAX_BEFORE)
+	if (n > MAX_BEFORE)
 		return psprintf("it is behind more than %d others", MAX_BEFORE);
-	return *n == 1 ? "it is behind 1 other" : psprintf("it is behind " INT64_FORMAT " others", *n);
+	return n == 1 ? "it is behind 1 other" : psprintf("it is behind " INT64_FORMAT " others", n);
 }
 
 /* What keeps all messages of this database from being sent; NULL: nothing. */
@@ -86,6 +95,8 @@ account_obstacle(const Question *question)
 {
 	const OutboxRow *row = question->row;
 	const char *name = quote_identifier(row->account);
+	Credentials credentials;
+	const char *problem;
 
 	if (question->account == NULL)
 		return psprintf("its account %s does not exist: create the server, or cancel the message",
@@ -93,13 +104,22 @@ account_obstacle(const Question *question)
 	if (question->account->paused)
 		return psprintf("its account %s is paused: ALTER SERVER %s OPTIONS (SET paused 'false')",
 						name, name);
-	if (!credentials_exist(question->account, get_role_oid(row->sender, true)))
-		return psprintf("its account %s has no user mapping for the sender, %s, nor for PUBLIC",
-						name, quote_identifier(row->sender));
+	problem = credentials_read(question->account, get_role_oid(row->sender, true), &credentials);
+	credentials_forget(&credentials);
+	if (problem)
+		return psprintf("its account %s cannot be used for the sender, %s: %s",
+						name, quote_identifier(row->sender), problem);
 	return NULL;
 }
 
-/* What the message waits for that comes by time; NULL: it is due. */
+/* Whether a message waits for another try, rather than for the first. */
+static bool
+is_retry(const OutboxRow *row)
+{
+	return row->due_at != row->send_after && row->last_failure != NULL;
+}
+
+/* What of the message's own times keeps it from being sent; NULL: nothing. */
 static const char *
 time_obstacle(const Question *question)
 {
@@ -107,12 +127,35 @@ time_obstacle(const Question *question)
 
 	if (row->send_before <= question->now)
 		return psprintf("its time is over since %s: it is about to expire", show(row->send_before));
+	if (row->due_at > question->now && !is_retry(row))
+		return psprintf("it waits for its time, %s", show(row->due_at));
+	return NULL;
+}
+
+/* Why the account sends nothing, as its worker found; NULL: it sends. */
+static const char *
+stop_obstacle(const Question *question)
+{
+	const LiveState *live = &question->counted.live;
+
+	if (!live->stopped)
+		return NULL;
+	return psprintf("its account %s has stopped: %s; %s; %s",
+					quote_identifier(question->account->name), question->counted.reason,
+					live->probe_at ? psprintf("next probe at %s", show(live->probe_at)) :
+					"a probe is under way", others_before(question));
+}
+
+/* What a message that was tried waits for; NULL: it is due. */
+static const char *
+retry_obstacle(const Question *question)
+{
+	const OutboxRow *row = question->row;
+
 	if (row->due_at <= question->now)
 		return NULL;
-	if (row->due_at == row->send_after || row->last_failure == NULL)
-		return psprintf("it waits for its time, %s", show(row->due_at));
-	return psprintf("it waits for its next try at %s, after %d attempts; the last error was: %s",
-					show(row->due_at), row->attempts, row->last_failure);
+	return psprintf("it waits for its next try at %s, after %s; the last error was: %s",
+					show(row->due_at), attempts(row), row->last_failure);
 }
 
 /* Why no worker is sending for this database; NULL: one is. */
@@ -139,20 +182,15 @@ worker_obstacle(const Question *question)
 		"the next message that is queued wakes one";
 }
 
-/* What the account itself makes the message wait for. */
+/* What the message waits for where all is well. */
 static const char *
 turn(const Question *question)
 {
 	const Account *account = question->account;
 	const LiveState *live = &question->counted.live;
 	const char *name = quote_identifier(account->name);
-	int64		n;
-	const char *before = others_before(question, &n);
+	const char *before = others_before(question);
 
-	if (live->stopped)
-		return psprintf("its account %s has stopped: %s; %s; %s", name, question->counted.reason,
-						live->probe_at ? psprintf("next probe at %s", show(live->probe_at)) :
-						"a probe is under way", before);
 	if (live->in_flight >= account->max_in_flight)
 		return psprintf("%s, and all %d requests of the account %s are on the wire",
 						before, account->max_in_flight, name);
@@ -167,7 +205,8 @@ static const char *
 explain_queued(Question *question)
 {
 	static const char *(*const obstacles[]) (const Question *) = {
-		database_obstacle, account_obstacle, time_obstacle, worker_obstacle, turn
+		database_obstacle, account_obstacle, time_obstacle, stop_obstacle, retry_obstacle,
+		worker_obstacle, turn
 	};
 	const char *obstacle = NULL;
 
@@ -210,17 +249,19 @@ static const char *
 explain_sent(const OutboxRow *row)
 {
 	const Account *account = account_find(row->account);
-	const char *asked = row->line ? row->line :
-		row->type != 2 && account ? account->line : NULL;
+	const char *theirs = row->type != 2 && account ? account->line : NULL;
 	const char *when = psprintf("sent at %s", show(row->finished_at));
 
 	if (row->has_message_id)
 		when = psprintf("%s, the gateway's message " INT64_FORMAT, when, row->message_id);
 	if (row->sent_line == NULL)
 		return when;
-	if (asked && strcmp(asked, row->sent_line) != 0)
+	if (row->line && strcmp(row->line, row->sent_line) != 0)
 		return psprintf("%s, by the fallback: line %s carried it instead of %s",
-						when, row->sent_line, asked);
+						when, row->sent_line, row->line);
+	if (row->line == NULL && theirs && strcmp(theirs, row->sent_line) != 0)
+		return psprintf("%s, by line %s instead of the account's, %s: the fallback, "
+						"unless the account was altered since", when, row->sent_line, theirs);
 	return psprintf("%s, by line %s", when, row->sent_line);
 }
 
@@ -231,23 +272,23 @@ explain_finished(const Question *question)
 	const OutboxRow *row = question->row;
 	const char *when = show(row->finished_at);
 	const char *why = row->error ? row->error : "no reason was recorded";
-	const char *again = psprintf("sms3300_resend(" INT64_FORMAT ")", question->id);
+	const char *again = row->redacted ?
+		"queue a new message, because the text of this one was removed" :
+		psprintf("sms3300_resend(" INT64_FORMAT ") queues it again", question->id);
 
 	if (strcmp(row->status, "rejected") == 0)
 		return psprintf("rejected at %s: %s", when, why);
 	if (strcmp(row->status, "failed") == 0)
-		return psprintf("failed at %s after %d attempts: %s; %s queues it again",
-						when, row->attempts, why, again);
+		return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
 	if (strcmp(row->status, "unknown") == 0)
 		return psprintf("unknown since %s: %s; its request began at %s; ask the gateway, "
-						"and if it does not have the message, %s sends it again",
+						"and if it does not have the message, %s",
 						when, why, show(row->started_at), again);
 	if (strcmp(row->status, "expired") == 0)
-		return psprintf("expired at %s: %s; %s%s%s queues it again", when, why,
-						row->last_failure ? "the last error was: " : "",
-						row->last_failure ? row->last_failure : "",
-						row->last_failure ? psprintf("; %s", again) : again);
-	return psprintf("%s at %s; %s queues it again", row->status, when, again);
+		return psprintf("expired at %s: %s; %s%s", when, why,
+						row->last_failure ?
+						psprintf("the last error was: %s; ", row->last_failure) : "", again);
+	return psprintf("%s at %s; %s", row->status, when, again);
 }
 
 /* sms3300_explain(id): say in one line why a message is where it is. */

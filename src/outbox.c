@@ -258,7 +258,8 @@ timestamp_of(int column)
 static Statement read_statement = {
 	.sql = "SELECT account, status, sender, priority, attempts, send_after, send_before,"
 	" due_at, started_at, finished_at, message_id, line, sent_line, type, error,"
-	" errors OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin"
+	" errors OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
+	" message IS NULL"
 	" FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1, .argtypes = {INT8OID}
 };
@@ -299,6 +300,7 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		row->error = statement_string(0, 15);
 		row->last_failure = statement_string(0, 16);
 		row->origin = statement_int64(0, 17);
+		row->redacted = DatumGetBool(statement_value(0, 18, &isnull));
 	}
 	SPI_finish();
 	return found;

@@ -24,6 +24,7 @@ typedef struct OutboxRow
 	TimestampTz finished_at;
 	bool		has_message_id;
 	int64		message_id;
+	bool		redacted;		/* its text was removed */
 	char	   *line;			/* NULL: none, as all below */
 	char	   *sent_line;
 	int			type;			/* GATEWAY_NONE: none */

@@ -117,18 +117,23 @@ my $fallback = queue_until('sent', '#fallback', "line => '$line', line2 => '$lin
 explains($fallback,
 	"sent at $time, the gateway's message \\d+, by the fallback: line $line2 carried it"
 	  . " instead of $line", 'sent by the fallback');
+$fallback = queue_until('sent', '#fallback', 'type => 1');
+explains($fallback,
+	"sent at $time, the gateway's message \\d+, by line \\d+ instead of the account's, $line:"
+	  . ' the fallback, unless the account was altered since',
+	'sent by the fallback of the account');
 explains(queue_until('sent', 'by the service line', 'type => 2'),
 	"sent at $time, the gateway's message \\d+, by line \\d+", 'sent without a line');
 explains(queue_until('sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
 explains(queue_until('rejected', '#status 27 opted out'),
 	"rejected at $time: the gateway answered status 27: opted out", 'rejected');
 my $failed = queue_until('failed', '#status 15 busy');
-explains($failed, "failed at $time after 1 attempts: the gateway answered status 15: busy;"
+explains($failed, "failed at $time after 1 attempt: the gateway answered status 15: busy;"
 	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
 my $unknown = queue_until('unknown', '#http 500');
 explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
 	  . " began at $time; ask the gateway, and if it does not have the message,"
-	  . " sms3300_resend\\($unknown\\) sends it again", 'unknown');
+	  . " sms3300_resend\\($unknown\\) queues it again", 'unknown');
 
 # Paused: by the account, and by the setting.
 alter("SET paused 'true'");
@@ -153,8 +158,28 @@ set('sms3300.enabled', 'on');
 alter("SET paused 'false'");
 wait_for_end($node);
 
+# What somebody has to know about a text that is gone, and about an account that is
+# another now.
+run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE status <> 'sent'");
+my $gone = 'queue a new message, because the text of this one was removed';
+explains($failed, "failed at $time after 1 attempt: the gateway answered status 15: busy; $gone",
+	'failed, without a text');
+explains($unknown, "unknown since $time: .*, and if it does not have the message, $gone",
+	'unknown, without a text');
+explains($expired,   "expired at $time: it was not sent before .*; $gone", 'expired, without a text');
+explains($cancelled, "cancelled at $time; $gone", 'cancelled, without a text');
+run_sql($node, "UPDATE sms_outbox SET error = NULL WHERE id = $failed");
+explains($failed, "failed at $time after 1 attempt: no reason was recorded; $gone",
+	'failed, without a reason');
+alter("SET line '$line2'");
+explains($sent,
+	"sent at $time, the gateway's message \\d+, by line $line instead of the account's, $line2:"
+	  . ' the fallback, unless the account was altered since',
+	'sent before the account was altered');
+alter("SET line '$line'");
+
 # The counters add up to the table.
-account_is($counters, '5|1|1|1|1|0|8', 'each is counted');
+account_is($counters, '6|1|1|1|1|0|9', 'each is counted');
 account_is('queued, oldest_due_at, in_flight', '0||0', 'nothing is left');
 my $by_status = join ', ', map { "count(*) FILTER (WHERE status = '$_')" }
   qw(sent rejected failed unknown expired);
@@ -169,9 +194,9 @@ account_is('queued, oldest_due_at > now()', '1|t', 'a message for later is queue
 run_sql($node, "SELECT sms3300_cancel($later)");
 alter('SET max_attempts $$3$$');
 my $again = queue('#status 15 busy');
-comes_to_explain($again, "queued: it waits for its next try at $time, after 1 attempts; the last"
+comes_to_explain($again, "queued: it waits for its next try at $time, after 1 attempt; the last"
 	  . ' error was: the gateway answered status 15: busy', 'waiting for its next try');
-account_is($counters, '5|1|1|1|1|1|9', 'one is retried');
+account_is($counters, '6|1|1|1|1|1|10', 'one is retried');
 run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp() WHERE id = $again");
 wait_for_end_of($again);
 explains($again, "expired at $time: it was not sent before .*; the last error was: the gateway"
@@ -184,6 +209,7 @@ wait_for_sql($node, 'postgres', 'SELECT in_flight FROM sms3300_stat_account', 4)
 wait_for_sql($node, 'postgres',
 	"SELECT in_flight FROM sms3300_stat_worker WHERE datname = 'postgres'", 4);
 explains($hanging[0], "being sent since $time, attempt 1", 'being sent');
+account_is('queued, oldest_due_at', '0|', 'what is on the wire does not wait');
 my @waiting = map { queue("behind $_") } 0 .. 2;
 my $full = 'and all 4 requests of the account sms3300 are on the wire';
 explains($waiting[0], "queued: it is the next one, $full",         'the next one');
@@ -259,6 +285,18 @@ wait_for_end_of($waited);
 account_is('wait_time_sum BETWEEN 3600000 AND 4200000, wait_time_p99 BETWEEN 3150000 AND 4200000,'
 		  . ' wait_time_p50 < 3000000', 't|t|t', 'the time in the queue');
 
+# Percentiles of what is known: messages that have waited for 10 minutes, 20 ... 1000.
+run_sql($node, 'SELECT sms3300_stat_reset()');
+alter("SET paused 'true'");
+run_sql($node, "INSERT INTO sms_outbox (mobile, message, send_after) SELECT '09123456789', 'waited',"
+	  . " now() - i * interval '10 minutes' FROM generate_series(1, 100) AS i");
+alter("SET paused 'false'");
+wait_for_sql($node, 'postgres',
+	"SELECT count(*) FROM sms_outbox WHERE message = 'waited' AND due_at IS NOT NULL", 0);
+account_is('requests, round(wait_time_sum::numeric / 3030000000, 2), '
+	  . join(', ', map { "abs(wait_time_p$_ / ($_ * 600000) - 1) < 0.125" } 50, 95, 99),
+	'100|1.00|t|t|t', 'percentiles of times in the queue');
+
 # An account that has stopped, and is told by its reason; it opens when it is changed.
 $gateway->stop;
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 0);
@@ -270,6 +308,16 @@ comes_to_explain($stopped, 'queued: its account sms3300 has stopped: [^;]*connec
 wait_for_sql($node, 'postgres', q{SELECT next_probe_at IS NOT NULL AND reason ~ 'connect'
 	AND retried > 0 AND retried <= requests FROM sms3300_stat_account}, 't');
 account_is('queued', 1, 'and its message is queued');
+explains($hanging[0], "unknown since $time: .*; it may have been sent; its request began at .*",
+	'unknown, what hung');
+
+# One that waits for another try is not told to: what is wrong is the account.
+my $tried = queue('tried');
+run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 hour',"
+	  . " errors = '[{\"error\": \"an error\"}]' WHERE id = $tried");
+explains($tried, "queued: its account sms3300 has stopped: .*; it is behind \\d+ other",
+	'account stopped, and a message that was tried');
+run_sql($node, "SELECT sms3300_cancel($tried)");
 $gateway->start;
 wait_for_end_of($stopped);
 wait_for_sql($node, 'postgres',
@@ -298,8 +346,13 @@ my $mapped = queue('mapped', "account => 'mapped', send_after => now() + interva
 account_is('state, queued', 'ok|1', 'an account has its own queue', 'mapped');
 account_is('queued', 0, 'and no other');
 run_sql($node, 'DROP USER MAPPING FOR CURRENT_USER SERVER mapped');
-explains($mapped, 'queued: its account mapped has no user mapping for the sender, \w+,'
-	  . ' nor for PUBLIC', 'no user mapping');
+my $unusable = 'queued: its account mapped cannot be used for the sender, \w+:';
+explains($mapped, "$unusable the account has no user mapping for the sender", 'no user mapping');
+run_sql($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER mapped OPTIONS (username 'u',"
+	  . " password_file '/nowhere')");
+explains($mapped, "$unusable the password file cannot be opened: No such file or directory",
+	'no password');
+run_sql($node, 'DROP USER MAPPING FOR CURRENT_USER SERVER mapped');
 run_sql($node, 'DROP SERVER mapped');
 explains($mapped, 'queued: its account mapped does not exist: create the server, or cancel the'
 	  . ' message', 'no account');
