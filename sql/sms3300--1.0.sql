@@ -201,7 +201,9 @@ COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
 -- What DBAs look at
 --
 -- The counters are in shared memory. What is queued is counted in the queue's
--- index, by its first columns, however many messages are finished.
+-- index, however many messages are finished: the settings of the functions that do
+-- so leave the planner nothing else, whatever it knows of a table whose queue comes
+-- and goes. The view calls each of them where its column is asked for only.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_worker(database oid,
@@ -223,6 +225,59 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'a row of sms3300_stat_account, without what is counted in the table';
+
+-- A message that is due later is not on its way, so that the index alone tells that it
+-- is queued. The time is taken once the snapshot is: no claim that this has is later.
+CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name) RETURNS bigint
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET enable_bitmapscan = off
+	SET max_parallel_workers_per_gather = 0 SET jit = off
+BEGIN ATOMIC
+	SELECT pg_catalog.sum((SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
+			WHERE o.origin OPERATOR(pg_catalog.=) $1 AND o.account OPERATOR(pg_catalog.=) $2
+			AND o.priority OPERATOR(pg_catalog.=) p.priority
+			AND o.due_at OPERATOR(pg_catalog.<=) t.now AND o.status OPERATOR(pg_catalog.=) 'queued')
+		OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
+			WHERE o.origin OPERATOR(pg_catalog.=) $1 AND o.account OPERATOR(pg_catalog.=) $2
+			AND o.priority OPERATOR(pg_catalog.=) p.priority
+			AND o.due_at OPERATOR(pg_catalog.>) t.now))::pg_catalog.int8
+	FROM pg_catalog.generate_series(9, 0, -1) AS p (priority),
+		(SELECT pg_catalog.clock_timestamp() AS now) AS t;
+END;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) IS
+	'how many messages of an account wait';
+
+CREATE FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(origin bigint, account name)
+	RETURNS timestamptz
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET enable_bitmapscan = off
+	SET max_parallel_workers_per_gather = 0 SET jit = off
+BEGIN ATOMIC
+	SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p (priority)
+	CROSS JOIN LATERAL (SELECT o.due_at FROM @extschema@.sms_outbox AS o
+		WHERE o.origin OPERATOR(pg_catalog.=) $1 AND o.account OPERATOR(pg_catalog.=) $2
+		AND o.priority OPERATOR(pg_catalog.=) p.priority
+		AND o.due_at IS NOT NULL AND o.status OPERATOR(pg_catalog.=) 'queued'
+		ORDER BY o.due_at, o.id LIMIT 1) AS q;
+END;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) IS
+	'when the first of the messages of an account that wait was, or is, due';
+
+CREATE FUNCTION @extschema@.sms3300_stat_get_foreign_rows(origin bigint, account name)
+	RETURNS bigint
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	SET enable_seqscan = off SET enable_bitmapscan = off
+	SET max_parallel_workers_per_gather = 0 SET jit = off
+BEGIN ATOMIC
+	SELECT (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
+			WHERE o.origin OPERATOR(pg_catalog.<) $1 AND o.account OPERATOR(pg_catalog.=) $2
+			AND o.due_at IS NOT NULL)
+		OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
+			WHERE o.origin OPERATOR(pg_catalog.>) $1 AND o.account OPERATOR(pg_catalog.=) $2
+			AND o.due_at IS NOT NULL);
+END;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) IS
+	'how many unfinished messages of an account another database queued';
 
 CREATE FUNCTION @extschema@.sms3300_stat_reset() RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
@@ -247,23 +302,16 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error_at IS 'when that wa
 
 CREATE VIEW @extschema@.sms3300_stat_account AS
 SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
-	q.queued, q.oldest_due_at, a.in_flight,
-	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.retried, f.foreign_rows, a.requests,
+	@extschema@.sms3300_stat_get_queued(a.origin, s.srvname) AS queued,
+	@extschema@.sms3300_stat_get_oldest_due_at(a.origin, s.srvname) AS oldest_due_at, a.in_flight,
+	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.retried,
+	@extschema@.sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
 	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
-CROSS JOIN LATERAL @extschema@.sms3300_stat_get_account(s.srvname) AS a
-CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS queued, pg_catalog.min(o.due_at) AS oldest_due_at
-	FROM @extschema@.sms_outbox AS o
-	WHERE o.origin OPERATOR(pg_catalog.=) a.origin AND o.account OPERATOR(pg_catalog.=) s.srvname
-	AND o.due_at IS NOT NULL AND o.status OPERATOR(pg_catalog.=) 'queued') AS q
-CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS foreign_rows
-	FROM @extschema@.sms_outbox AS o
-	WHERE (o.origin OPERATOR(pg_catalog.<) a.origin OR o.origin OPERATOR(pg_catalog.>) a.origin)
-	AND o.account OPERATOR(pg_catalog.=) s.srvname
-	AND o.due_at IS NOT NULL) AS f;
+CROSS JOIN LATERAL @extschema@.sms3300_stat_get_account(s.srvname) AS a;
 COMMENT ON VIEW @extschema@.sms3300_stat_account IS
 	'the accounts of this database: how each is doing, and what it has done since stats_reset';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'the foreign server';
@@ -317,7 +365,13 @@ REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_update() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_account(name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) TO pg_monitor;
 REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account FROM PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account TO pg_monitor;
