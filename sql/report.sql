@@ -41,7 +41,7 @@ SELECT count(*) FROM sms_report WHERE id IN (SELECT id FROM sms_outbox WHERE acc
 
 -- local time, to the second
 SET TimeZone = 'Asia/Tehran';
-SELECT bool_and(queued_at = (created_at AT TIME ZONE 'Asia/Tehran')::timestamp(0)) AS queued,
+SELECT bool_and(queued_at = date_trunc('second', created_at AT TIME ZONE 'Asia/Tehran')) AS queued,
 	array_agg(DISTINCT changed_at - queued_at) AS changed
 FROM sms_report JOIN sms_outbox AS o USING (id) WHERE account = 'regress_sms3300';
 RESET TimeZone;

@@ -12,7 +12,7 @@ CREATE FUNCTION @extschema@.sms3300_report(
 	OUT changed_at timestamp(0), OUT line text, OUT reason text) RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
-	SELECT o.id, o.created_at::pg_catalog.timestamp(0),
+	SELECT o.id, pg_catalog.date_trunc('second', o.created_at)::pg_catalog.timestamp(0),
 		'0' OPERATOR(pg_catalog.||) pg_catalog.substr(o.mobile, 3),
 		CASE WHEN pg_catalog.length(o.message) OPERATOR(pg_catalog.<=) 30 THEN o.message
 			ELSE pg_catalog.left(o.message, 27) OPERATOR(pg_catalog.||) '...' END,
@@ -23,7 +23,7 @@ BEGIN ATOMIC
 			WHEN o.status OPERATOR(pg_catalog.=) 'failed' THEN 'given up'
 			WHEN o.status OPERATOR(pg_catalog.=) 'unknown' THEN 'may have been sent'
 			ELSE o.status::pg_catalog.text END,
-		COALESCE(o.finished_at, o.started_at, o.created_at)::pg_catalog.timestamp(0),
+		pg_catalog.date_trunc('second', COALESCE(o.finished_at, o.started_at, o.created_at))::pg_catalog.timestamp(0),
 		o.sent_line,
 		CASE WHEN o.status OPERATOR(pg_catalog.=) 'queued'
 			THEN pg_catalog.substr(@extschema@.sms3300_explain(o.id), 9)

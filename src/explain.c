@@ -277,7 +277,7 @@ explain_finished(const Question *question)
 		psprintf("sms3300_resend(" INT64_FORMAT ") queues it again", question->id);
 
 	if (strcmp(row->status, "rejected") == 0)
-		return psprintf("rejected at %s: %s", when, why);
+		return psprintf("rejected at %s: %s; once that is corrected, %s", when, why, again);
 	if (strcmp(row->status, "failed") == 0)
 		return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
 	if (strcmp(row->status, "unknown") == 0)

@@ -125,8 +125,9 @@ explains($fallback,
 explains(queue_until('sent', 'by the service line', 'type => 2'),
 	"sent at $time, the gateway's message \\d+, by line \\d+", 'sent without a line');
 explains(queue_until('sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
-explains(queue_until('rejected', '#status 27 opted out'),
-	"rejected at $time: the gateway answered status 27: opted out", 'rejected');
+my $rejected = queue_until('rejected', '#status 27 opted out');
+explains($rejected, "rejected at $time: the gateway answered status 27: opted out; once that is"
+	  . " corrected, sms3300_resend\\($rejected\\) queues it again", 'rejected');
 my $failed = queue_until('failed', '#status 15 busy');
 explains($failed, "failed at $time after 1 attempt: the gateway answered status 15: busy;"
 	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
@@ -166,6 +167,7 @@ explains($failed, "failed at $time after 1 attempt: the gateway answered status 
 	'failed, without a text');
 explains($unknown, "unknown since $time: .*, and if it does not have the message, $gone",
 	'unknown, without a text');
+explains($rejected, "rejected at $time: .*; once that is corrected, $gone", 'rejected, without a text');
 explains($expired,   "expired at $time: it was not sent before .*; $gone", 'expired, without a text');
 explains($cancelled, "cancelled at $time; $gone", 'cancelled, without a text');
 run_sql($node, "UPDATE sms_outbox SET error = NULL WHERE id = $failed");
