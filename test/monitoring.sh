@@ -67,26 +67,7 @@ firing()
 	say "ok: firing: ${*:-none}"
 }
 
-need_server
-need prometheus command -v promtool
-need prometheus-postgres-exporter command -v prometheus-postgres-exporter
-need nodejs command -v node
-need npm command -v npm
-install_missing
-make_work
-cd doc/monitoring
-
-say 'checking the files'
-promtool check rules alerts.yaml
-promtool test rules alerts_test.yaml
-
-# The dashboard as TypeScript, against the types that Grafana publishes, those of its
-# panels' options included; what is an enum there is a string in JSON. There are none of
-# a query for prometheus: what the dashboard asks for is tried below.
-mkdir "$work/types"
-npm install --prefix "$work/types" --silent --no-audit --no-fund --ignore-scripts \
-	@grafana/schema@11.6.0 typescript@5.9.3 >/dev/null
-# Check a dashboard, which is read from the standard input.
+# Check a dashboard, which is read from the standard input, as TypeScript.
 check_dashboard()
 {
 	{
@@ -109,6 +90,26 @@ check_dashboard()
 	node "$work/types/node_modules/typescript/bin/tsc" --noEmit --strict --skipLibCheck \
 		--moduleResolution node --module esnext --target es2020 "$work/types/dashboard.ts"
 }
+
+need_server
+need prometheus command -v promtool
+need prometheus-postgres-exporter command -v prometheus-postgres-exporter
+need nodejs command -v node
+need npm command -v npm
+install_missing
+make_work
+cd doc/monitoring
+
+say 'checking the files'
+promtool check rules alerts.yaml
+promtool test rules alerts_test.yaml
+
+# The dashboard as TypeScript, against the types that Grafana publishes, those of its
+# panels' options included; what is an enum there is a string in JSON. There are none of
+# a query for prometheus: what the dashboard asks for is tried below.
+mkdir "$work/types"
+npm install --prefix "$work/types" --silent --no-audit --no-fund --ignore-scripts \
+	@grafana/schema@11.6.0 typescript@5.9.3 >/dev/null
 check_dashboard <dashboard.json
 for mistake in 's/"schemaVersion"/"schema"/' 's/"w": 6/"w": "6"/' 's/"unit": "ops"/"unt": "ops"/' \
 	's/"colorMode": "background"/"colorMode": "black"/' 's/"placement"/"place"/'; do

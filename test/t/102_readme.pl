@@ -1,6 +1,6 @@
 
 # What the README and the documents beside it tell people to type works, in their order;
-# and the README's queries answer what they say they answer.
+# the README's queries answer what they say they answer, and its reference has everything.
 
 use strict;
 use warnings;
@@ -112,6 +112,35 @@ like(answer($database, "interval '1 minute'"), qr/^\d+\|queued: its account sms3
 	'what is stuck, and why');
 like(answer($database, 'next_probe_at, queued'), qr/^sms3300\|paused\|[^|]+\|\|1\|20/,
 	'whether it is sending');
+
+# The reference, a row of a table for each: options, settings with their defaults, columns
+# of the views, and functions that are not only for views and triggers.
+my $readme = decode('UTF-8', slurp_file("$root/README.md"));
+my %column = map { $_ => 1 } map { /`(\w+)`/g } $readme =~ /^\| (`[^|]*) \|/mg;
+for my $what (qw(request_time wait_time))
+{
+	$column{"$what$_"} = 1 for $readme =~ /^\| `${what}_sum`,([^|]*)/m ? $1 =~ /`(\w+)`/g : ();
+}
+my @options = map { split /, / } map {
+	my (undef, undef, $error) = $node->psql($database, "$_ OPTIONS (nonsense '')");
+	$error =~ /^HINT:.*: (.*)\.$/m
+} 'ALTER SERVER sms3300', 'ALTER USER MAPPING FOR PUBLIC SERVER sms3300';
+cmp_ok(scalar @options, '>', 20, 'options are known');
+is_deeply([ grep { $readme !~ /^(?:\||User mapping:)[^|]*`$_`/m } @options ], [], 'all options are there');
+my $columns = run_sql($node, "SELECT attname FROM pg_attribute WHERE attnum > 0 AND attrelid IN"
+	  . " ('sms3300_stat_account'::regclass, 'sms3300_stat_worker'::regclass, 'sms_report'::regclass)",
+	$database);
+is_deeply([ grep { !$column{$_} } split /\n/, $columns ], [], 'all columns of the views are there');
+my $functions = run_sql($node, "SELECT proname FROM pg_proc WHERE proname ~ '^sms3300_' AND proname"
+	  . " !~ '_(stat_get_.*|validator|outbox_insert|outbox_update|report)\$'", $database);
+is_deeply([ grep { $readme !~ /^\| `$_\(/m } split /\n/, $functions ], [], 'all functions are there');
+my $settings = run_sql($node, "SELECT name, CASE unit WHEN 'ms' THEN boot_val::int / 1000 || 's' ELSE boot_val END"
+	  . " FROM pg_settings WHERE name LIKE 'sms3300.%'", $database);
+for my $setting (split /\n/, $settings)
+{
+	my ($name, $default) = split /\|/, $setting;
+	like($readme, qr/^\| `\Q$name\E` \| `?\Q$default\E`? \|/m, "$name is there");
+}
 
 $node->stop;
 done_testing();
