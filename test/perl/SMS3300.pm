@@ -26,6 +26,7 @@ our @EXPORT = qw(
   new_node
   quote
   read_contents
+  read_document
   read_rows
   run_sql
   sql_blocks
@@ -128,14 +129,20 @@ SELECT srvname, usename, ARRAY(SELECT unnest(umoptions) ORDER BY 1) FROM pg_user
 END
 }
 
+# Return the text of a document of the source tree.
+sub read_document
+{
+	my ($document) = @_;
+	return decode('UTF-8', slurp_file("$root/$document"));
+}
+
 # Return the blocks of SQL in a document of the source tree; or those that are said to be
 # for somewhere else.
 sub sql_blocks
 {
 	my ($document, $where) = @_;
 	my $kind = defined $where ? "sql $where" : 'sql';
-	my $text = decode('UTF-8', slurp_file("$root/$document"));
-	return $text =~ /^```\Q$kind\E\n(.*?)^```/msg;
+	return read_document($document) =~ /^```\Q$kind\E\n(.*?)^```/msg;
 }
 
 # Wait until a query returns what is expected ('t' by default); die if it does not.

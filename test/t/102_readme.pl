@@ -115,7 +115,7 @@ like(answer($database, 'next_probe_at, queued'), qr/^sms3300\|paused\|[^|]+\|\|1
 
 # The reference, a row of a table for each: options, settings with their defaults, columns
 # of the views, and functions that are not only for views and triggers.
-my $readme = decode('UTF-8', slurp_file("$root/README.md"));
+my $readme = read_document('README.md');
 my %column = map { $_ => 1 } map { /`(\w+)`/g } $readme =~ /^\| (`[^|]*) \|/mg;
 for my $what (qw(request_time wait_time))
 {

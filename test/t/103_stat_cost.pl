@@ -1,7 +1,8 @@
 
 # What is queued, and since when, is told by the queue's index, whatever the planner
-# believes: it costs as much as there are messages that wait, however many are finished,
-# and little where they wait for later. And a look at one message does not read the queue.
+# believes (here, that an index is slow): it costs as much as there are messages that wait,
+# however many are finished, and little where they wait for later. And a look at one
+# message does not read the queue.
 
 use strict;
 use warnings;
@@ -15,7 +16,11 @@ use constant FEW => 100;
 my $finished  = 200_000;
 my $due       = 1000;
 my $scheduled = 50_000;
-my $node      = new_node('main', conf => "sms3300.enabled = off\nautovacuum = off\n");
+my $node      = new_node('main', conf => <<'END');
+sms3300.enabled = off
+autovacuum = off
+random_page_cost = 1000
+END
 create_account($node, 'postgres', url => 'http://127.0.0.1:9/', line => '983000330000');
 run_sql($node, 'CREATE ROLE watcher; GRANT pg_monitor TO watcher');
 
