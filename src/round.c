@@ -627,13 +627,14 @@ one_by_one(Work *work, Batch *batch)
 		 !ShutdownRequestPending; i++)
 	{
 		bool		this_failed;
+		bool		any = claim_alone(work, &this_failed);
 
-		if (!claim_alone(work, &this_failed))
-			break;
 		if (this_failed)
 			failed++;
-		else
+		else if (any)
 			worked++;
+		if (!any)
+			break;
 	}
 	if (failed > 0 && worked == 0)
 		back_off(work);
