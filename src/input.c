@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
+
 #include "input.h"
 
 void
@@ -26,6 +28,15 @@ input_require_message(bool isnull, size_t size)
 				 errmsg("a message needs a text"),
 				 isnull ? errdetail("\"message\" is null.") : errdetail("\"message\" is an empty string."),
 				 errhint("Give the text to send as \"message\".")));
+}
+
+void
+input_require_utf8(const char *message, size_t size)
+{
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		pg_verify_mbstr(PG_UTF8, message, (int) size, false);
+	else
+		pg_server_to_any(message, (int) size, PG_UTF8);
 }
 
 void

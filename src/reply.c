@@ -92,6 +92,9 @@ parse(const char *json)
 	return result;
 }
 
+/* A character of some encodings is two in UTF-8. */
+#define MAX_CHAR_SIZE (2 * MAX_MULTIBYTE_CHAR_LEN)
+
 /* How a character may be written. */
 typedef enum Spelling
 {
@@ -120,8 +123,49 @@ hex_value(const char *text, int len)
 }
 
 /*
+ * Read a character of the server's encoding as UTF-8; a byte of it where the
+ * server does not know the encoding.
+ */
+static int
+read_plain(const char *text, char *c, int *size)
+{
+	int			n = pg_mblen(text);
+	const char *utf8 = text;
+
+	*size = n;
+	if (IS_HIGHBIT_SET(*text) && GetDatabaseEncoding() != PG_SQL_ASCII)
+	{
+		utf8 = pg_server_to_any(text, n, PG_UTF8);
+		if (utf8 != text)
+			*size = (int) strnlen(utf8, MAX_CHAR_SIZE);
+	}
+	memcpy(c, utf8, *size);
+	return n;
+}
+
+/* Read \uXXXX, or the two of them that a character above U+FFFF takes; 0 if it is none. */
+static int
+read_escape(const char *text, char *c, int *size)
+{
+	int			code = hex_value(text + 2, 4);
+	int			low = code > 0 && text[6] == '\\' && text[7] == 'u' ? hex_value(text + 8, 4) : 0;
+	int			n = 6;
+
+	if (code <= 0)
+		return 0;
+	if (low > 0 && is_utf16_surrogate_first(code) && is_utf16_surrogate_second(low))
+	{
+		code = surrogate_pair_to_codepoint(code, low);
+		n = 12;
+	}
+	unicode_to_utf8(code, (unsigned char *) c);
+	*size = pg_utf_mblen((unsigned char *) c);
+	return n;
+}
+
+/*
  * Read a character as a spelling has it, which may be plain: how many bytes it
- * takes there, and itself with its own number of bytes.
+ * takes there, and itself in UTF-8 with its own number of bytes.
  */
 static int
 read_char(const char *text, Spelling spelling, char *c, int *size)
@@ -132,6 +176,7 @@ read_char(const char *text, Spelling spelling, char *c, int *size)
 	static const char escapes[] = "b\bf\fn\nr\rt\t";
 	const char *escape;
 	int			code;
+	int			n;
 
 	*size = 1;
 	if (spelling == SPELLING_URL && *text == '+')
@@ -152,21 +197,15 @@ read_char(const char *text, Spelling spelling, char *c, int *size)
 				return (int) strlen(entities[i] + 1);
 			}
 	if (spelling == SPELLING_JSON && *text == '\\' && text[1] == 'u' &&
-		(code = hex_value(text + 2, 4)) > 0 && (code < 0x80 || GetDatabaseEncoding() == PG_UTF8))
-	{
-		unicode_to_utf8(code, (unsigned char *) c);
-		*size = pg_utf_mblen((unsigned char *) c);
-		return 6;
-	}
+		(n = read_escape(text, c, size)) > 0)
+		return n;
 	if (spelling == SPELLING_JSON && *text == '\\' && text[1] != '\0' && text[1] != 'u')
 	{
 		escape = strchr(escapes, text[1]);
 		*c = (char) (escape && (escape - escapes) % 2 == 0 ? escape[1] : text[1]);
 		return 2;
 	}
-	*size = pg_mblen(text);
-	memcpy(c, text, *size);
-	return *size;
+	return read_plain(text, c, size);
 }
 
 /* The length of a secret in some spelling where a text begins with it; else 0. */
@@ -177,7 +216,7 @@ secret_length(const char *text, const char *secret, Spelling spelling)
 
 	while (*secret)
 	{
-		char		c[MAX_MULTIBYTE_CHAR_LEN];
+		char		c[MAX_CHAR_SIZE];
 		int			size;
 		int			n = *text ? read_char(text, spelling, c, &size) : 0;
 
@@ -206,7 +245,7 @@ mask_spelling(const char *text, const char *secret, Spelling spelling)
 	while (*text)
 	{
 		int			n = after_digit && digit_first ? 0 : secret_length(text, secret, spelling);
-		char		c[MAX_MULTIBYTE_CHAR_LEN];
+		char		c[MAX_CHAR_SIZE];
 		int			size;
 
 		if (n > 0 && !(digit_last && isdigit((unsigned char) text[n])))
@@ -260,13 +299,7 @@ without_password(Jsonb *result, const HttpReply *reply)
 	if (result == NULL || password == NULL)
 		return result;
 	if (may_hold(reply->body, reply->body_size, password))
-	{
-		char	   *secret = pg_any_to_server(password, (int) strlen(password), PG_UTF8);
-
-		result = transform_jsonb_string_values(result, secret, mask);
-		if (secret != password)
-			explicit_bzero(secret, strlen(secret));
-	}
+		result = transform_jsonb_string_values(result, password, mask);
 	explicit_bzero(password, strlen(password));
 	return result;
 }

@@ -121,10 +121,7 @@ check_number(const Row *row, int column, void (*check) (int))
 	return number;
 }
 
-/*
- * Check the text: there must be one, and it must have a form in UTF-8, which
- * is what the gateway gets.
- */
+/* Check the text: there must be one, and it must have a form in UTF-8. */
 static void
 check_message(const Row *row)
 {
@@ -138,10 +135,7 @@ check_message(const Row *row)
 	if (GetDatabaseEncoding() == PG_UTF8)
 		return;
 	message = DatumGetTextPP(value);
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
-		pg_verify_mbstr(PG_UTF8, VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message), false);
-	else
-		pg_server_to_any(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message), PG_UTF8);
+	input_require_utf8(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message));
 }
 
 /* Refuse an empty key, which would swallow all messages but the first. */
