@@ -28,6 +28,7 @@ our @EXPORT = qw(
   read_contents
   read_document
   read_rows
+  run_as
   run_sql
   sql_blocks
   wait_for_end
@@ -106,6 +107,16 @@ sub run_sql
 {
 	my ($node, $sql, $database) = @_;
 	return $node->safe_psql($database // 'postgres', encode('UTF-8', $sql));
+}
+
+# Run SQL as a role, by a session of its own; returns what it prints, or the SQLSTATE.
+sub run_as
+{
+	my ($node, $role, $sql, $database) = @_;
+	my ($status, $stdout, $stderr) = $node->psql($database // 'postgres',
+		"\\set VERBOSITY sqlstate\n" . encode('UTF-8', $sql),
+		extra_params => [ '-U', $role ], on_error_stop => 1);
+	return $status == 0 ? $stdout : $stderr =~ s/.*ERROR:  //sr;
 }
 
 # Read rows of the outbox, those of a condition or all, as a list of hashes.

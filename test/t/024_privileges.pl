@@ -23,26 +23,17 @@ GRANT USAGE ON FOREIGN SERVER sms3300 TO alice, bob;
 CREATE USER MAPPING FOR bob SERVER sms3300 OPTIONS (username 'bob', password 'hidden too');
 END
 
-# Run SQL as a role, by a session of its own; returns what it prints, or the SQLSTATE.
-sub run_as
-{
-	my ($role, $sql) = @_;
-	my ($status, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql",
-		extra_params => [ '-U', $role ], on_error_stop => 1);
-	return $status == 0 ? $stdout : $stderr =~ s/.*ERROR:  //sr;
-}
-
 # Expect what a role gets to see, or the SQLSTATE of its error.
 sub may
 {
 	my ($role, $sql, $expected, $what) = @_;
-	return is(run_as($role, $sql), $expected, "$role: $what");
+	return is(run_as($node, $role, $sql), $expected, "$role: $what");
 }
 
 # USAGE is enough to send, by each way, and to see one's own.
-my $alices = run_as('alice', "SELECT sms3300_send('$number', 'from alice')");
+my $alices = run_as($node, 'alice', "SELECT sms3300_send('$number', 'from alice')");
 like($alices, qr/\A\d+\z/, 'alice sends');
-my $bobs = run_as('bob', <<"END");
+my $bobs = run_as($node, 'bob', <<"END");
 INSERT INTO sms_outbox (mobile, message, metadata) VALUES ('$number', 'from bob', '{"for": 1}')
 RETURNING id;
 END
@@ -83,7 +74,7 @@ may('alice', "COPY sms_outbox (mobile, message) FROM STDIN;\n$number\tx\n\\.",
 
 # Others' messages can be neither cancelled nor sent again.
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD paused $$true$$)');
-my $queued = run_as('alice', "SELECT sms3300_send('$number', 'to cancel')");
+my $queued = run_as($node, 'alice', "SELECT sms3300_send('$number', 'to cancel')");
 may('bob',   "SELECT sms3300_cancel($queued)", 'f', 'may not cancel another\'s');
 may('bob',   'SELECT sms3300_cancel(-1)',      'f', 'cancels none');
 may('alice', "SELECT sms3300_cancel($queued)", 't', 'cancels her own');
@@ -96,7 +87,7 @@ run_sql($node, 'GRANT USAGE ON FOREIGN SERVER sms3300 TO alice');
 may('alice', "SELECT sms3300_resend($queued)", 't', 'sends her own again');
 may('alice', "SELECT sms3300_resend($queued)", 'f', 'sends it again once');
 my $keyed = "SELECT sms3300_send('$number', 'keyed', dedup_key => 'k')";
-isnt(run_as('alice', $keyed), run_as('bob', $keyed), 'a dedup_key is the sender\'s own');
+isnt(run_as($node, 'alice', $keyed), run_as($node, 'bob', $keyed), 'a dedup_key is the sender\'s own');
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
 
 # The sender is the role whose rights count: of SET ROLE, and of the owner of a
@@ -113,10 +104,10 @@ CREATE FUNCTION order_text() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 ALTER FUNCTION order_text() OWNER TO alice;
 CREATE TRIGGER order_text AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION order_text();
 END
-like(run_as('carol', 'SELECT notify_as_owner()'), qr/\A\d+\z/, 'carol: sends by a definer');
+like(run_as($node, 'carol', 'SELECT notify_as_owner()'), qr/\A\d+\z/, 'carol: sends by a definer');
 may('carol', 'INSERT INTO orders VALUES (1)', '', 'sends by a trigger');
 may('carol', $mine, '', 'does not see those');
-my ($first, $other, $again) = split /\n/, run_as('carol', <<"END");
+my ($first, $other, $again) = split /\n/, run_as($node, 'carol', <<"END");
 SET ROLE alice;
 SELECT sms3300_send('$number', 'by SET ROLE', dedup_key => 'role');
 SET ROLE bob;
