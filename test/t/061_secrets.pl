@@ -68,11 +68,11 @@ sub table
 	return encode('UTF-8', run_sql($node, 'SELECT sms_outbox FROM sms_outbox'));
 }
 
-# Set the mapping without its statement in the log: that is the DBA's part.
-sub set_mapping
+# Run SQL without its statements in the log, as a DBA has to set a mapping.
+sub run_unlogged
 {
-	my ($sql) = @_;
-	return $node->psql('postgres', encode('UTF-8', <<"END"));
+	my ($sql, %option) = @_;
+	return $node->psql('postgres', encode('UTF-8', <<"END"), %option);
 SET log_statement = none;
 SET log_min_duration_statement = -1;
 SET log_min_messages = warning;
@@ -90,7 +90,7 @@ run_sql($node, 'CREATE SERVER sms3300 FOREIGN DATA WRAPPER sms3300 OPTIONS (line
 	  . quote($gateway->url) . ')');
 run_sql($node, 'CREATE ROLE plain LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO plain');
 my $given = '(username \'user\', password ' . quote($secret) . ')';
-is((set_mapping("CREATE USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS $given"))[0], 0, 'a mapping');
+is((run_unlogged("CREATE USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS $given"))[0], 0, 'a mapping');
 
 # A mapping that is refused leaves its statement out of the log, here by default settings.
 for my $options ("(usrname 'user', password " . quote($secret) . ')',
@@ -98,12 +98,12 @@ for my $options ("(usrname 'user', password " . quote($secret) . ')',
 	'(password ' . quote($secret) . ')')
 {
 	my ($status, undef, $stderr) =
-	  set_mapping("CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS $options");
+	  run_unlogged("CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS $options");
 	isnt($status, 0, 'a mapping that is refused');
 }
-isnt((set_mapping('CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS ' . $given))[0], 0,
+isnt((run_unlogged('CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS ' . $given))[0], 0,
 	'a server that is refused');
-isnt((set_mapping('DO $$ BEGIN CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS (password '
+isnt((run_unlogged('DO $$ BEGIN CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS (password '
 		  . quote($secret) . '); END $$'))[0], 0, 'a mapping that is refused in a function');
 hidden(slurp_file($node->logfile), '... and is not in the log');
 
@@ -146,7 +146,7 @@ run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET timeout \'1 h\')');
 run_sql($node, "SELECT sms3300_send('$number', '$text')");
 wait_for_sql($node, 'postgres', 'SELECT status FROM sms_outbox ORDER BY id DESC LIMIT 1', 'sent');
 run_sql($node, 'DROP TRIGGER fail ON sms_outbox');
-isnt((set_mapping('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_escape($secret)
+isnt((run_unlogged('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_escape($secret)
 		  . '@sms.example/\')'))[0], 0, 'a URL with the password');
 $gateway->mode('#hang');
 my $taken = $gateway->count->{taken};
@@ -158,16 +158,22 @@ hidden($processes, 'not in the process list');
 unlike($processes =~ s/[^\0]*sms3300_send.*?\0//gr, qr/$text|$number/, '... nor a number or a text');
 my $activity = "SELECT backend_type, query FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'";
 unlike(run_sql($node, $activity), qr/$text|9123456789/, 'the worker shows no number and no text');
+hidden(encode('UTF-8', run_sql($node, 'SELECT a FROM pg_stat_activity AS a')), 'not in pg_stat_activity');
 $gateway->stop;
 wait_for_end($node);
 $node->psql('postgres', "SELECT sms3300_send_now('$number', '$text')");
 
 hidden(table(), 'not in the table, still');
-hidden(encode('UTF-8', run_sql($node, $_)), "not in $_") for (
-	'SELECT pg_stat_statements FROM pg_stat_statements',
-	'SELECT pg_stat_activity FROM pg_stat_activity',
-	(map { "SET ROLE plain; SELECT t FROM $_ t" }
-		qw(pg_user_mappings information_schema.user_mapping_options pg_foreign_server pg_settings)));
+hidden(encode('UTF-8', run_sql($node, 'SELECT s FROM pg_stat_statements AS s')), 'not in pg_stat_statements');
+my @catalogs = split /\n/, run_sql($node, <<'END');
+SELECT oid::regclass FROM pg_class
+WHERE relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+	AND relkind IN ('r', 'v') AND has_table_privilege('plain', oid, 'SELECT')
+END
+my (undef, $seen) = run_unlogged(join("\n", 'SET ROLE plain;', map { "SELECT t FROM $_ AS t;" } @catalogs),
+	on_error_stop => 0);
+like($seen, qr/sms_outbox.*983000330000/s, 'what a role reads in the catalogs ...');
+hidden($seen, '... does not have it');
 my $log = slurp_file($node->logfile);
 hidden($log, 'not in the log');
 is_deeply([ grep { /$text|9123456789/ } $log =~ /^.*sms3300 worker.*$/mg ], [],
@@ -231,16 +237,28 @@ run_sql($node, 'ALTER USER MAPPING FOR plain SERVER sms3300 OPTIONS (SET passwor
 	  . quote("$folder/link") . ')');
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
 is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+1', 'the worker goes on, by a link too');
+write_password("Unforgettable+2\n");
+$id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+2', '... and reads it again');
 
-# Nothing of it stays in the worker's memory.
-SKIP:
+# Nothing of it stays in the memory of the worker, or of a session that has asked at once.
+my $session = $node->background_psql('postgres');
+$session->query_safe("SET ROLE plain; SELECT sms3300_send_now('$number', '$text')");
+is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+2', 'a session sends with it');
+for my $of ([ 'the worker', run_sql($node, 'SELECT pid FROM sms3300_stat_worker') ],
+	[ 'the session', $session->query_safe('SELECT pg_backend_pid()') ])
 {
-	my $pid = run_sql($node, 'SELECT pid FROM sms3300_stat_worker');
-	my $memory = read_memory($pid) or skip 'the memory of a process cannot be read', 2;
-	ok(index($memory, $gateway->url) >= 0, 'the memory of the worker');
-	is_deeply([ grep { index($memory, $_) >= 0 } 'Unforgettable+1', 'Unforgettable%2B1' ], [],
-		'no password from a file is in it');
+	my ($process, $pid) = @$of;
+	SKIP:
+	{
+		my $memory = read_memory($pid) or skip 'the memory of a process cannot be read', 2;
+		ok(index($memory, $gateway->url) >= 0, "the memory of $process");
+		is_deeply([ grep { index($memory, $_) >= 0 } map { ("Unforgettable+$_", "Unforgettable%2B$_") } 1, 2 ], [],
+			'no password from a file is in it');
+	}
 }
+$session->quit;
 
 # Read the private memory of a process; false if that is not allowed.
 sub read_memory
