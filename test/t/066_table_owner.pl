@@ -1,0 +1,198 @@
+
+# Somebody who owns sms_outbox, and is no superuser, puts things on it and changes it:
+# the worker does nothing with other rights than his, and nothing crashes the server.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
+my $number  = '09123456789';
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 10);
+run_sql($node, <<'END');
+CREATE ROLE owner LOGIN;
+CREATE ROLE caller LOGIN;
+GRANT USAGE ON FOREIGN SERVER sms3300 TO owner, caller;
+GRANT CREATE ON SCHEMA public TO owner;
+ALTER TABLE sms_outbox OWNER TO owner;
+END
+
+# Queue a message and return its id.
+sub queue
+{
+	my ($message) = @_;
+	return run_sql($node, "SELECT sms3300_send('$number', '$message')");
+}
+
+# Wait until a message has a status.
+sub wait_for_status
+{
+	my ($id, $status) = @_;
+	return wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
+}
+
+# Do something as the owner.
+sub as_owner
+{
+	my ($sql) = @_;
+	return run_as($node, 'owner', $sql);
+}
+
+# What he puts on it is run by the worker with his rights; whatever he tries there, he
+# gets no others.
+as_owner(<<'END');
+CREATE TABLE tried (what text, result text, by_user name);
+GRANT INSERT ON tried TO PUBLIC;
+CREATE FUNCTION try(what text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	result text = 'done';
+BEGIN
+	BEGIN
+		EXECUTE what;
+	EXCEPTION WHEN OTHERS THEN
+		result = SQLSTATE;
+	END;
+	INSERT INTO public.tried VALUES (what, result, CURRENT_USER);
+END $$;
+CREATE FUNCTION on_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.try(what) FROM unnest(ARRAY[
+		'SET ROLE postgres', 'RESET ROLE', 'SET SESSION AUTHORIZATION DEFAULT',
+		'CREATE TEMPORARY TABLE t ()', 'SELECT FROM pg_authid', 'SELECT FROM pg_user_mapping',
+		'SELECT pg_read_file(''PG_VERSION'')', 'COPY public.tried TO PROGRAM ''true''',
+		'SET session_replication_role = replica', 'SELECT pg_terminate_backend(pg_backend_pid())']) AS what;
+	RETURN NEW;
+END $$;
+CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM public.try('ALTER ROLE owner SUPERUSER'); RETURN NULL; END $$;
+CREATE FUNCTION is_good(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN PERFORM public.try('ALTER ROLE owner CREATEROLE'); RETURN true; END $$;
+CREATE TRIGGER on_update BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION on_update();
+CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON sms_outbox DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION at_commit();
+ALTER TABLE sms_outbox ADD CHECK (is_good(error));
+CREATE INDEX ON sms_outbox (is_good(error));
+CREATE RULE also AS ON UPDATE TO sms_outbox DO ALSO SELECT try('ALTER ROLE owner CREATEDB');
+END
+my $id = run_as($node, 'caller', "SELECT sms3300_send('$number', 'with their rights')");
+wait_for_status($id, 'sent');
+is(run_sql($node, q{SELECT DISTINCT by_user FROM tried WHERE by_user <> 'caller'}), 'owner',
+	'what the owner puts on the table is run as him');
+is(run_sql($node, 'SELECT count(DISTINCT what) FROM tried'), 13, '... all of it');
+is(run_sql($node, q{SELECT DISTINCT what, result FROM tried WHERE result <> '42501'}), '',
+	'... and gets no other rights');
+
+# Nor by putting it off until the commit, when the worker is itself again.
+as_owner(<<'END');
+DROP RULE also ON sms_outbox;
+CREATE OR REPLACE FUNCTION on_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN NEW; END $$;
+END
+$id = run_as($node, 'caller', "SELECT sms3300_send('$number', 'put off')");
+wait_for_status($id, 'sent');
+is(run_sql($node, q{SELECT DISTINCT by_user FROM tried WHERE by_user <> 'caller'}), 'owner',
+	'... nor at the commit');
+is(run_sql($node, q{SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = 'owner'}), 'f|f|f',
+	'the owner of the table has the rights that he had');
+as_owner('DROP FUNCTION on_update, at_commit, is_good CASCADE');
+
+# A column that is no longer what it was: an error that says so, and nothing is sent
+# until it is again.
+as_owner('DROP TRIGGER sms3300_update ON sms_outbox');
+for my $change (
+	[ 'ALTER line TYPE bigint USING 7',  'ALTER line TYPE text USING NULL',     '4', '"line" of type text' ],
+	[ 'RENAME line TO l',                'RENAME l TO line',                    '4', '"line" of type text' ],
+	[ 'ALTER line2 TYPE jsonb USING NULL', 'ALTER line2 TYPE text',             '5', '"line2" of type text' ],
+	[ 'ALTER metadata TYPE json',        'ALTER metadata TYPE jsonb',           '13', '"metadata" of type jsonb' ],
+	[ 'ALTER response TYPE text',        'ALTER response TYPE jsonb USING NULL', '25', '"response" of type jsonb' ],
+	[ 'ALTER api_status TYPE bigint',    'ALTER api_status TYPE integer',       '22', '"api_status" of type integer' ])
+{
+	my ($alter, $undo, $column, $was) = @$change;
+	my $expected = "column $column of sms_outbox is no longer $was";
+	run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
+	$id = queue("before $alter");
+	is(as_owner("ALTER TABLE sms_outbox $alter"), '', $alter);
+	for my $sql ("INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'x')",
+		"SELECT sms3300_send('$number', 'x')", "SELECT sms3300_explain($id)", "SELECT sms3300_cancel($id)")
+	{
+		my (undef, undef, $error) = $node->psql('postgres', $sql);
+		like($error, qr/ERROR:  \Q$expected\E/, "... $sql");
+	}
+	run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
+	wait_for_sql($node, 'postgres',
+		q{SELECT last_error FROM sms3300_stat_worker WHERE datname = 'postgres'}, $expected);
+	as_owner("ALTER TABLE sms_outbox $undo");
+	wait_for_status($id, 'sent');
+}
+my $said = () = slurp_file($node->logfile) =~ /transaction on sms_outbox failed: column/g;
+cmp_ok($said, '<', 100, 'the log is not flooded');
+is(as_owner('ALTER TABLE sms_outbox ADD mine text'), '', 'a column of his own does no harm');
+wait_for_status(queue('beside his own column'), 'sent');
+
+# Something else in the place of the table.
+as_owner(<<'END');
+ALTER TABLE sms_outbox RENAME TO moved;
+CREATE VIEW sms_outbox AS SELECT * FROM moved;
+END
+is(run_as($node, 'postgres', "SELECT sms3300_send('$number', 'x')"), 42809, 'a view in its place');
+as_owner('DROP VIEW sms_outbox');
+is(run_as($node, 'postgres', "SELECT sms3300_send('$number', 'x')"), '42P01', 'nothing in its place');
+as_owner('ALTER TABLE moved RENAME TO sms_outbox');
+wait_for_status(queue('back in its place'), 'sent');
+
+# Nulls where there are none: without the constraints, in a child, or by a rule.
+my @never_null = qw(mobile account send_after send_before sender status attempts errors origin);
+run_as($node, 'owner',
+	'ALTER TABLE sms_outbox ' . join(', ', map { "ALTER $_ DROP NOT NULL" } @never_null));
+run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
+my %null = map { $_ => queue("null $_") } @never_null;
+as_owner("UPDATE sms_outbox SET $_ = NULL WHERE id = $null{$_}") for @never_null;
+my $orphan = queue('of a dead worker');
+as_owner(<<"END");
+UPDATE sms_outbox SET status = 'sending', account = NULL, sender = NULL, attempts = NULL WHERE id = $orphan;
+INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'over');
+UPDATE sms_outbox SET send_before = now(), account = NULL, sender = NULL WHERE message = 'over';
+END
+$node->restart;
+run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
+wait_for_status($orphan, 'unknown');
+wait_for_status($null{$_}, 'sent') for qw(sender send_after attempts errors);
+wait_for_sql($node, 'postgres', q{SELECT status FROM sms_outbox WHERE message = 'over'}, 'expired');
+wait_for_sql($node, 'postgres', "SELECT error LIKE '%no recipient%' FROM sms_outbox WHERE id = $null{mobile}");
+$node->psql('postgres', "SELECT sms3300_explain($_); SELECT sms3300_resend($_); SELECT sms3300_cancel($_)",
+	on_error_stop => 0)
+  for values %null;
+as_owner("DELETE FROM sms_outbox WHERE message LIKE 'null%'");
+
+as_owner(<<'END');
+CREATE TABLE child () INHERITS (sms_outbox);
+INSERT INTO child (id, mobile, message, account, send_before, status, due_at, origin)
+	SELECT -1, mobile, 'of a child', account, 'infinity', 'queued', now(), origin
+	FROM sms_outbox WHERE message = 'beside his own column';
+END
+wait_for_status(queue('beside a child'), 'sent');
+wait_for_status(-1, 'sent');
+as_owner(<<'END');
+DROP TABLE child;
+CREATE RULE nulls AS ON UPDATE TO sms_outbox DO INSTEAD
+	UPDATE tried SET what = 'rule'
+	RETURNING NULL::bigint, NULL, NULL, NULL, NULL, NULL::smallint, NULL::integer, NULL::name, NULL::smallint,
+		NULL::timestamptz, NULL::timestamptz, NULL, NULL::jsonb, NULL::name, NULL::timestamptz, NULL::sms_status,
+		NULL::smallint, NULL::timestamptz, NULL::timestamptz, NULL::timestamptz, NULL::smallint, NULL::integer,
+		NULL::bigint, NULL, NULL::jsonb, NULL, NULL::jsonb, NULL::bigint, NULL;
+END
+$id = queue('by a rule');
+wait_for_sql($node, 'postgres', q{SELECT count(*) > 0 FROM tried WHERE what = 'rule'});
+as_owner('DROP RULE nulls ON sms_outbox');
+wait_for_status($id, 'sent');
+
+unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC|TRAP/, 'no process crashed');
+my %times;
+$times{ $_->{fields}{message} }++ for $gateway->log;
+is_deeply([ grep { $times{$_} > 1 } sort keys %times ], [], 'each message was sent once');
+$node->stop;
+done_testing();
