@@ -86,6 +86,19 @@ check_number(const char *form, const char **at, const char *end, const char *nam
 	check_field(form, at, end, name, value == GATEWAY_NONE ? NULL : digits);
 }
 
+/* Check that the password is found in the form; it is looked for behind a user's name. */
+static void
+check_password(const GatewayMessage *message, const char *form, size_t size)
+{
+	char	   *password = gateway_form_password(form, size);
+
+	if (message->username == NULL || message->password == NULL)
+		assert(password == NULL);
+	else
+		assert(password != NULL && strcmp(password, message->password) == 0);
+	free(password);
+}
+
 /* Take the bytes for the fields of a message. */
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -126,6 +139,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_number(form, &at, end, "type", message.type);
 	check_number(form, &at, end, "template", message.template);
 	assert(at == end);
+	check_password(&message, form, end - form);
 
 	free(form);
 	free(fields);

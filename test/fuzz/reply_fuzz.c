@@ -9,7 +9,11 @@
 #include <limits.h>
 
 #include "gateway.h"
+#include "mb/pg_wchar.h"
 #include "memory.h"
+
+/* Seven times ten of something nest more deeply than a reply may. */
+#define SEVENTY(ten)	ten ten ten ten ten ten ten
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -53,9 +57,30 @@ check_reply(const GatewayReply *reply, const char *bytes, size_t size)
 
 	assert(same(reply, &again));
 	assert(reply->has_status || reply->status == 0);
+	assert(!reply->has_status || pg_encoding_verifymbstr(PG_UTF8, bytes, (int) size) == (int) size);
 	assert(reply->has_message_id || reply->message_id == 0);
 	assert(memchr(reply->line, '\0', GATEWAY_LINE_SIZE) != NULL);
 	assert(strspn(reply->line, "+-0123456789 ") == strlen(reply->line));
+}
+
+/* Check that what stands around a reply's status and does not concern it changes nothing. */
+static void
+check_around(const GatewayReply *reply, const char *bytes, size_t size)
+{
+	GatewayReply other;
+
+	/* a second byte order mark is none */
+	other = read_between("\xEF\xBB\xBF", bytes, size, "");
+	assert(bytes[0] == '\xEF' ? !other.has_status : same(reply, &other));
+
+	/* a field more, in place of the brace at the end */
+	while (bytes[size - 1] != '}')
+		size--;
+	size--;
+	other = read_between("", bytes, size, ", \"msg\": \"\\ud83d \\u0000 \\\\\"}");
+	assert(same(reply, &other));
+	other = read_between("", bytes, size, ", \"msg\": {\"data\": {}, \"status\": 0, \"message_id\": 5}}");
+	assert(same(reply, &other));
 }
 
 /* Check that a reply with a status has it no longer when cut, nested or contradicted. */
@@ -65,7 +90,7 @@ check_status(const GatewayReply *reply, const char *bytes, size_t size)
 	char		more[64];
 	GatewayReply other;
 
-	other = read_between("[", bytes, size, "]");
+	other = read_between("[", bytes, size, ", {\"status\": 0}, 0]");
 	assert(!other.has_status);
 	other = read_between("{\"data\": ", bytes, size, "}");
 	assert(!other.has_status);
@@ -76,6 +101,8 @@ check_status(const GatewayReply *reply, const char *bytes, size_t size)
 		size--;
 	size--;
 	other = read_between("", bytes, size, "");
+	assert(!other.has_status);
+	other = read_between("", bytes, size, ", \"msg\": " SEVENTY("[[[[[[[[[[") SEVENTY("]]]]]]]]]]") "}");
 	assert(!other.has_status);
 
 	snprintf(more, sizeof(more), ", \"status\": \"%d\"}", reply->status);
@@ -150,7 +177,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_reply(&reply, bytes, size);
 	check_values(bytes, size);
 	if (reply.has_status)
+	{
+		check_around(&reply, bytes, size);
 		check_status(&reply, bytes, size);
+	}
 	for (int http_status = 0; http_status <= 600; http_status++)
 	{
 		check_verdict(&reply, &codes, false, http_status);
