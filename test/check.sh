@@ -98,16 +98,21 @@ wrap_server()
 				--log-file=$work/reports/%p" ;;
 	esac
 	as_owner mkdir "$work/bin" "$work/reports"
-	as_owner tee "$work/bin/postgres" >/dev/null <<-SH
-		#!/bin/sh
-		exec $(printf '%s ' $run)$bindir/postgres "\$@"
-	SH
-	as_owner tee "$work/bin/pg_ctl" >/dev/null <<-SH
-		#!/bin/sh
-		exec $bindir/pg_ctl "\$@" -p $work/bin/postgres
-	SH
-	as_owner chmod +x "$work/bin/postgres" "$work/bin/pg_ctl"
+	as_owner ln -s "$bindir"/* "$work/bin"
+	wrap postgres "exec $(printf '%s ' $run)$bindir/postgres \"\$@\""
+	wrap pg_ctl "exec $bindir/pg_ctl \"\$@\" -p $work/bin/postgres"
+	wrap pg_config "[ \"\$*\" != --bindir ] || exec echo $work/bin; exec $bindir/pg_config \"\$@\""
 	PATH=$work/bin:$PATH
+	PG_CONFIG=$work/bin/pg_config
+	export PG_CONFIG
+}
+
+# Put a script in the place of one of the server's programs.
+wrap()
+{
+	as_owner rm "$work/bin/$1"
+	printf '#!/bin/sh\n%s\n' "$2" | as_owner tee "$work/bin/$1" >/dev/null
+	as_owner chmod +x "$work/bin/$1"
 }
 
 # Find with cppcheck what is likely to be wrong. It takes what dlist_container() does
@@ -159,10 +164,12 @@ reports()
 	return 0
 }
 
-# Run a TAP test under the checker.
+# Run a TAP test under the checker. What that reports is shown also if the test fails.
 checked_tap()
 {
-	tap "$1" && reports
+	tap "$1"
+	ended=$?
+	reports && return $ended
 }
 
 # Run a TAP test, with PostgreSQL's own modules for it.
