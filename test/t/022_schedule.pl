@@ -140,7 +140,7 @@ for my $idle_timeout (0, 60000)
 # One that waits behind others expires at its time, also if that is brought forward;
 # one that is on its way does not.
 $n = $gateway->log;
-run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$, ADD timeout $$1h$$)');
 run_sql($node, "SELECT sms3300_send('09123456789', '#hang', priority => 9)");
 wait_for_sql($node, 'postgres',
 	"SELECT count(*) FROM sms_outbox WHERE message = '#hang' AND status = 'sending'", 1);
