@@ -82,19 +82,29 @@ my @DIRECTIVES = (
 	],
 	[
 		'http CODE [retry-after=WHEN] [body=TEXT]',
-		qr/http ([2-5]\d\d)(?: retry-after=(\d+|\w{3}, .+? GMT))?(?: body=(.*))?/,
-		'this HTTP status; WHEN is in seconds or an HTTP date',
+		qr/http ([1-9]\d\d)(?: retry-after=(\w{3}, .+? GMT|\S+))?(?: body=(.*))?/,
+		'this HTTP status; WHEN is in seconds or an HTTP date, or a word that is neither',
 		sub ($form, $code, $when = undef, $text = $code =~ /\A[23]04\z/ ? '' : "HTTP $code") {
 			my @headers = defined $when ? ('Retry-After' => $when) : ();
 			return http_answer($code, text => encode('UTF-8', $text), @headers);
 		}
 	],
 	[
-		'redirect URL',
-		qr/redirect (\S+)/,
-		'302 with this Location',
-		sub ($form, $url) {
-			http_answer(302, text => 'elsewhere', Location => $url);
+		'redirect [CODE] URL',
+		qr/redirect (?:(3\d\d) )?(\S+)/,
+		'this HTTP status, or else 302, with this Location',
+		sub ($form, $code, $url) {
+			http_answer($code // 302, text => 'elsewhere', Location => $url);
+		}
+	],
+	[
+		'interim [#DIRECTIVE]',
+		qr/interim(?: (#.*))?/,
+		'100 and 103, and then that directive, or else ok',
+		sub ($form, $then = '') {
+			my $answer  = { then => 'keep', %{ answer_to($form, $then) } };
+			my $interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n";
+			return { %$answer, bytes => $interim . ($answer->{bytes} // wire($answer)) };
 		}
 	],
 	[

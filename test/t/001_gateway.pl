@@ -145,6 +145,9 @@ is(send_form(message => '#headers 50')->res->headers->header('X-Filler-50'), 'x'
 is(send_form(message => '#empty')->res->body, '', '#empty');
 like(send_form(message => '#html')->res->headers->content_type, qr/html/, '#html');
 is(send_form(message => '#redirect http://x/')->res->headers->location, 'http://x/', '#redirect');
+is(send_form(message => '#redirect 307 http://x/')->res->code, 307, '#redirect with a status');
+is(reply_to(message => '#interim')->{status}, -1, '#interim');
+is(send_form(message => '#interim #http 500')->res->code, 500, '#interim and a directive');
 is(reply_to(message => '#drip 0')->{status}, -1, '#drip');
 is(send_form(message => '#delay 20 #http 500')->res->code, 500, '#delay');
 my $busy = send_form(message => '#http 503 retry-after=2 body=busy')->res;

@@ -21,7 +21,7 @@ my $short = '2 s';
 my $gateway = new_gateway();
 my $other   = new_gateway();
 my %early   = map { $_ => new_gateway(early => $_) }
-  qw(close-on-accept never-read close-after-headers reset-after-headers);
+  qw(close-on-accept never-read reset-at-first-byte close-after-headers reset-after-headers);
 my $node = new_node('main', conf => "max_connections = 50\n");
 
 # Listen on a port where no connection is ever established: the queue of those that
@@ -80,6 +80,9 @@ add('close', '#close', { %UNKNOWN, phase => 'wait' });
 add('hang', '#hang', { %UNKNOWN, phase => 'wait', error => qr/timed out/ }, timeout => $short);
 add('drop', '#accepted-then-drop', { %UNKNOWN, phase => 'wait' });
 add('garbage', '#garbage', { %UNKNOWN, phase => 'wait' });
+add('interim', '#interim #reset', { %UNKNOWN, phase => 'receive' });
+add('interim, hang', '#interim #hang', { %UNKNOWN, phase => 'receive', error => qr/timed out/ },
+	timeout => $short);
 my %half = (%UNKNOWN, phase => 'receive', http_status => 200, response => qr/\A\{"data": \{/);
 add('half', '#half', \%half);
 add('halfhang', '#halfhang', { %half, error => qr/timed out/ }, timeout => $short);
@@ -87,6 +90,7 @@ add('halfhang', '#halfhang', { %half, error => qr/timed out/ }, timeout => $shor
 # An answer came whole. 2xx is decided by the JSON's status.
 my %unreadable = (%UNKNOWN, phase => 'done', http_status => 200, error => qr/may have been sent/);
 add('sent', 'hello', { %SENT, http_status => 200, api_status => -1, response => { status => -1 } });
+add('interim, sent', '#interim', { %SENT, http_status => 200, api_status => -1 });
 add('HTTP 202', '#http 202 body={"status": -7}',
 	{ %SENT, http_status => 202, api_status => -7, response => { status => -7 } });
 add('empty', '#empty', { %unreadable, response => undef });
@@ -104,11 +108,14 @@ for my $http (300 .. 304, 307, 308, 401 .. 405, 408 .. 410, 418, 429, 451, 503)
 {
 	add("HTTP $http", "#http $http", { %STOPPED, http_status => $http });
 }
-for my $http (qw(500 501 502 504 520 599))
+for my $http (qw(500 501 502 504 520 599 600 999))
 {
 	add("HTTP $http", "#http $http", { %UNKNOWN, phase => 'done', http_status => $http });
 }
-add('redirect', '#redirect ' . $other->url, { %STOPPED, http_status => 302 });
+for my $http (301, 302, 303, 307, 308)
+{
+	add("redirect $http", "#redirect $http " . $other->url, { %STOPPED, http_status => $http });
+}
 for my $case ([ 400, \%REJECTED ], [ 401, \%STOPPED ], [ 500, { %UNKNOWN, phase => 'done' } ],
 	[ 503, \%STOPPED ])
 {
@@ -216,7 +223,7 @@ my $until = int(time) + 4;
 my $date  = Mojo::Date->new($until)->to_string;
 my %after = (seconds => 3, date => $date);
 my @send;
-for my $http (429, 503)
+for my $http (401, 429, 503)
 {
 	for my $form (sort keys %after)
 	{
@@ -228,12 +235,33 @@ for my $http (429, 503)
 	}
 }
 run_sql($node, "@send");
-for my $http (429, 503)
+for my $http (401, 429, 503)
 {
 	my ($first, $second) = times_of("$http with seconds");
 	cmp_ok($second - $first, '>=', 3, "$http: waits so many seconds");
 	($first, $second) = times_of("$http with date");
 	cmp_ok($second, '>=', $until, "$http: waits until that time");
+}
+
+# What asks for more than an hour is not believed; what says nothing is passed over.
+my @nothing = (0, 'soon', 'Sun, 06 Nov 1994 08:49:37 GMT');
+for my $when (100_000, @nothing)
+{
+	create_account($node, 'postgres',
+		account => "after $when", username => "after $when", url => $gateway->url, line => $line);
+	run_sql($node,
+		"SELECT sms3300_send('09123456789', '#http 503 retry-after=$when', account => 'after $when')");
+}
+wait_for_sql($node, 'postgres', "SELECT state FROM sms3300_stat_account WHERE account = 'after 100000'",
+	'stopped');
+is(run_sql($node, <<'END'), 3600, 'an hour at most');
+SELECT round(extract(epoch FROM next_probe_at - (SELECT (errors -> 0 ->> 'at')::timestamptz
+	FROM sms_outbox WHERE account = 'after 100000')))
+FROM sms3300_stat_account WHERE account = 'after 100000'
+END
+for my $when (@nothing)
+{
+	is(scalar(() = times_of("after $when")), 2, "retry-after=$when: the next comes soon");
 }
 
 # Wait for the second request of an account, and return when all came.

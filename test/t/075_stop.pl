@@ -83,7 +83,8 @@ sub set_standbys
 	return wait_for_sql($node, 'postgres', "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'", $names);
 }
 
-# Fifty requests hang for an hour, others are answered in a moment.
+# Fifty requests hang for an hour, others are answered in a moment; what takes six seconds
+# is not waited for.
 my %stop = (
 	'stop, smart' => sub { $node->stop('smart') },
 	'stop, fast'  => sub { $node->stop('fast') },
@@ -95,6 +96,7 @@ my %stop = (
 for my $what (sort keys %stop)
 {
 	queue_and_wait(50, "#hang $what");
+	queue_and_wait(5,  "#delay 6000 $what");
 	queue_and_wait(5,  "#delay 500 $what");
 	measure($what, $stop{$what});
 	$node->start unless $node->{_pid};
@@ -104,6 +106,21 @@ for my $what (sort keys %stop)
 	wait_for_status("after $what", 'sent');
 	is(taken("#hang $what"), 50, "$what: nothing is sent again");
 }
+
+# Nor is a lock on the table waited for, though results cannot be recorded then: it is
+# another worker that finds what was on the wire.
+my $locker = $node->background_psql('postgres');
+queue_and_wait(3, '#delay 500 locked');
+$locker->query_safe('BEGIN; LOCK TABLE sms_outbox');
+my $pid = run_sql($node, "SELECT pid FROM $worker");
+measure('pg_terminate_backend with a lock', sub {
+	run_sql($node, "SELECT pg_terminate_backend($pid)");
+	wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+});
+$locker->query_safe('COMMIT');
+$locker->quit;
+wait_for_status('#delay 500 locked', 'unknown');
+is(taken('#delay 500 locked'), 3, 'locked: nothing is sent again');
 
 # A standby that is gone. A claim waits for it, and so does the message, whatever is set
 # for the database, or by a user's trigger; to cancel that is no confirmation.
