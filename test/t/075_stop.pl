@@ -101,6 +101,7 @@ for my $what (sort keys %stop)
 	measure($what, $stop{$what});
 	$node->start unless $node->{_pid};
 	is(statuses("#hang $what"),      'unknown|50', "$what: what hung is unknown");
+	is(statuses("#delay 6000 $what"), 'unknown|5', "$what: so is what comes too late");
 	is(statuses("#delay 500 $what"), 'sent|5',     "$what: what came in time is recorded");
 	queue(1, "after $what");
 	wait_for_status("after $what", 'sent');
@@ -152,6 +153,29 @@ for my $cancel (0, 1)
 	wait_for_status($message, 'sent');
 	is(taken($message), 3, "$message: sent when it is no longer wanted");
 }
+
+# Nor if the stop comes before the commit, and a trigger has heard of it instead.
+run_sql($node, <<'END');
+CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(60);
+	RETURN NEW;
+EXCEPTION WHEN query_canceled THEN
+	RETURN NEW;
+END $$;
+CREATE TRIGGER linger BEFORE UPDATE ON sms_outbox FOR EACH ROW
+	WHEN (NEW.status = 'sending' AND NEW.message = 'lingers') EXECUTE FUNCTION linger();
+END
+set_standbys('nobody');
+queue(1, 'lingers');
+wait_for_sql($node, 'postgres', "SELECT wait_event = 'PgSleep' FROM $worker");
+measure('stop before the commit', sub { $node->stop('fast') });
+is(taken('lingers'), 0, 'stop before the commit: nothing is sent');
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
+$node->start;
+run_sql($node, 'SET synchronous_commit = local; DROP FUNCTION linger() CASCADE');
+wait_for_status('lingers', 'sent');
+is(taken('lingers'), 1, 'stop before the commit: sent once after it');
 
 # A result does not wait in memory for it when the server is stopped.
 queue_and_wait(3, '#delay 3000 recorded without a standby');
