@@ -84,12 +84,12 @@ make_debian()
 # Mount a copy of $debian, $copy, that is thrown away with the namespaces.
 copy_debian()
 {
-	mkdir -p "$cache/run"
-	mount -t tmpfs tmpfs "$cache/run"
 	copy=$cache/run/root
-	mkdir "$cache/run/changes" "$cache/run/work" "$copy"
-	mount -t overlay overlay "$copy" \
-		-o "lowerdir=$debian,upperdir=$cache/run/changes,workdir=$cache/run/work"
+	mkdir -p "$cache/run" &&
+		mount -t tmpfs tmpfs "$cache/run" &&
+		mkdir "$cache/run/changes" "$cache/run/work" "$copy" &&
+		mount -t overlay overlay "$copy" \
+			-o "lowerdir=$debian,upperdir=$cache/run/changes,workdir=$cache/run/work"
 }
 
 # Have a Debian's folder ready to run commands in, with a copy of the source tree.
