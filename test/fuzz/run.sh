@@ -23,9 +23,11 @@ if [ $# != 0 ]; then
 fi
 [ $# != 0 ] || set -- $(cd "$here/corpus" && ls)
 
+# From 17 on, some of libpgcommon's functions have other names than libpq's.
 pg_config=${PG_CONFIG:-pg_config}
 flags="-g -O1 -Wall -Wextra -Wno-unused-parameter -Werror -fsanitize=address,undefined
-	-fno-sanitize-recover=undefined -D_GNU_SOURCE -DFRONTEND -I$src -isystem $("$pg_config" --includedir-server)"
+	-fno-sanitize-recover=undefined -D_GNU_SOURCE -DFRONTEND -DUSE_PRIVATE_ENCODING_FUNCS
+	-I$src -isystem $("$pg_config" --includedir-server)"
 libraries="-L$("$pg_config" --pkglibdir) -L$("$pg_config" --libdir) -lpgcommon -lpgport"
 
 for source in "$src/gateway.c" "$src/mobile.c" "$src/segments.c" "$here/memory.c"; do
