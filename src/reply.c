@@ -155,7 +155,7 @@ read_escape(const char *text, char *c, int *size)
 		return 0;
 	if (low > 0 && is_utf16_surrogate_first(code) && is_utf16_surrogate_second(low))
 	{
-		code = surrogate_pair_to_codepoint(code, low);
+		code = (int) surrogate_pair_to_codepoint(code, low);
 		n = 12;
 	}
 	unicode_to_utf8(code, (unsigned char *) c);
