@@ -157,6 +157,24 @@ for my $sql (
 	is(run_as($node, 'mallory', "SET search_path = pg_catalog; $sql", 'hers'), 42501, $sql);
 }
 
+# What is in her schema goes with it, and what is called may be hers; so the extension
+# belongs in another.
+if ($node->pg_version >= 15)
+{
+	create_account($node, 'taken');
+	run_as($node, 'mallory', <<'END', 'taken');
+CREATE FUNCTION public.sms3300_send(varchar, varchar) RETURNS bigint LANGUAGE sql AS 'SELECT -1::bigint';
+END
+	is(run_sql($node, "SELECT sms3300_send('$number'::varchar, 'x'::varchar)", 'taken'), -1,
+		'a function of hers in the schema public');
+	is(run_as($node, 'mallory', 'DROP SCHEMA public CASCADE', 'taken'), '', 'the schema public is hers to drop');
+	is(run_sql($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'sms3300'}, 'taken'), 0,
+		'... and the extension with it');
+}
+run_sql($node, 'CREATE SCHEMA sms; CREATE EXTENSION sms3300 SCHEMA sms', 'taken');
+is(run_as($node, 'mallory', $_, 'taken'), 42501, $_)
+  for 'DROP SCHEMA sms CASCADE', 'CREATE TABLE sms.t ()', 'ALTER SCHEMA sms RENAME TO public';
+
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC/, 'no process crashed');
 $node->stop;
 done_testing();
