@@ -356,7 +356,6 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Row			row;
 	Row			old;
-	bool		isnull;
 	bool		finished;
 	TimestampTz send_after;
 
@@ -371,7 +370,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 
 	check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
 	send_after = send_time(&row);
-	if (send_after != DatumGetTimestampTz(get(&old, OUTBOX_SEND_AFTER, &isnull)))
+	if (send_after != send_time(&old))
 		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(send_after));
 	wake_for_anything();
 
