@@ -324,6 +324,14 @@ FROM (VALUES
 	($$status = 'sent', due_at = NULL$$),
 	($$due_at = now()$$)) AS v (change);
 
+-- a message that its owner has left without a time can be changed
+BEGIN;
+ALTER TABLE sms_outbox ALTER send_after DROP NOT NULL, DISABLE TRIGGER USER;
+UPDATE sms_outbox SET send_after = NULL;
+ALTER TABLE sms_outbox ENABLE TRIGGER USER;
+UPDATE sms_outbox SET priority = 1 RETURNING send_after = now();
+ROLLBACK;
+
 -- what is finished is history, and may be corrected: a person's data removed
 UPDATE sms_outbox SET status = 'sent', due_at = NULL, finished_at = now();
 UPDATE sms_outbox SET mobile = 'removed', message = NULL RETURNING mobile, message, status;
