@@ -5,7 +5,7 @@
 # the last line tells how many passed.
 #
 #     sh test/check.sh            everything
-#     sh test/check.sh NAME...    only the TAP tests whose file names contain a NAME
+#     sh test/check.sh NAME...    only the stages whose names contain a NAME, and the build
 #     sh test/check.sh --prepare  nothing: only install what is missing
 #
 # The TAP tests can be run with the servers under a checker of memory, which takes long;
@@ -25,6 +25,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 passed=0
 failed=0
 checker=
+prepare=
+names=
 
 # Run a stage: its name, and the command. What it printed is shown if it fails.
 stage()
@@ -188,16 +190,20 @@ tap()
 	}
 }
 
-# Say whether a test file is one of those asked for.
+# Say whether a stage is one of those asked for.
 wanted()
 {
-	file=$1
-	shift
-	[ $# != 0 ] || return 0
-	for part; do
-		case ${file##*/} in *"$part"*) return 0 ;; esac
+	[ -n "$names" ] || return 0
+	for part in $names; do
+		case $1 in *"$part"*) return 0 ;; esac
 	done
 	return 1
+}
+
+# Run a stage if it is asked for: its name, and the command.
+stage_if_wanted()
+{
+	! wanted "$1" || stage "$@"
 }
 
 # The tools of static analysis find other things in each version; what they find in
@@ -219,19 +225,28 @@ case ${1:-} in
 		need valgrind command -v valgrind
 		checker=valgrind
 		shift ;;
+	--prepare)
+		prepare=yes
+		shift ;;
 esac
-if [ -z "$checker" ] && [ "${1:---prepare}" = --prepare ]; then
-	need clang command -v clang
-	need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
-	if [ -n "$analysis" ]; then
-		need clang-tidy command -v clang-tidy
-		need cppcheck command -v cppcheck
+names=$*
+if [ -z "$checker" ]; then
+	if wanted build-clang; then need clang command -v clang; fi
+	if wanted fuzz; then
+		need clang command -v clang
+		need libclang-rt-dev sh -c 'ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a'
 	fi
-	need nodejs command -v node
-	need npm command -v npm
+	if [ -n "$analysis" ]; then
+		if wanted clang-tidy; then need clang-tidy command -v clang-tidy; fi
+		if wanted cppcheck; then need cppcheck command -v cppcheck; fi
+	fi
+	if wanted oracle; then
+		need nodejs command -v node
+		need npm command -v npm
+	fi
 fi
 install_missing
-[ "${1:-}" != --prepare ] || exit 0
+[ -z "$prepare" ] || exit 0
 make_work
 as_owner mkdir "$work/tap"
 mount_small_disk || small_disk=
@@ -241,26 +256,24 @@ if [ -n "$checker" ]; then
 	[ $failed = 0 ] || finish
 	wrap_server "$checker"
 	for test in test/t/*.pl; do
-		if wanted "$test" "$@"; then stage "$(basename "$test" .pl)" checked_tap "$test"; fi
+		stage_if_wanted "$(basename "$test" .pl)" checked_tap "$test"
 	done
 	finish
 fi
 
-[ $# != 0 ] || stage build-clang build_clang
+stage_if_wanted build-clang build_clang
 stage build-gcc build_gcc
 [ $failed = 0 ] || finish
 
-if [ $# = 0 ]; then
-	if [ -n "$analysis" ]; then
-		stage cppcheck cppcheck_sources
-		stage clang-tidy clang_tidy
-	fi
-	stage fuzz fuzz
-	start_server
-	stage regress regress
-	stage oracle oracle
+if [ -n "$analysis" ]; then
+	stage_if_wanted cppcheck cppcheck_sources
+	stage_if_wanted clang-tidy clang_tidy
 fi
+stage_if_wanted fuzz fuzz
+if wanted regress || wanted oracle; then start_server; fi
+stage_if_wanted regress regress
+stage_if_wanted oracle oracle
 for test in test/t/*.pl; do
-	if wanted "$test" "$@"; then stage "$(basename "$test" .pl)" tap "$test"; fi
+	stage_if_wanted "$(basename "$test" .pl)" tap "$test"
 done
 finish
