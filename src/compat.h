@@ -145,26 +145,8 @@ random_fraction(void)
 #define curl_no_ca_cache(easy) ((void) 0)
 #endif
 
-/*
- * Tell whether a request that failed had a connection.  7.88 notes the time of
- * that only after the TLS handshake, but has a local port no sooner; 8.14 has the
- * port while it still connects, and notes the time in time.
- */
-static inline bool
-curl_is_connected(CURL *easy)
-{
-#if LIBCURL_VERSION_NUM >= 0x080e00
-	curl_off_t	connected = 0;
-
-	curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
-	return connected != 0;
-#else
-	long		port = 0;
-
-	curl_easy_getinfo(easy, CURLINFO_LOCAL_PORT, &port);
-	return port != 0;
-#endif
-}
+/* From 8.7 on a handle keeps what it has sent until it is used again, the password too. */
+#define CURL_KEEPS_REQUEST (LIBCURL_VERSION_NUM >= 0x080700)
 
 /*
  * From 8.22 on libcurl looks only once a second whether a connection is still

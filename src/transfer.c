@@ -22,6 +22,16 @@
 /* More of Retry-After than this is not believed. */
 #define MAX_RETRY_AFTER_S 3600
 
+/* libcurl begins a TLS handshake. */
+static CURLcode
+on_tls(CURL *easy, void *context, void *arg)
+{
+	Transfer   *transfer = arg;
+
+	transfer->tls_begun = true;
+	return CURLE_OK;
+}
+
 /* libcurl has a connection and is about to send the request: never a second time. */
 static int
 on_begin(void *arg, char *remote_address, char *local_address, int remote_port, int local_port)
@@ -117,6 +127,8 @@ configure(Transfer *transfer, Sockets *sockets)
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 
 	/* Replies are small; so can libcurl's buffers be. */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
@@ -150,21 +162,27 @@ ca_file_problem(Transfer *transfer, const char *path)
 	return transfer->problem;
 }
 
+/* Have the next request use a new handle. */
+static void
+drop_handle(Transfer *transfer)
+{
+	if (transfer->easy)
+		curl_easy_cleanup(transfer->easy);
+	free(transfer->url);
+	free(transfer->ca_file);
+	transfer->easy = NULL;
+	transfer->url = transfer->ca_file = NULL;
+}
+
 /* Set what a request asks for; false if memory runs out. */
 static bool
 set_request(Transfer *transfer, Sockets *sockets, const HttpRequest *request)
 {
 	/* The default of ca_file can't be set again, but on a new handle. */
-	if (transfer->easy && !same(transfer->ca_file, request->ca_file))
-	{
-		curl_easy_cleanup(transfer->easy);
-		transfer->easy = NULL;
-	}
+	if (!same(transfer->ca_file, request->ca_file))
+		drop_handle(transfer);
 	if (transfer->easy == NULL)
 	{
-		free(transfer->url);
-		free(transfer->ca_file);
-		transfer->url = transfer->ca_file = NULL;
 		if ((transfer->easy = curl_easy_init()) == NULL || !configure(transfer, sockets))
 			return false;
 		if (request->ca_file)
@@ -274,7 +292,7 @@ phase_reached(Transfer *transfer, CURLcode code)
 		return HTTP_TLS;
 	if (code == CURLE_COULDNT_RESOLVE_HOST || resolved == 0)
 		return HTTP_RESOLVE;
-	if (code == CURLE_COULDNT_CONNECT || (ready == 0 && !curl_is_connected(transfer->easy)))
+	if (code == CURLE_COULDNT_CONNECT || (ready == 0 && !transfer->tls_begun))
 		return HTTP_CONNECT;
 	return ready == 0 ? HTTP_TLS : HTTP_SEND;
 }
@@ -308,10 +326,7 @@ void
 transfer_destroy(Transfer *transfer)
 {
 	transfer_clear(transfer);
-	if (transfer->easy)
-		curl_easy_cleanup(transfer->easy);
-	free(transfer->url);
-	free(transfer->ca_file);
+	drop_handle(transfer);
 	free(transfer->buffer);
 	free(transfer);
 }
@@ -369,9 +384,11 @@ transfer_clear(Transfer *transfer)
 		explicit_bzero(transfer->form, transfer->form_size);
 		free(transfer->form);
 	}
+	if (CURL_KEEPS_REQUEST)
+		drop_handle(transfer);
 	transfer->form = NULL;
 	transfer->form_size = 0;
-	transfer->begun = transfer->repeated = false;
+	transfer->begun = transfer->repeated = transfer->tls_begun = false;
 	transfer->header_size = 0;
 	transfer->too_large = false;
 	transfer->error[0] = '\0';

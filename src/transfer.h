@@ -23,6 +23,7 @@ typedef struct Transfer
 	size_t		form_size;
 	bool		begun;			/* libcurl had a connection, and began to send */
 	bool		repeated;		/* and wanted to send once more, which was refused */
+	bool		tls_begun;		/* its handshake, so there is a connection */
 	size_t		header_size;	/* bytes of header received */
 	bool		too_large;
 	char	   *buffer;			/* the reply's body */
