@@ -14,11 +14,14 @@ my $gateway = new_gateway();
 my $node    = new_node('main', conf => "autovacuum = off\nsms3300.worker_idle_timeout = 1s\nsms3300.poll_interval = 1h\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 
-# Queue many at once, and wait until they are sent.
+# Queue many at once, and wait until they are sent. Nobody looks at the table meanwhile:
+# what a snapshot can see has to stay where it is.
 sub send_many
 {
+	my $taken = $gateway->count->{taken};
 	run_sql($node,
 		"INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', 'many' FROM generate_series(1, $n)");
+	$gateway->wait_for_taken($taken + $n);
 	wait_for_end($node);
 	return;
 }
