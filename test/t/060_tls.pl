@@ -176,7 +176,7 @@ add('no TLS', qr/does not speak TLS on this port/, new_gateway(), $certify);
 
 # Those that end before the gateway has shown a certificate.
 my $good = new_gateway(%good);
-for my $early ([ 'never-read', qr/time/ ], map { [ $_, qr/reset|closed|SSL_ERROR_SYSCALL|EOF/i ] }
+for my $early ([ 'never-read', qr/time/ ], map { [ $_, qr/reset|closed|broken pipe|SSL_ERROR_SYSCALL|EOF/i ] }
 	qw(close-on-accept reset-at-first-byte))
 {
 	my ($mode, $error) = @$early;
