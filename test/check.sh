@@ -16,7 +16,8 @@
 #                                             server has to be one without NLS
 #     sh test/check.sh --valgrind [NAME...]   everything in the server
 #
-# PG_CONFIG chooses the server to build for and test on.
+# PG_CONFIG chooses the server to build for and test on. OLD_MAJOR is the major version of
+# PostgreSQL, as packaged, that pg_upgrade is tried from; otherwise that is the same.
 
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -72,6 +73,12 @@ build_clang()
 build_gcc()
 {
 	build_with gcc '' && install_extension
+}
+
+# The same for the PostgreSQL that pg_upgrade is tried from.
+build_old()
+{
+	(PG_CONFIG=$OLD_PG_CONFIG && build_gcc)
 }
 
 # Build with the sanitizers, and install.
@@ -211,6 +218,11 @@ stage_if_wanted()
 analysis=$(. /etc/os-release && [ "${VERSION_ID:-}" = 12 ] && echo yes) || :
 
 need_server
+if [ -n "${OLD_MAJOR:-}" ]; then
+	need_major "$OLD_MAJOR"
+	OLD_PG_CONFIG=/usr/lib/postgresql/$OLD_MAJOR/bin/pg_config
+	export OLD_PG_CONFIG
+fi
 need libev-perl perl -MEV -e 1
 need libio-socket-ssl-perl perl -MIO::Socket::SSL -e 1
 need libipc-run-perl perl -MIPC::Run -e 1
@@ -261,6 +273,7 @@ if [ -n "$checker" ]; then
 	finish
 fi
 
+[ -z "${OLD_MAJOR:-}" ] || stage build-old build_old
 stage_if_wanted build-clang build_clang
 stage build-gcc build_gcc
 [ $failed = 0 ] || finish

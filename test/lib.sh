@@ -49,6 +49,13 @@ need()
 	"$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
+# Note what is missing to run a major version of PostgreSQL, and to build for it.
+need_major()
+{
+	need "postgresql-$1" test -x "/usr/lib/postgresql/$1/bin/postgres"
+	need "postgresql-server-dev-$1" test -e "/usr/include/postgresql/$1/server/postgres.h"
+}
+
 # Note what is missing to build the extension and run a server and the gateway.
 need_server()
 {
@@ -70,8 +77,7 @@ need_server()
 	fi
 	PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
 	export PG_CONFIG
-	need "postgresql-$major" test -x "/usr/lib/postgresql/$major/bin/postgres"
-	need "postgresql-server-dev-$major" test -e "/usr/include/postgresql/$major/server/postgres.h"
+	need_major "$major"
 }
 
 # Print the newest major version of PostgreSQL that apt can install.
