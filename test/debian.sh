@@ -7,12 +7,14 @@ cache=${XDG_CACHE_HOME:-/var/cache}/sms3300
 suites=
 fresh=
 inside=
-child=
+children=
 
-# Print the mirror that this machine's Debian comes from.
+# This machine's Debian.
+codename=$(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
+
+# Print the mirror that it comes from.
 mirror()
 {
-	codename=$(. /etc/os-release && printf '%s\n' "$VERSION_CODENAME")
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
 		'Origin: Debian' "Codename: $codename" | head -n 1
 }
@@ -26,29 +28,45 @@ need_debian()
 	[ -n "$(mirror)" ] || apt-get -qq update
 	[ -n "$(mirror)" ] || die "apt knows no mirror of Debian"
 	mkdir -p "$cache"
+	unshare --mount --pid --ipc --fork --kill-child mount -t tmpfs tmpfs "$cache" ||
+		die "needs namespaces (unshare) and mounts in them, which even root may not have here"
 	work=$(mktemp -d /tmp/sms3300.XXXXXX)
 	trap 'interrupt 130' INT
 	trap 'interrupt 143' TERM
 	trap 'interrupt 129' HUP
 }
 
-# Run a function of the script in namespaces of its own. What it mounts, and the
-# processes that it leaves, end with it, however it ends.
-isolate()
+# Start a function of the script in namespaces of its own; its process is the last of
+# $children, with a blank after each. What it mounts, and the processes that it leaves,
+# end with it, however it ends.
+start_isolated()
 {
 	unshare --mount --pid --ipc --fork --kill-child \
 		sh "$0" --cache "$cache" ${fresh:+--fresh} --inside "$@" &
-	child=$!
-	result=0
-	wait "$child" || result=$?
-	child=
-	return $result
+	children="$children$! "
+}
+
+# Wait for the first of $children.
+await_first()
+{
+	status=0
+	wait "${children%% *}" || status=$?
+	children=${children#* }
+	return $status
+}
+
+# Run a function so, and wait for its end.
+isolate()
+{
+	start_isolated "$@"
+	await_first
 }
 
 # End what runs in namespaces, and this program.
 interrupt()
 {
-	[ -z "$child" ] || kill -KILL "$child"
+	# shellcheck disable=SC2086
+	[ -z "$children" ] || kill -KILL $children
 	exit "$1"
 }
 

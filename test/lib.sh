@@ -69,10 +69,6 @@ need_server()
 	major=$(pg_config --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 	if [ -z "$major" ]; then
 		major=$(newest_major)
-		if [ -z "$major" ]; then
-			as_root apt-get -qq update
-			major=$(newest_major)
-		fi
 		[ -n "$major" ] || die "apt knows no postgresql-server-dev"
 	fi
 	PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
@@ -83,7 +79,9 @@ need_server()
 # Print the newest major version of PostgreSQL that apt can install.
 newest_major()
 {
-	apt-cache search --names-only '^postgresql-server-dev-[0-9]+$' |
+	pattern='^postgresql-server-dev-[0-9]+$'
+	[ -n "$(apt-cache search --names-only "$pattern")" ] || as_root apt-get -qq update >&2
+	apt-cache search --names-only "$pattern" |
 		sed 's/postgresql-server-dev-\([0-9]*\).*/\1/' | sort -n | tail -n 1
 }
 

@@ -1,8 +1,9 @@
 #!/bin/sh
 
 # Run test/check.sh on other versions of PostgreSQL, each in a Debian that has it:
-# trixie has 17 and forky has 18. The Debians are kept for the next time; what a run
-# changes in them is not.
+# trixie has 17 and forky has 18. They run at the same time. The Debians are kept for the
+# next time; what a run changes in them is not. pg_upgrade is tried there from this machine's
+# Debian's PostgreSQL.
 #
 #     sh test/matrix.sh [OPTION]...            all tests
 #     sh test/matrix.sh [OPTION]... NAME...    as with check.sh
@@ -12,8 +13,8 @@
 #     --cache FOLDER    keep the Debians there, not in /var/cache/sms3300
 #     --fresh           make them anew
 #
-# Each Debian is one line, and the last line tells how many passed. What check.sh
-# printed is shown where it failed. Needs root.
+# Each Debian is one line, and the last line tells how many of check.sh's stages passed
+# in all. What check.sh printed is shown where it failed. Needs root.
 
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -23,10 +24,22 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 passed=0
 failed=0
 
+# Have apt in $debian know this machine's Debian, too: pg_upgrade is tried from its
+# PostgreSQL. If they are the same, there is no older one.
+add_old()
+{
+	if [ "$suite" = "$codename" ]; then
+		unset OLD_MAJOR
+	else
+		echo "deb $(mirror) $codename main" >"$debian/etc/apt/sources.list.d/$codename.list"
+	fi
+}
+
 # Have a Debian ready, and run check.sh in a copy of it: its name, and the arguments.
 check_inside()
 {
 	make_debian "$1" || return
+	add_old
 	shift
 	open_debian "$debian" && run_in "$debian" sh /tmp/tree/test/check.sh --prepare || return
 	copy_debian
@@ -41,20 +54,21 @@ versions()
 	done | paste -s -d , | sed 's/,/, /'
 }
 
-# Run check.sh in the Debian of a suite, and print its line.
-check_suite()
+# Wait for check.sh in the Debian of a suite, and print its line.
+await_suite()
 {
-	started=$(date +%s)
-	if isolate check_inside "$@" >"$work/log" 2>&1; then
-		passed=$((passed + 1))
-		result=passed
-	else
-		failed=$((failed + 1))
-		result=FAILED
-		cat "$work/log"
-	fi
+	log=$work/$1.log
+	result=passed
+	await_first || result=FAILED
+
+	# Without check.sh's own last line, it has not come to an end.
+	counts=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log")
+	: "${counts:=0 1}"
+	passed=$((passed + ${counts% *}))
+	failed=$((failed + ${counts#* }))
+	[ $result = passed ] || cat "$log"
 	versions=$(versions "$1")
-	say "$result $1${versions:+ ($versions)}: $(tail -n 1 "$work/log") ($(($(date +%s) - started)) s)"
+	say "$result $1${versions:+ ($versions)}: $(tail -n 1 "$log") ($(($(date -r "$log" +%s) - started)) s)"
 }
 
 if [ -n "$inside" ]; then
@@ -63,8 +77,15 @@ if [ -n "$inside" ]; then
 fi
 
 need_debian
-for suite in ${suites:-trixie forky}; do
-	check_suite "$suite" "$@"
+: "${suites:=trixie forky}"
+OLD_MAJOR=$(newest_major)
+export OLD_MAJOR
+started=$(date +%s)
+for suite in $suites; do
+	start_isolated check_inside "$suite" "$@" >"$work/$suite.log" 2>&1
+done
+for suite in $suites; do
+	await_suite "$suite"
 done
 say "$passed passed, $failed failed"
 [ $failed = 0 ]
