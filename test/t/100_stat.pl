@@ -372,7 +372,8 @@ like(run_sql($node, "SET ROLE app; SELECT sms3300_explain($own)"),
 is(run_sql($node, 'SELECT sms3300_explain(NULL)'), '', 'explained: NULL');
 for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
 	'sms3300_stat_reset()', "sms3300_stat_get_account('sms3300')",
-	'sms3300_stat_get_worker(1)')
+	'sms3300_stat_get_worker(1)',
+	map { "sms3300_stat_get_$_(1, 'sms3300')" } qw(queued oldest_due_at foreign_rows))
 {
 	my ($code, undef, $error) = $node->psql('postgres', "SET ROLE app; SELECT $object");
 	like($error, qr/permission denied/, "not for all: $object");
