@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "batch.h"
 #include "compat.h"
 #include "extension.h"
 #include "queue.h"
@@ -106,7 +107,7 @@ on_sigint(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (!work_committing)
+	if (!batch_committing)
 		InterruptPending = QueryCancelPending = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
@@ -155,7 +156,7 @@ collect_replies(Work *work)
 		else
 			lane_finished(job->lane, job->id, job->verdict, reply->retry_after,
 						  job_reason(job), job->finished_at);
-		work_add_finished(work, job);
+		dlist_push_tail(&work->finished, &job->node);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(caller);

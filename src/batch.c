@@ -1,0 +1,443 @@
+/*
+ * batch.c
+ *		One transaction of the worker: results, claims, and what else is due.
+ *
+ * Requests leave after its commit.  Nothing in it waits for long: not for the
+ * table's lock, and for a row's only lock_timeout.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "batch.h"
+#include "compat.h"
+#include "compose.h"
+#include "counters.h"
+#include "extension.h"
+#include "queue.h"
+#include "settings.h"
+#include "shmem.h"
+
+/* A user's trigger may take this long. */
+#define TRIGGER_TIMEOUT_MS 10000
+
+volatile sig_atomic_t batch_committing = false;
+
+/* Make jobs of the rows that a former worker left behind. */
+static void
+find_orphans(Work *work)
+{
+	ListCell   *cell;
+	List	   *orphans = queue_orphans();
+
+	foreach(cell, orphans)
+	{
+		QueueOrphan *orphan = lfirst(cell);
+		Lane	   *lane = lane_find_or_add(orphan->account);
+		Job		   *job = job_create(orphan->id, orphan->started_at, lane,
+										  orphan->attempts);
+
+		lane->njobs++;
+		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply came");
+		dlist_push_tail(&work->finished, &job->node);
+	}
+	if (orphans != NIL)
+		ereport(LOG,
+				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",
+							   "sms3300: %d messages were being sent when the last worker ended",
+							   list_length(orphans), list_length(orphans)),
+				 errdetail("It is not known whether the gateway got what was on the wire.")));
+	work->orphans = false;
+}
+
+/* Say that messages of another database wait here: once, until there are none. */
+static void
+look_for_foreign(void)
+{
+	if (shmem_worker_foreign(queue_has_foreign()))
+		ereport(LOG,
+				(errmsg("sms3300: sms_outbox has messages that another database queued, which are not sent"),
+				 errhint("To have them sent from here, call sms3300_adopt().")));
+}
+
+/* Make a job of a claimed message, with its request. */
+static void
+begin_job(Batch *batch, const QueueClaim *claim, TimestampTz now)
+{
+	Lane	   *lane = lane_find_or_add(claim->account);
+	Job		   *job = job_create(claim->id, claim->started_at, lane, claim->attempts);
+	Route		route = {claim->line, claim->line2, claim->type, claim->template};
+	const Account *account;
+	const char *problem;
+	bool		of_sender = false;
+
+	/* From here on an error finds the job, and undoes this. */
+	dlist_push_tail(&batch->claimed, &job->node);
+	lane->njobs++;
+	lane_claimed(lane, now);
+	job->claimed_at = now;
+	job->age = now - claim->send_after;
+	job->due_at = claim->due_at;
+
+	account = account_find(lane->name);
+	problem = account == NULL ? "the account does not exist any more" :
+		compose_request(account, get_role_oid(claim->sender, true),
+						claim->mobile, claim->message, &route, &job->request, &of_sender);
+	if (problem)
+	{
+		job_fail(job, VERDICT_ACCOUNT, problem);
+		if (of_sender)
+			lane_mute(lane, claim->sender, now);
+	}
+}
+
+/* From here on triggers may fire, which end where they take too long. */
+static void
+limit_triggers(void)
+{
+	enable_timeout_after(STATEMENT_TIMEOUT, TRIGGER_TIMEOUT_MS);
+}
+
+/* From here on only statements of our own run, which may take their time. */
+static void
+unlimit_triggers(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
+/* Expire the messages given, or else all that is due and is not left alone. */
+static void
+expire_batch(Work *work, Batch *batch, TimestampTz now)
+{
+	int64		shunned[LANES_MAX_SHUNNED];
+
+	if (batch->nids == 0)
+	{
+		batch->nids = queue_expiring(now, shunned, lanes_shunned(now, shunned),
+									  BATCH_MAX_CLAIMS, batch->ids);
+
+		/* What is left then is locked, or left alone. */
+		if (batch->nids < BATCH_MAX_CLAIMS)
+			work->expire_not_before = now + LOCKED_ROW_DELAY;
+	}
+	limit_triggers();
+	batch->expired = queue_expire(now, batch->ids, batch->nids);
+	unlimit_triggers();
+}
+
+/* Record the results of a batch's jobs. */
+static void
+record(Batch *batch)
+{
+	if (batch->njobs == 0)
+		return;
+	batch->results = palloc(sizeof(MessageResult) * batch->njobs);
+	for (int i = 0; i < batch->njobs; i++)
+		job_result(batch->jobs[i], &batch->results[i]);
+	limit_triggers();
+	results_record(batch->results, batch->njobs, batch->skip_locked);
+	unlimit_triggers();
+}
+
+/*
+ * Note whether the extension is newer than this library, which then only
+ * records what became of requests that have left.
+ */
+static void
+note_version(Work *work, QueueAccess access)
+{
+	bool		was_outdated = work->outdated;
+	const char *mismatch;
+
+	work->outdated = access == QUEUE_NEWER;
+	if (was_outdated || !work->outdated)
+		return;
+	mismatch = extension_mismatch(EXTENSION_NEWER);
+	if (mismatch && shmem_worker_error(mismatch))
+		ereport(LOG,
+				(errmsg("sms3300: nothing is sent in database \"%s\", because %s",
+						get_database_name(MyDatabaseId), mismatch),
+				 errhint("Restart the server, so that it loads the library that was installed for it.")));
+}
+
+/* Tell whether a batch has recorded the result of a job. */
+static bool
+is_recorded(const Batch *batch, const Job *job)
+{
+	for (int i = 0; i < batch->njobs; i++)
+		if (batch->jobs[i] == job)
+			return batch->results[i].recorded;
+	return false;
+}
+
+/*
+ * Leave out messages whose requests are under way: somebody, or a trigger, has
+ * queued them again by hand.  Their results will come.
+ */
+static int
+leave_out_jobs(const Batch *batch, int64 *ids, int nids)
+{
+	int			left = 0;
+
+	for (int i = 0; i < nids; i++)
+	{
+		const Job  *job = job_find(ids[i]);
+
+		if (job == NULL || is_recorded(batch, job) || !result_is_awaited(job->id, job->started_at))
+			ids[left++] = ids[i];
+	}
+	return left;
+}
+
+/* Do a batch's work inside its transaction. */
+static void
+work_in_transaction(Work *work, Batch *batch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	QueueClaim *claims;
+	int			nclaims;
+
+	if (work->orphans)
+		find_orphans(work);
+	if (work->outdated)
+	{
+		record(batch);
+		return;
+	}
+	if (batch->look && work->prepared)
+	{
+		/* Whoever is not in this list has rows that the statements below see. */
+		work->prepared = queue_has_prepared();
+		work->poll_at = now + (int64) settings_poll_interval * 1000;
+	}
+	if (batch->look)
+		look_for_foreign();
+	limit_triggers();
+	lanes_begin(batch->look, work->look_from);
+	unlimit_triggers();
+
+	if (batch->expire)
+		expire_batch(work, batch, now);
+	if (batch->tidy)
+	{
+		limit_triggers();
+		history_tidy(&batch->tidy->history, batch->tidy->name, now);
+		unlimit_triggers();
+	}
+	record(batch);
+
+	if (batch->nids == 0 && batch->limit > 0)
+	{
+		int			wanted = Min(lanes_wanted(now), batch->limit);
+
+		batch->nids = lanes_take(Min(wanted, http_reserve(work->http, wanted)), now, batch->ids);
+		batch->nids = leave_out_jobs(batch, batch->ids, batch->nids);
+	}
+	if (batch->nids > 0 && !batch->expire)
+	{
+		limit_triggers();
+		claims = queue_claim(batch->ids, batch->nids, now, &nclaims);
+		unlimit_triggers();
+		for (int i = 0; i < nclaims; i++)
+			begin_job(batch, &claims[i], now);
+	}
+	if (batch->limit > 0)
+		lanes_end(now);
+	if (batch->expire || work->next_expiry == DT_NOBEGIN)
+		work->next_expiry = queue_next_expiry();
+}
+
+/* Undo in memory what a failed transaction claimed. */
+static void
+forget_claims(Work *work, Batch *batch)
+{
+	while (!dlist_is_empty(&batch->claimed))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&batch->claimed));
+
+		throttle_cancel(&job->lane->throttle);
+		job->lane->njobs--;
+		compose_discard(&job->request);
+		job_destroy(job, work->http);
+	}
+	lanes_reset();
+}
+
+/* Tell of a batch's error, for which there is a reason. */
+void
+batch_tell_error(const Batch *batch, const char *what)
+{
+	ereport(LOG,
+			(errcode(batch->sqlstate),
+			 errmsg("sms3300: %s: %s", what, batch->error)));
+	shmem_worker_error(batch->error);
+}
+
+/*
+ * Run a batch in a transaction.  An error is logged without its detail, which
+ * may show a row, and undone.
+ */
+BatchOutcome
+batch_run(Work *work, Batch *batch)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile QueueAccess access = QUEUE_OPEN;
+	volatile bool failed = false;
+	bool		stopping = ShutdownRequestPending;
+
+	dlist_init(&batch->claimed);
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+
+		/* A stop claims nothing, and what it records needs no standby. */
+		if (stopping)
+			set_config_option("synchronous_commit", "local", PGC_USERSET,
+							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		if (batch->triggers_off)
+			set_config_option("session_replication_role", "replica", PGC_SUSET,
+							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		access = queue_open();
+		if (access == QUEUE_OPEN || access == QUEUE_NEWER)
+		{
+			MemoryContextSwitchTo(caller);
+			note_version(work, access);
+			work_in_transaction(work, batch);
+			queue_close();
+		}
+
+		/* A commit that waits for a standby is cut short by a stop, and only by that. */
+		batch_committing = true;
+		QueryCancelPending = false;
+		if (ShutdownRequestPending && !stopping)
+			QueryCancelPending = InterruptPending = true;
+		CommitTransactionCommand();
+		QueryCancelPending = false;
+		batch_committing = false;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		AbortCurrentTransaction();
+		QueryCancelPending = false;
+		batch_committing = false;
+		batch->sqlstate = error->sqlerrcode;
+		batch->error = error->message;
+		failed = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+
+	if (failed)
+	{
+		/* A history's failures are told once, by tidy(). */
+		if (batch->tidy == NULL)
+			batch_tell_error(batch, "a transaction on sms_outbox failed");
+		forget_claims(work, batch);
+		return BATCH_FAILED;
+	}
+	return access == QUEUE_LOCKED ? BATCH_LOCKED :
+		access == QUEUE_MISSING ? BATCH_MISSING : BATCH_DONE;
+}
+
+/* Count a result that was recorded, between counters_begin() and counters_end(). */
+static void
+count_result(const Job *job, const MessageResult *result)
+{
+	Oid			server = job->lane->serverid;
+	bool		requested = job->submitted_at != 0;
+
+	if (requested)
+	{
+		counters_add(server, COUNTER_REQUESTS, 1);
+		counters_add_time(server, TIME_REQUEST, job->finished_at - job->submitted_at);
+	}
+	if (strcmp(result->status, "queued") == 0)
+	{
+		if (requested)
+			counters_add(server, COUNTER_RETRIED, 1);
+		return;
+	}
+	counters_add(server,
+				 strcmp(result->status, "sent") == 0 ? COUNTER_SENT :
+				 strcmp(result->status, "rejected") == 0 ? COUNTER_REJECTED :
+				 strcmp(result->status, "failed") == 0 ? COUNTER_FAILED : COUNTER_UNKNOWN, 1);
+	if (job->due_at != 0)
+		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
+}
+
+/* Count what a batch did, after its commit. */
+void
+batch_count(const Batch *batch)
+{
+	ListCell   *cell;
+
+	if (batch->njobs == 0 && batch->expired == NIL)
+		return;
+	counters_begin();
+	for (int i = 0; i < batch->njobs; i++)
+		if (batch->results[i].recorded)
+			count_result(batch->jobs[i], &batch->results[i]);
+	foreach(cell, batch->expired)
+		counters_add(lane_find_or_add(lfirst(cell))->serverid, COUNTER_EXPIRED, 1);
+	counters_end();
+}
+
+/* After a commit: let go of what is recorded, and have what was claimed sent. */
+void
+batch_settle(Work *work, Batch *batch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	batch_count(batch);
+
+	for (int i = 0; i < batch->njobs; i++)
+	{
+		Job		   *job = batch->jobs[i];
+		const MessageResult *result = &batch->results[i];
+
+		if (!result->recorded)
+			continue;
+		if (strcmp(result->status, "queued") == 0)
+			lane_due(job->lane, result->due_at);
+		else
+			history_recorded(&job->lane->history, result->at);
+		job->lane->njobs--;
+		dlist_delete(&job->node);
+		job_destroy(job, work->http);
+	}
+
+	while (!dlist_is_empty(&batch->claimed))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&batch->claimed));
+
+		if (job->request.body && !ShutdownRequestPending)
+		{
+			lane_submitting(job->lane, now - job->claimed_at);
+			job->submitted_at = now;
+			job->request.owner = job;
+			http_submit(work->http, &job->request);
+			work->in_flight++;
+			continue;
+		}
+		compose_discard(&job->request);
+		if (job->problem[0] == '\0')
+			job_fail(job, VERDICT_NOT_SENT, "the server was stopping");
+		lane_cancelled(job->lane, now);
+		dlist_push_tail(&work->finished, &job->node);
+	}
+}
