@@ -251,7 +251,7 @@ work_in_transaction(Work *work, Batch *batch)
 	}
 	if (batch->limit > 0)
 		lanes_end(now);
-	if (batch->expire || work->next_expiry == DT_NOBEGIN)
+	if (batch->expire || (batch->look && work->look_from == DT_NOBEGIN))
 		work->next_expiry = queue_next_expiry();
 }
 

@@ -167,7 +167,7 @@ queue_has_after_triggers(void)
  */
 #define QUEUE_OF_PRIORITY \
 	"%1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority" \
-	" AND (o.due_at, o.id) > (($4)[p.priority + 1], ($5)[p.priority + 1])" \
+	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($4)[p.priority + 1], ($5)[p.priority + 1])" \
 	" AND o.status = 'queued' AND o.sender <> ALL ($3)"
 
 static Statement candidates_statement = {

@@ -241,7 +241,6 @@ look_at_everything(Work *work)
 {
 	work->look = true;
 	work->look_from = DT_NOBEGIN;
-	work->next_expiry = DT_NOBEGIN;
 }
 
 /* When something expires; DT_NOEND: never. */

@@ -310,7 +310,7 @@ shmem_probe(Oid database)
 	if (!probing && (slot = find_or_add_slot(database)) != NULL)
 	{
 		slot->look = slot->probe = true;
-		slot->news.due = slot->news.expires = DT_NOBEGIN;
+		slot->news.due = DT_NOBEGIN;
 		if (slot->latch)
 			SetLatch(slot->latch);
 	}

@@ -65,8 +65,8 @@ typedef enum WorkerExit
 /* What was queued since the last look. */
 typedef struct WorkerNews
 {
-	TimestampTz due;			/* nothing of it is due before */
-	TimestampTz expires;		/* nothing of it expires before */
+	TimestampTz due;			/* nothing of it is due before; DT_NOBEGIN: look at everything */
+	TimestampTz expires;		/* nothing of it that is told of expires before */
 	bool		prepared;		/* there was a prepared transaction */
 } WorkerNews;
 

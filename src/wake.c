@@ -85,5 +85,5 @@ wake_at_commit(TimestampTz due, TimestampTz expires)
 void
 wake_for_anything(void)
 {
-	wake_at_commit(DT_NOBEGIN, DT_NOBEGIN);
+	wake_at_commit(DT_NOBEGIN, DT_NOEND);
 }

@@ -13,7 +13,7 @@
  */
 extern void wake_at_commit(TimestampTz due, TimestampTz expires);
 
-/* The same for a change after which anything may be due. */
+/* The same for a change after which anything may be due, or expire. */
 extern void wake_for_anything(void);
 
 #endif							/* SMS3300_WAKE_H */

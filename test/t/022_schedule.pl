@@ -137,6 +137,12 @@ for my $idle_timeout (0, 60000)
 		't|t|0|t', "expired, worker_idle_timeout $idle_timeout");
 }
 
+# A worker that has just started knows when what it finds expires.
+my $found = run_sql($node, "SELECT sms3300_send('09123456789', 'found',"
+	  . " send_before => clock_timestamp() + interval '3 s')");
+$node->restart;
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $found", 'expired');
+
 # One that waits behind others expires at its time, also if that is brought forward;
 # one that is on its way does not.
 $n = $gateway->log;

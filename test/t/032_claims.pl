@@ -66,13 +66,17 @@ $holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 send_many();
 my $before = entries_read();
 set_idle_timeout('1h');
-for (1 .. 20)
+my $scans   = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sms_outbox'";
+my $scanned = run_sql($node, $scans);
+my $taken   = $gateway->count->{taken};
+for my $i (1 .. 20)
 {
 	run_sql($node, q{SELECT sms3300_send('09123456789', 'one')});
-	wait_for_end($node);
+	$gateway->wait_for_taken($taken + $i);
 }
 set_idle_timeout('10ms');
 cmp_ok(entries_read() - $before, '<', 3 * $n, 'the queue is read from where it was left');
+is(run_sql($node, $scans), $scanned, 'and by its index alone');
 $holder->quit;
 
 $node->stop;
