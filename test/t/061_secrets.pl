@@ -241,6 +241,8 @@ write_password("Unforgettable+2\n");
 $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
 is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+2', '... and reads it again');
+run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text') FROM generate_series(1, 30)");
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE id > $id AND status = 'sent'", 30);
 
 # Nothing of it stays in the memory of the worker, or of a session that has asked at once.
 my $session = $node->background_psql('postgres');
