@@ -380,7 +380,7 @@ count_result(const Job *job, const MessageResult *result)
 		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
 }
 
-/* Count what a batch did, after its commit. */
+/* Count what a batch did, after its commit; what expired is old at its time, too. */
 void
 batch_count(const Batch *batch)
 {
@@ -393,7 +393,12 @@ batch_count(const Batch *batch)
 		if (batch->results[i].recorded)
 			count_result(batch->jobs[i], &batch->results[i]);
 	foreach(cell, batch->expired)
-		counters_add(lane_find_or_add(lfirst(cell))->serverid, COUNTER_EXPIRED, 1);
+	{
+		Lane	   *lane = lane_find_or_add(lfirst(cell));
+
+		counters_add(lane->serverid, COUNTER_EXPIRED, 1);
+		history_recorded(&lane->history, GetCurrentTimestamp());
+	}
 	counters_end();
 }
 

@@ -117,6 +117,12 @@ is(run_sql($node, 'SELECT string_agg(message, \' \' ORDER BY id) FROM sms_outbox
 	'origin queued sending', 'what is not finished stays, as do other accounts\' rows');
 is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sent'"), 1, 'one has its history');
 
+# What expires goes by itself, though nothing else happens.
+run_sql($node, q{DELETE FROM sms_outbox WHERE account = 'sms3300'});
+run_sql($node, q{SELECT sms3300_send('09123456789', 'expires', send_after => now() + interval '1 s',
+	send_before => now() + interval '1.001 s')});
+wait_for_left("message = 'expires'", 0);
+
 # Many are deleted in small batches.
 run_sql($node, 'DELETE FROM sms_outbox WHERE account = $$sms3300$$');
 alter('sms3300', retention => '1 month');
