@@ -298,16 +298,19 @@ phase_reached(Transfer *transfer, CURLcode code)
 }
 
 /*
- * Tell whether a request was handed to the network whole, or may have been: of
- * one that libcurl wanted to send again, it no longer knows how much had left.
+ * Tell whether a request was handed to the network whole, or may have been.  When
+ * a kept connection dies, libcurl begins anew and counts from nothing: it has asked
+ * to send again, or could not even connect for that.  Only where sending itself
+ * failed does a count of nothing say that nothing left.
  */
 static bool
-request_left(Transfer *transfer)
+request_left(Transfer *transfer, CURLcode code)
 {
 	curl_off_t	sent = 0;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-	return transfer->repeated || sent >= (curl_off_t) transfer->form_size;
+	return transfer->repeated || sent >= (curl_off_t) transfer->form_size ||
+		(transfer->begun && sent == 0 && code != CURLE_SEND_ERROR);
 }
 
 /* A new transfer; NULL if memory runs out. */
@@ -368,7 +371,7 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 	reply->status = status >= 200 ? (int) status : 0;
 	reply->retry_after = retry_after > 0 ?
 		(int64) Min(retry_after, MAX_RETRY_AFTER_S) * 1000000 : -1;
-	reply->request_left = request_left(transfer);
+	reply->request_left = request_left(transfer, code);
 	reply->phase = phase_reached(transfer, code);
 	reply->error = error ? error : describe(transfer, code);
 	if (reply->error == NULL && reply->status == 0)
