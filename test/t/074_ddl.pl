@@ -158,11 +158,20 @@ is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
 # The owner queues by hand what is on the wire, and makes a mess of its row: it is not
 # sent again, and its result is recorded.
 $taken = $gateway->count->{taken};
-my %mess = map { $_ => queue("#delay 2000 #status 27 errors $_") } '{}', '"none"', 'null', '-1';
-$gateway->wait_for_taken($taken + 4);
-run_sql($node, "UPDATE sms_outbox SET status = 'queued', attempts = -32768, errors = '$_' WHERE id = $mess{$_}")
-  for sort keys %mess;
+my %mess = map { $_ => queue("#delay 8000 #status 27 errors $_") } '{}', '"none"', 'null', '-1';
+create_account($node, 'postgres', %account, account => 'broke');
+my $refused = queue('#delay 8000 #status 14 no credit', 'postgres', 'broke');
+$gateway->wait_for_taken($taken + 5);
+run_sql($node, <<"END");
+UPDATE sms_outbox SET status = 'queued', errors = substring(message FROM 'errors (.*)')::jsonb
+WHERE message LIKE '%errors%';
+UPDATE sms_outbox SET attempts = -32768 WHERE id = $refused;
+END
 mark();
+wait_for_sql($node, 'postgres', <<"END");
+SELECT status = 'queued' AND attempts = 0 AND api_status = 14 FROM sms_outbox WHERE id = $refused
+END
+wait_for_sql($node, 'postgres', "SELECT sms3300_cancel($refused)");
 wait_for_end($node);
 for my $errors (sort keys %mess)
 {
@@ -170,7 +179,7 @@ for my $errors (sort keys %mess)
 SELECT status, errors -> 0 = '$errors', errors -> 1 ->> 'api_status' = '27'
 FROM sms_outbox WHERE id = $mess{$errors}
 END
-	is(scalar taken("#delay 2000 #status 27 errors $errors"), 1, "errors $errors: it is sent once");
+	is(scalar taken("#delay 8000 #status 27 errors $errors"), 1, "errors $errors: it is sent once");
 }
 
 # A cancel does nothing to the worker.
