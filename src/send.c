@@ -153,10 +153,11 @@ check_dedup_key(const Row *row)
 }
 
 /*
- * Check what the caller asks for, and complete the caller's columns.  The
- * account is looked up by the function given, which raises an error if need be.
+ * Check what the caller asks for, complete the caller's columns, and return
+ * when the message expires.  The account is looked up by the function given,
+ * which raises an error if need be.
  */
-static void
+static TimestampTz
 check_caller_columns(Row *row, const Account *(*find_account) (const char *name))
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
@@ -213,6 +214,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 						   pstrdup(timestamptz_to_str(send_after)),
 						   pstrdup(timestamptz_to_str(send_before))),
 				 errhint("Give a later \"send_before\", or none for the account's validity.")));
+	return send_before;
 }
 
 /* The row that a trigger was fired for; refuses to serve a table other than it should be. */
@@ -315,6 +317,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	Row			row;
 	NameData	sender;
 	TimestampTz due_at;
+	TimestampTz expires;
 	Datum		origin;
 	bool		isnull;
 
@@ -332,7 +335,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	}
 
 	check_status(&row);
-	check_caller_columns(&row, route_account);
+	expires = check_caller_columns(&row, route_account);
 
 	namestrcpy(&sender, GetUserNameFromId(GetUserId(), false));
 	set(&row, OUTBOX_SENDER, NameGetDatum(&sender));
@@ -340,7 +343,7 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 
 	due_at = send_time(&row);
 	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
-	wake_at_commit(due_at, DatumGetTimestampTz(get(&row, OUTBOX_SEND_BEFORE, &isnull)));
+	wake_at_commit(due_at, expires);
 
 	return finish_row(&row);
 }
