@@ -261,7 +261,7 @@ FROM sms3300_stat_account WHERE account = 'after 100000'
 END
 for my $when (@nothing)
 {
-	is(scalar(() = times_of("after $when")), 2, "retry-after=$when: the next comes soon");
+	cmp_ok(scalar(() = times_of("after $when")), '>=', 2, "retry-after=$when: the next comes soon");
 }
 
 # Wait for the second request of an account, and return when all came.
