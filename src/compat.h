@@ -120,17 +120,28 @@ random_fraction(void)
 /*
  * 7.80 asks before it sends a request, and so can be kept from sending it again
  * on another connection.  An older one is kept from reusing connections: only
- * where one was reused it sends again.
+ * where one was reused it sends again.  That it begins to send is seen from the
+ * time that it notes, which from 8.22 on is there without a connection, too.
  */
 #if LIBCURL_VERSION_NUM >= 0x075000
 #define curl_ask_before_request(easy, function, arg) \
 	(curl_easy_setopt((easy), CURLOPT_PREREQFUNCTION, (function)), \
 	 curl_easy_setopt((easy), CURLOPT_PREREQDATA, (arg)))
+#define curl_has_begun(easy) false
 #else
 #define CURL_PREREQFUNC_OK 0
 #define CURL_PREREQFUNC_ABORT 1
 #define curl_ask_before_request(easy, function, arg) \
 	((void) (function), curl_easy_setopt((easy), CURLOPT_FORBID_REUSE, 1L))
+
+static inline bool
+curl_has_begun(CURL *easy)
+{
+	curl_off_t	begun = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &begun);
+	return begun != 0;
+}
 #endif
 
 /*

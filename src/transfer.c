@@ -275,7 +275,6 @@ static HttpPhase
 phase_reached(Transfer *transfer, CURLcode code)
 {
 	curl_off_t	resolved = 0;
-	curl_off_t	ready = 0;
 
 	if (code == CURLE_OK)
 		return HTTP_DONE;
@@ -283,18 +282,15 @@ phase_reached(Transfer *transfer, CURLcode code)
 		return HTTP_RECEIVE;
 	if (transfer->reply.request_left)
 		return HTTP_WAIT;
-	if (transfer->begun)
+	if (transfer->begun || curl_has_begun(transfer->easy))
 		return HTTP_SEND;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-	curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
 	if (is_tls_error(code))
 		return HTTP_TLS;
 	if (code == CURLE_COULDNT_RESOLVE_HOST || resolved == 0)
 		return HTTP_RESOLVE;
-	if (code == CURLE_COULDNT_CONNECT || (ready == 0 && !transfer->tls_begun))
-		return HTTP_CONNECT;
-	return ready == 0 ? HTTP_TLS : HTTP_SEND;
+	return code != CURLE_COULDNT_CONNECT && transfer->tls_begun ? HTTP_TLS : HTTP_CONNECT;
 }
 
 /*
