@@ -164,6 +164,24 @@ for my $name (qw(close reset accepted-then-drop))
 		'unknown|1', "$name: unknown");
 }
 
+# The same where the gateway is gone altogether: libcurl finds no other connection.
+my $kept = 0;
+for my $try (1 .. 20)
+{
+	my $taken = $gateway->count->{taken};
+	send_messages('hello', '#hang');
+	$gateway->wait_for_taken($taken + 2);
+	my @log = $gateway->log;
+	$kept = $log[-1]{connection} == $log[-2]{connection};
+	$gateway->stop;
+	wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM sms_outbox WHERE status = 'sending'");
+	$gateway->start;
+	wait_for_end($node);
+	is($gateway->count->{taken}, 0, 'a gateway that goes: nothing is sent to it again');
+	last if $kept;
+}
+ok($kept, 'a gateway that goes: over a kept connection');
+
 # Whatever comes back for a request that was taken, it is made once.
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET max_in_flight $$32$$, SET timeout $$10s$$)');
 my %status = (
