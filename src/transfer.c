@@ -221,6 +221,7 @@ describe_tls(Transfer *transfer, const char *said)
 		{"protocol version", "the server offers no TLS 1.2 or newer"},
 		{"wrong version number", "the server does not speak TLS on this port"},
 		{"setting certificate", "ca_file holds no certificates"},
+		{"adding trust anchors", "ca_file holds no certificates"},
 	};
 
 	for (size_t i = 0; i < lengthof(plain); i++)
