@@ -435,8 +435,13 @@ sms3300_cancel(PG_FUNCTION_ARGS)
 	char	   *account;
 	bool		redacted;
 
-	PG_RETURN_BOOL(outbox_visible(own_namespace(fcinfo), id, &account, &redacted) &&
-				   outbox_cancel(own_namespace(fcinfo), id));
+	if (!outbox_visible(own_namespace(fcinfo), id, &account, &redacted) ||
+		!outbox_cancel(own_namespace(fcinfo), id))
+		PG_RETURN_BOOL(false);
+
+	/* The worker keeps the time of what is to be deleted or redacted one day. */
+	wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
+	PG_RETURN_BOOL(true);
 }
 
 /* sms3300_resend(id): a finished message, but none that was sent, is queued again. */

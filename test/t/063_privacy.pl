@@ -123,6 +123,12 @@ run_sql($node, q{SELECT sms3300_send('09123456789', 'expires', send_after => now
 	send_before => now() + interval '1.001 s')});
 wait_for_left("message = 'expires'", 0);
 
+# So does what is cancelled.
+my $cancelled = run_sql($node,
+	q{SELECT sms3300_send('09123456789', 'cancelled', send_after => now() + interval '1 day')});
+run_sql($node, "SELECT sms3300_cancel($cancelled)");
+wait_for_left("message = 'cancelled'", 0);
+
 # Many are deleted in small batches.
 run_sql($node, 'DELETE FROM sms_outbox WHERE account = $$sms3300$$');
 alter('sms3300', retention => '1 month');
