@@ -63,6 +63,14 @@ is_sent_in_time($now,   'without send_after');
 is_sent_in_time($early, 'send_after, queued second');
 is_sent_in_time($late,  'send_after, queued first');
 
+# One that is due the longest, as its transaction began first, but becomes visible last.
+my $slow = $node->background_psql('postgres');
+my $old  = $slow->query_safe("BEGIN; SELECT sms3300_send('09123456789', 'old')");
+is_sent_in_time(send_in(0, 'young'), 'of a younger transaction');
+$slow->query_safe('COMMIT');
+is_sent_in_time($old, 'of an older one');
+$slow->quit;
+
 # The worker has left meanwhile. On a machine so slow that it could not leave before
 # the message was due, a longer time is tried.
 set('sms3300.worker_idle_timeout', 0);
