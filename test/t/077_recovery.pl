@@ -67,7 +67,8 @@ wait_briefly(sub { ($postmaster) = slurp_file("$data/postmaster.pid") =~ /\A(\d+
 wait_briefly(sub { ($startup) = processes($postmaster, qr/startup/) }, 'the recovery');
 kill STOP => $startup;
 is(slurp_file($node->logfile) =~ /redo done.*\z/s ? 'over' : 'under way', 'under way', 'the recovery');
-is(scalar processes($postmaster, qr/sms3300/), 0, 'nothing of sms3300 runs before it has recovered');
+is(scalar processes($postmaster, qr/sms3300 (?:launcher|worker)/), 0,
+	'nothing of sms3300 runs before it has recovered');
 system_or_bail('pg_ctl', '-W', '-m', 'fast', '-D', $data, 'stop');
 kill CONT => $startup;
 wait_briefly(sub { !-e "$data/postmaster.pid" }, 'the stop');
