@@ -449,11 +449,11 @@ compare_claims(const void *a, const void *b)
 static Statement claim_statement = {
 	.sql = "UPDATE %1$s AS o SET status = 'sending', attempts = least(o.attempts + 1, 32767),"
 	" started_at = $2"
-	" FROM (SELECT q.ctid FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
+	" FROM (SELECT q.tableoid, q.ctid FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
 	"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
 	"  AND q.send_before > $2 AND q.origin IS NOT DISTINCT FROM $3"
 	"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
-	" WHERE o.ctid = c.ctid"
+	" WHERE o.ctid = c.ctid AND o.tableoid = c.tableoid"
 	" RETURNING " CLAIM_COLUMNS,
 	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
 };
