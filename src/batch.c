@@ -18,9 +18,11 @@
 #include "utils/timestamp.h"
 
 #include "batch.h"
+#include "claim.h"
 #include "compat.h"
 #include "compose.h"
 #include "counters.h"
+#include "direct.h"
 #include "extension.h"
 #include "queue.h"
 #include "settings.h"
@@ -70,7 +72,7 @@ look_for_foreign(void)
 
 /* Make a job of a claimed message, with its request. */
 static void
-begin_job(Batch *batch, const QueueClaim *claim, TimestampTz now)
+begin_job(Batch *batch, const Claim *claim, TimestampTz now)
 {
 	Lane	   *lane = lane_find_or_add(claim->account);
 	Job		   *job = job_create(claim->id, claim->started_at, lane, claim->attempts);
@@ -86,6 +88,7 @@ begin_job(Batch *batch, const QueueClaim *claim, TimestampTz now)
 	job->claimed_at = now;
 	job->age = now - claim->send_after;
 	job->due_at = claim->due_at;
+	job->place = claim->place;
 
 	account = account_find(lane->name);
 	problem = account == NULL ? "the account does not exist any more" :
@@ -182,19 +185,21 @@ is_recorded(const Batch *batch, const Job *job)
  * Leave out messages whose requests are under way: somebody, or a trigger, has
  * queued them again by hand.  Their results will come.
  */
-static int
-leave_out_jobs(const Batch *batch, int64 *ids, int nids)
+static void
+leave_out_jobs(Batch *batch)
 {
 	int			left = 0;
 
-	for (int i = 0; i < nids; i++)
+	for (int i = 0; i < batch->nids; i++)
 	{
-		const Job  *job = job_find(ids[i]);
+		const Job  *job = job_find(batch->ids[i]);
 
-		if (job == NULL || is_recorded(batch, job) || !result_is_awaited(job->id, job->started_at))
-			ids[left++] = ids[i];
+		if (job && !is_recorded(batch, job) && result_is_awaited(job->id, job->started_at))
+			continue;
+		batch->ids[left] = batch->ids[i];
+		batch->places[left++] = batch->places[i];
 	}
-	return left;
+	batch->nids = left;
 }
 
 /* Do a batch's work inside its transaction. */
@@ -202,7 +207,7 @@ static void
 work_in_transaction(Work *work, Batch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	QueueClaim *claims;
+	Claim *claims;
 	int			nclaims;
 
 	if (work->orphans)
@@ -238,13 +243,14 @@ work_in_transaction(Work *work, Batch *batch)
 	{
 		int			wanted = Min(lanes_wanted(now), batch->limit);
 
-		batch->nids = lanes_take(Min(wanted, http_reserve(work->http, wanted)), now, batch->ids);
-		batch->nids = leave_out_jobs(batch, batch->ids, batch->nids);
+		batch->nids = lanes_take(Min(wanted, http_reserve(work->http, wanted)), now,
+								 batch->ids, batch->places);
+		leave_out_jobs(batch);
 	}
 	if (batch->nids > 0 && !batch->expire)
 	{
 		limit_triggers();
-		claims = queue_claim(batch->ids, batch->nids, now, &nclaims);
+		claims = claim_messages(batch->ids, batch->places, batch->nids, now, &nclaims);
 		unlimit_triggers();
 		for (int i = 0; i < nclaims; i++)
 			begin_job(batch, &claims[i], now);
@@ -332,6 +338,7 @@ batch_run(Work *work, Batch *batch)
 		error = CopyErrorData();
 		FlushErrorState();
 		disable_timeout(STATEMENT_TIMEOUT, false);
+		direct_forget();
 		AbortCurrentTransaction();
 		QueryCancelPending = false;
 		batch_committing = false;

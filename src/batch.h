@@ -28,6 +28,7 @@ typedef struct Batch
 	MessageResult *results;		/* of those jobs */
 	int			limit;			/* how many to claim at the most */
 	int64		ids[BATCH_MAX_CLAIMS];	/* to claim; taken from the lanes if none are given */
+	ItemPointerData places[BATCH_MAX_CLAIMS];	/* where those to claim were last seen */
 	int			nids;
 	dlist_head	claimed;		/* jobs */
 	List	   *expired;		/* the account of each message that expired */

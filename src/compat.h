@@ -8,16 +8,23 @@
 #define SMS3300_COMPAT_H
 
 #ifndef FRONTEND
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
+#include "executor/executor.h"
 #include "foreign/foreign.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 150000
 #include "common/pg_prng.h"
 #endif
 #if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
 #include "varatt.h"
 #endif
 #if PG_VERSION_NUM >= 180000
@@ -88,6 +95,64 @@ random_fraction(void)
 #else
 	return (double) random() / ((double) MAX_RANDOM_VALUE + 1);
 #endif
+}
+
+/*
+ * Make a table the range table's only entry, of which some columns are updated.
+ * 16 keeps them apart from it; 18 wants to know what was not pruned.
+ */
+static inline void
+init_range_table(EState *estate, Relation table, Bitmapset *updated)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+#if PG_VERSION_NUM >= 160000
+	List	   *permissions = NIL;
+#endif
+
+	entry->rtekind = RTE_RELATION;
+	entry->relid = RelationGetRelid(table);
+	entry->relkind = table->rd_rel->relkind;
+	entry->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM >= 160000
+	addRTEPermissionInfo(&permissions, entry)->updatedCols = updated;
+#else
+	entry->updatedCols = updated;
+#endif
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(entry), permissions, bms_make_singleton(1));
+#elif PG_VERSION_NUM >= 160000
+	ExecInitRangeTable(estate, list_make1(entry), permissions);
+#else
+	ExecInitRangeTable(estate, list_make1(entry));
+#endif
+}
+
+/* Update a row, and its entries in indexes.  16 tells apart those that only summarize. */
+static inline TM_Result
+update_row(ResultRelInfo *target, EState *estate, ItemPointer place, TupleTableSlot *row,
+		   bool wait)
+{
+	Relation	table = target->ri_RelationDesc;
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes indexes = TU_None;
+#else
+	bool		indexes = false;
+#endif
+
+	result = table_tuple_update(table, place, row, GetCurrentCommandId(true),
+								GetActiveSnapshot(), InvalidSnapshot, wait, &failure,
+								&mode, &indexes);
+	if (result != TM_Ok || !indexes)
+		return result;
+#if PG_VERSION_NUM >= 160000
+	ExecInsertIndexTuples(target, row, estate, true, false, NULL, NIL, indexes == TU_Summarizing);
+#else
+	ExecInsertIndexTuples(target, row, estate, true, false, NULL, NIL);
+#endif
+	return TM_Ok;
 }
 
 #endif							/* !FRONTEND */

@@ -73,6 +73,7 @@ job_create(int64 id, TimestampTz started_at, Lane *lane, int attempts)
 	Job		   *job = MemoryContextAllocZero(TopMemoryContext, sizeof(Job));
 
 	job->id = id;
+	ItemPointerSetInvalid(&job->place);
 	job->started_at = started_at;
 	job->lane = lane;
 	job->attempts = attempts;
@@ -176,6 +177,7 @@ job_result(const Job *job, MessageResult *result)
 
 	memset(result, 0, sizeof(MessageResult));
 	result->id = job->id;
+	result->place = job->place;
 	result->started_at = job->started_at;
 	result->at = job->finished_at;
 	result->due_at = DT_NOBEGIN;

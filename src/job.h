@@ -18,6 +18,7 @@ typedef struct Job
 {
 	dlist_node	node;			/* among the finished ones */
 	int64		id;
+	ItemPointerData place;		/* of its row when it was claimed; invalid: not known */
 	TimestampTz started_at;		/* of the row: with the id, which claim this is */
 	TimestampTz claimed_at;		/* 0: by another worker */
 	TimestampTz due_at;			/* when it could be sent; 0: not known */

@@ -400,7 +400,7 @@ prefer_another(Lane *lane)
  * that, since those that were taken would be found once more.
  */
 static int
-take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
+take(Lane *lane, int wanted, TimestampTz now, int64 *ids, ItemPointer places)
 {
 	int			taken = 0;
 
@@ -409,10 +409,15 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
 	prefer_another(lane);
 	for (; taken < wanted && lane->next < lane->ncandidates; lane->next++)
 	{
-		if (is_shunned(lane->candidates[lane->next].id, now))
+		const QueueCandidate *candidate = &lane->candidates[lane->next];
+
+		if (is_shunned(candidate->id, now))
+		{
 			lane->unbroken = false;
-		else
-			ids[taken++] = lane->candidates[lane->next].id;
+			continue;
+		}
+		ids[taken] = candidate->id;
+		places[taken++] = candidate->place;
 	}
 	lane->taken += taken;
 	return taken;
@@ -423,7 +428,7 @@ take(Lane *lane, int wanted, TimestampTz now, int64 *ids)
  * changes each time, so that none is starved where room is scarce.
  */
 int
-lanes_take(int room, TimestampTz now, int64 *ids)
+lanes_take(int room, TimestampTz now, int64 *ids, ItemPointer places)
 {
 	dlist_iter	iter;
 	int			taken = 0;
@@ -436,7 +441,8 @@ lanes_take(int room, TimestampTz now, int64 *ids)
 	{
 		Lane	   *lane = dlist_container(Lane, node, iter.cur);
 
-		taken += take(lane, Min(allowance(lane, now), room - taken), now, ids + taken);
+		taken += take(lane, Min(allowance(lane, now), room - taken), now, ids + taken,
+					  places + taken);
 	}
 	return taken;
 }

@@ -68,7 +68,7 @@ typedef struct Lane
 
 /* In a transaction with the outbox open, in this order */
 extern void lanes_begin(bool look, TimestampTz from);
-extern int	lanes_take(int room, TimestampTz now, int64 *ids);
+extern int	lanes_take(int room, TimestampTz now, int64 *ids, ItemPointer places);
 extern void lanes_end(TimestampTz now);
 
 /* Anywhere */

@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "direct.h"
 #include "extension.h"
 #include "outbox.h"
 #include "queue.h"
@@ -39,7 +40,9 @@ static Oid	namespace = InvalidOid;
 static Oid	saved_user;
 static int	saved_security_context;
 static int	saved_nest_level;
+static Oid	table = InvalidOid;
 static bool triggers_follow;	/* triggers run after an UPDATE, and may change what it did */
+static bool is_direct;			/* rows can be written without a statement */
 
 /* A timestamp of the first row of the last result; DT_NOEND if it is none. */
 static TimestampTz
@@ -75,29 +78,25 @@ name_array(const NameData *names, int n)
 										   TYPALIGN_CHAR));
 }
 
-/* An array of 64-bit numbers as a parameter. */
-static Datum
-int64_array(const int64 *numbers, int n)
-{
-	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		values[i] = Int64GetDatum(numbers[i]);
-	return PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64),
-										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
 /* Tell whether triggers run after rows of a table were updated. */
 static bool
-has_after_triggers(Oid table)
+has_after_triggers(Relation relation)
+{
+	const TriggerDesc *triggers = relation->trigdesc;
+
+	return triggers &&
+		(triggers->trig_update_after_row || triggers->trig_update_after_statement);
+}
+
+/* Note what stands in the way of updates of the table, and what follows them. */
+static void
+note_triggers(void)
 {
 	Relation	relation = table_open(table, NoLock);
-	const TriggerDesc *triggers = relation->trigdesc;
-	bool		any = triggers &&
-		(triggers->trig_update_after_row || triggers->trig_update_after_statement);
 
+	triggers_follow = has_after_triggers(relation);
+	is_direct = direct_possible(relation);
 	table_close(relation, NoLock);
-	return any;
 }
 
 /*
@@ -112,10 +111,10 @@ queue_open(void)
 {
 	Oid			found = InvalidOid;
 	ExtensionAge age = extension_find(&found);
-	Oid			table = OidIsValid(found) ? get_relname_relid(OUTBOX_TABLE, found) : InvalidOid;
 	Oid			owner;
 	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
 
+	table = OidIsValid(found) ? get_relname_relid(OUTBOX_TABLE, found) : InvalidOid;
 	if (!OidIsValid(table))
 		return QUEUE_MISSING;
 	if (!ConditionalLockRelationOid(table, RowExclusiveLock))
@@ -123,7 +122,7 @@ queue_open(void)
 	owner = outbox_owner(table);
 	if (!OidIsValid(owner))
 		return QUEUE_MISSING;
-	triggers_follow = has_after_triggers(table);
+	note_triggers();
 
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
 	SetUserIdAndSecContext(owner, saved_security_context |
@@ -140,6 +139,7 @@ queue_open(void)
 void
 queue_close(void)
 {
+	direct_close();
 	SPI_finish();
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, saved_nest_level);
@@ -151,6 +151,20 @@ Oid
 queue_namespace(void)
 {
 	return namespace;
+}
+
+/* The table that is open. */
+Oid
+queue_table(void)
+{
+	return table;
+}
+
+/* Tell whether rows of the table that is open can be written without a statement. */
+bool
+queue_is_direct(void)
+{
+	return is_direct;
 }
 
 /* Tell whether triggers run after an update of the table that is open, and may change what it did. */
@@ -171,9 +185,9 @@ queue_has_after_triggers(void)
 	" AND o.status = 'queued' AND o.sender <> ALL ($3)"
 
 static Statement candidates_statement = {
-	.sql = "SELECT q.id, p.priority, q.due_at"
+	.sql = "SELECT q.id, p.priority, q.due_at, q.ctid"
 	" FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM " QUEUE_OF_PRIORITY
+	" CROSS JOIN LATERAL (SELECT o.id, o.due_at, o.ctid FROM " QUEUE_OF_PRIORITY
 	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7 + $8) AS q"
 	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7 OFFSET $8",
 	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
@@ -199,7 +213,7 @@ queue_parameters(Datum *values, const char *account, const NameData *but, int nb
 	values[3] = PointerGetDatum(construct_array(times, QUEUE_PRIORITIES, TIMESTAMPTZOID,
 												sizeof(TimestampTz), FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
-	values[4] = int64_array(ids, QUEUE_PRIORITIES);
+	values[4] = statement_id_array(ids, QUEUE_PRIORITIES);
 }
 
 /*
@@ -212,6 +226,7 @@ queue_candidates(const char *account, const NameData *but, int nbut, const Queue
 				 TimestampTz now, int skip, int limit, QueueCandidate *candidates)
 {
 	Datum		values[8];
+	bool		isnull;
 	int			n;
 
 	queue_parameters(values, account, but, nbut, after);
@@ -226,6 +241,7 @@ queue_candidates(const char *account, const NameData *but, int nbut, const Queue
 		candidates[i].id = statement_int64(i, 1);
 		candidates[i].priority = statement_number(i, 2, INT4OID);
 		candidates[i].due_at = statement_int64(i, 3);
+		candidates[i].place = *(ItemPointer) DatumGetPointer(statement_value(i, 4, &isnull));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return n;
@@ -290,7 +306,7 @@ queue_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *id
 {
 	Datum		values[] = {
 		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(limit),
-		int64_array(but, nbut)
+		statement_id_array(but, nbut)
 	};
 	int			n;
 
@@ -314,7 +330,7 @@ static Statement expire_statement = {
 List *
 queue_expire(TimestampTz now, const int64 *ids, int nids)
 {
-	Datum		values[] = {int64_array(ids, nids), TimestampTzGetDatum(now)};
+	Datum		values[] = {statement_id_array(ids, nids), TimestampTzGetDatum(now)};
 	List	   *accounts = NIL;
 
 	statement_run(namespace, &expire_statement, values, NULL);
@@ -423,115 +439,9 @@ queue_remove(const char *account, bool only_text, bool redacted, TimestampTz unt
 	if (n == 0)
 		return false;
 
-	values[0] = int64_array(ids, n);
+	values[0] = statement_id_array(ids, n);
 	statement_run(namespace, only_text ? &redact_statement : &delete_statement, values, NULL);
 	return true;
-}
-
-/* Order claims by id. */
-static int
-compare_claims(const void *a, const void *b)
-{
-	return statement_compare_ids(&((const QueueClaim *) a)->id, &((const QueueClaim *) b)->id);
-}
-
-/* What is read of a row that was claimed. */
-#define CLAIM_COLUMNS \
-	"o.id, o.mobile, o.message, o.line, o.line2, o.type, o.template," \
-	" o.account, o.sender, o.attempts, o.send_after, o.due_at," \
-	" coalesce(o.started_at, '-infinity'), o.status = 'sending'"
-
-/*
- * The candidates are known: nothing here may tempt the planner to look for
- * them by another index than the primary key, hence the coalesce and the
- * IS NOT DISTINCT.
- */
-static Statement claim_statement = {
-	.sql = "UPDATE %1$s AS o SET status = 'sending', attempts = least(o.attempts + 1, 32767),"
-	" started_at = $2"
-	" FROM (SELECT q.tableoid, q.ctid FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
-	"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
-	"  AND q.send_before > $2 AND q.origin IS NOT DISTINCT FROM $3"
-	"  FOR NO KEY UPDATE OF q SKIP LOCKED) AS c"
-	" WHERE o.ctid = c.ctid AND o.tableoid = c.tableoid"
-	" RETURNING " CLAIM_COLUMNS,
-	.nargs = 3, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
-};
-
-static Statement claimed_statement = {
-	.sql = "SELECT " CLAIM_COLUMNS " FROM pg_catalog.unnest($1) AS c(id) JOIN %s AS o ON o.id = c.id",
-	.nargs = 1, .argtypes = {INT8ARRAYOID}
-};
-
-/*
- * Claim messages: those that are still queued, and not locked by anybody, are
- * 'sending' from the commit on.  They come in the order asked for, in memory
- * of the transaction.
- *
- * Where triggers run afterwards they are read again, whatever those did to these
- * rows: only what is 'sending' in the end may be sent.
- */
-QueueClaim *
-queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims)
-{
-	Datum		values[] = {
-		int64_array(ids, nids), TimestampTzGetDatum(now), Int64GetDatum(outbox_origin())
-	};
-	QueueClaim *found;
-	QueueClaim *claims;
-	bool	   *returned;
-	int			n = 0;
-
-	statement_run(namespace, &claim_statement, values, NULL);
-	if (SPI_processed > 0 && triggers_follow)
-	{
-		int			nids_updated;
-		int64	   *updated = statement_ids(&nids_updated);
-
-		values[0] = int64_array(updated, nids_updated);
-		statement_run(namespace, &claimed_statement, values, NULL);
-	}
-	found = palloc(sizeof(QueueClaim) * (SPI_processed + 1));
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		QueueClaim *claim = &found[n];
-
-		if (!statement_bool(i, 14))
-			continue;
-		n++;
-		claim->id = statement_int64(i, 1);
-		claim->mobile = statement_string(i, 2);
-		claim->message = statement_string(i, 3);
-		claim->line = statement_string(i, 4);
-		claim->line2 = statement_string(i, 5);
-		claim->type = statement_number(i, 6, INT2OID);
-		claim->template = statement_number(i, 7, INT4OID);
-		claim->account = statement_name(i, 8);
-		claim->sender = statement_name(i, 9);
-		claim->attempts = statement_number(i, 10, INT2OID);
-		claim->send_after = statement_int64(i, 11);
-		claim->due_at = statement_int64(i, 12);
-		claim->started_at = statement_int64(i, 13);
-	}
-	SPI_freetuptable(SPI_tuptable);
-
-	qsort(found, n, sizeof(QueueClaim), compare_claims);
-	claims = palloc(sizeof(QueueClaim) * Max(n, 1));
-	returned = palloc0(sizeof(bool) * Max(n, 1));
-	*nclaims = 0;
-	for (int i = 0; i < nids && *nclaims < n; i++)
-	{
-		QueueClaim key = {.id = ids[i]};
-		QueueClaim *claim = bsearch(&key, found, n, sizeof(QueueClaim), compare_claims);
-
-		/* Whatever was asked for, a row is sent once. */
-		if (claim && !returned[claim - found])
-		{
-			claims[(*nclaims)++] = *claim;
-			returned[claim - found] = true;
-		}
-	}
-	return claims;
 }
 
 static Statement orphans_statement = {

@@ -7,24 +7,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
-
-/* A message that was claimed: it is on its way once the claim is committed. */
-typedef struct QueueClaim
-{
-	int64		id;
-	char	   *mobile;
-	char	   *message;		/* in the server's encoding, like all strings */
-	char	   *line;			/* NULL: none */
-	char	   *line2;			/* NULL: none */
-	int			type;			/* GATEWAY_NONE: none */
-	int			template;		/* GATEWAY_NONE: none */
-	char	   *account;
-	char	   *sender;
-	int			attempts;
-	TimestampTz due_at;
-	TimestampTz started_at;
-	TimestampTz send_after;
-} QueueClaim;
+#include "storage/itemptr.h"
 
 /* An orphan: a row that a former worker left in the state 'sending'. */
 typedef struct QueueOrphan
@@ -46,6 +29,7 @@ typedef struct QueuePlace
 typedef struct QueueCandidate
 {
 	int64		id;
+	ItemPointerData place;		/* of its row, when it was found */
 	int			priority;
 	TimestampTz due_at;
 } QueueCandidate;
@@ -66,7 +50,9 @@ typedef enum QueueAccess
 extern QueueAccess queue_open(void);
 extern void queue_close(void);
 extern Oid	queue_namespace(void);
+extern Oid	queue_table(void);
 extern bool queue_has_after_triggers(void);
+extern bool queue_is_direct(void);
 extern int	queue_candidates(const char *account, const NameData *but, int nbut,
 							 const QueuePlace *after, TimestampTz now, int skip, int limit,
 							 QueueCandidate *candidates);
@@ -79,7 +65,6 @@ extern void queue_hurry(const char *account);
 extern TimestampTz queue_oldest_finished(const char *account, bool with_text);
 extern bool queue_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
 						 int limit, QueuePlace *place);
-extern QueueClaim *queue_claim(const int64 *ids, int nids, TimestampTz now, int *nclaims);
 extern List *queue_orphans(void);
 extern bool queue_has_foreign(void);
 extern bool queue_has_prepared(void);

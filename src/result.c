@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
+#include "direct.h"
 #include "queue.h"
 #include "result.h"
 #include "statement.h"
@@ -115,7 +116,7 @@ append(Tuplestorestate *rows, const MessageResult *result)
 	tuplestore_putvalues(rows, description(), values, nulls);
 }
 
-/* Run a statement with results as its relation, those of locked rows left out. */
+/* Run a statement with results as its relation, but for what is recorded and those of locked rows. */
 static void
 run_with(Statement *statement, Datum *values, const MessageResult *results, int nresults)
 {
@@ -123,7 +124,7 @@ run_with(Statement *statement, Datum *values, const MessageResult *results, int 
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 
 	for (int i = 0; i < nresults; i++)
-		if (!results[i].locked)
+		if (!results[i].locked && !results[i].recorded)
 			append(rows, &results[i]);
 
 	relation->md.name = pstrdup(RESULTS);
@@ -202,13 +203,112 @@ static bool
 write_results(const MessageResult *results, int nresults)
 {
 	Datum		values[] = {Int32GetDatum(MAX_ERRORS)};
-	int			ntaken = 0;
+	int			missing = 0;
 
+	for (int i = 0; i < nresults; i++)
+		missing += !results[i].recorded;
 	run_with(&record_statement, values, results, nresults);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		ntaken += statement_bool(i, 1);
+		missing -= statement_bool(i, 1);
 	SPI_freetuptable(SPI_tuptable);
-	return ntaken == nresults && !queue_has_after_triggers();
+	return missing == 0 && !queue_has_after_triggers();
+}
+
+/* Set a column of the row that is written, to a value or to null. */
+static void
+set_text_directly(enum OutboxColumn column, const char *value)
+{
+	direct_set(column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+/* Write that a message was sent without a statement; false if that cannot be. */
+static bool
+write_sent(MessageResult *result, Oid queued, Oid sending, Oid sent)
+{
+	bool		isnull;
+	Oid			status;
+	TimestampTz started_at;
+
+	if (!direct_find(result->id, &result->place))
+		return false;
+	status = DatumGetObjectId(direct_value(OUTBOX_STATUS, &isnull));
+	if (isnull || (status != sending && status != queued))
+		return false;
+	started_at = DatumGetTimestampTz(direct_value(OUTBOX_STARTED_AT, &isnull));
+	if (isnull || started_at != result->started_at)
+		return false;
+
+	direct_set(OUTBOX_STATUS, ObjectIdGetDatum(sent), false);
+	direct_set(OUTBOX_DUE_AT, (Datum) 0, true);
+	direct_set(OUTBOX_FINISHED_AT, TimestampTzGetDatum(result->at), false);
+	direct_set(OUTBOX_HTTP_STATUS, Int16GetDatum(result->http_status), false);
+	direct_set(OUTBOX_API_STATUS, Int32GetDatum(result->api_status), !result->has_api_status);
+	direct_set(OUTBOX_MESSAGE_ID, Int64GetDatum(result->message_id), !result->has_message_id);
+	set_text_directly(OUTBOX_SENT_LINE, result->sent_line);
+	direct_set(OUTBOX_RESPONSE, JsonbPGetDatum(result->response), result->response == NULL);
+	direct_set(OUTBOX_ERROR, (Datum) 0, true);
+	return direct_write(&result->place);
+}
+
+/*
+ * Write what went well without a statement, which nearly all does.  What cannot
+ * be written so is left: all else, and rows that somebody has changed or locked.
+ * How many are left.
+ */
+static int
+write_directly(MessageResult *results, int nresults)
+{
+	int			nleft = 0;
+	Oid			queued;
+	Oid			sending;
+	Oid			sent;
+
+	direct_begin(queue_table());
+	queued = direct_status("queued");
+	sending = direct_status("sending");
+	sent = direct_status("sent");
+	for (int i = 0; i < nresults; i++)
+	{
+		MessageResult *result = &results[i];
+
+		result->recorded = strcmp(result->status, "sent") == 0 && result->error == NULL &&
+			result->http_status != 0 && write_sent(result, queued, sending, sent);
+		nleft += !result->recorded;
+	}
+	direct_end();
+	return nleft;
+}
+
+/* Record with statements what is not recorded yet. */
+static void
+record_by_statements(MessageResult *results, int nresults, bool skip_locked)
+{
+	int64	   *ids = NULL;		/* of rows that are not locked */
+	int			nids = 0;
+	int64	   *awaiting = NULL;
+	int			nawaiting = 0;
+
+	if (skip_locked)
+	{
+		run_with(&lock_statement, NULL, results, nresults);
+		ids = statement_ids(&nids);
+		for (int i = 0; i < nresults; i++)
+			results[i].locked = !results[i].recorded && !is_among(results[i].id, ids, nids);
+	}
+	if (!write_results(results, nresults))
+	{
+		/* Whatever triggers did, here is what came of it; of rows that are locked, too. */
+		for (int i = 0; i < nresults; i++)
+			results[i].locked = false;
+		run_with(&awaiting_statement, NULL, results, nresults);
+		awaiting = statement_ids(&nawaiting);
+	}
+	for (int i = 0; i < nresults; i++)
+	{
+		results[i].recorded |= !is_among(results[i].id, awaiting, nawaiting);
+		results[i].locked = skip_locked && !results[i].recorded &&
+			!is_among(results[i].id, ids, nids);
+	}
 }
 
 /*
@@ -223,30 +323,8 @@ write_results(const MessageResult *results, int nresults)
 void
 results_record(MessageResult *results, int nresults, bool skip_locked)
 {
-	int64	   *ids = NULL;		/* of rows that are not locked */
-	int			nids = 0;
-	int64	   *awaiting = NULL;
-	int			nawaiting = 0;
-
-	if (skip_locked)
-	{
-		run_with(&lock_statement, NULL, results, nresults);
-		ids = statement_ids(&nids);
-		for (int i = 0; i < nresults; i++)
-			results[i].locked = !is_among(results[i].id, ids, nids);
-	}
-	if (!write_results(results, nresults))
-	{
-		/* Whatever triggers did, here is what came of it; of rows that are locked, too. */
-		for (int i = 0; i < nresults; i++)
-			results[i].locked = false;
-		run_with(&awaiting_statement, NULL, results, nresults);
-		awaiting = statement_ids(&nawaiting);
-	}
 	for (int i = 0; i < nresults; i++)
-	{
-		results[i].recorded = !is_among(results[i].id, awaiting, nawaiting);
-		results[i].locked = skip_locked && !results[i].recorded &&
-			!is_among(results[i].id, ids, nids);
-	}
+		results[i].recorded = results[i].locked = false;
+	if (!queue_is_direct() || write_directly(results, nresults) > 0)
+		record_by_statements(results, nresults, skip_locked);
 }

@@ -6,12 +6,14 @@
 #define SMS3300_RESULT_H
 
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
 /* What became of a message that was claimed. */
 typedef struct MessageResult
 {
 	int64		id;
+	ItemPointerData place;		/* where its row was last seen; invalid: not known */
 	TimestampTz started_at;		/* the claim's */
 	const char *status;			/* a label of sms_status */
 	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */

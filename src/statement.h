@@ -37,6 +37,9 @@ extern Datum statement_value(uint64 row, int column, bool *isnull);
 /* A 64-bit value of a row of the last result, such as an id or a time, not null. */
 extern int64 statement_int64(uint64 row, int column);
 
+/* Ids as a parameter. */
+extern Datum statement_id_array(const int64 *ids, int n);
+
 /* The ids in the first column of the last result, ordered, which is freed; and how many. */
 extern int64 *statement_ids(int *nids);
 

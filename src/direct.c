@@ -1,0 +1,288 @@
+/*
+ * direct.c
+ *		Rows of sms_outbox, written without a statement.
+ *
+ * A claim and a result are each a new version of one row whose number is known:
+ * that needs no plan, and no executor to run one.  Rows are written here as they
+ * are where a subscription applies changes, with the table's constraints and its
+ * indexes, and without waiting for anybody.
+ *
+ * That is only so where nothing of a user's has to run as well: triggers, rules
+ * and the like are the business of statements, which are used else, and for
+ * whatever could not be done here.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "direct.h"
+
+/* The columns that are written. */
+static const enum OutboxColumn written[] = {
+	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_STARTED_AT, OUTBOX_FINISHED_AT,
+	OUTBOX_HTTP_STATUS, OUTBOX_API_STATUS, OUTBOX_MESSAGE_ID, OUTBOX_SENT_LINE,
+	OUTBOX_RESPONSE, OUTBOX_ERROR
+};
+
+/* Of the table, between the first direct_begin() of a transaction and direct_close() */
+static Relation table = NULL;
+static EState *estate;
+static ResultRelInfo *target;
+static Oid	key;				/* the index on id */
+static TupleTableSlot *found;	/* the row as it is */
+static TupleTableSlot *changed; /* and as it is to be */
+
+/* The columns that are written, as the executor has them. */
+static Bitmapset *
+written_columns(void)
+{
+	Bitmapset  *columns = NULL;
+
+	for (size_t i = 0; i < lengthof(written); i++)
+		columns = bms_add_member(columns, written[i] - FirstLowInvalidHeapAttributeNumber);
+	return columns;
+}
+
+/* Tell whether a trigger runs where the columns are written. */
+static bool
+runs(const Trigger *trigger)
+{
+	if (!TRIGGER_FOR_UPDATE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED)
+		return false;
+	for (int i = 0; i < trigger->tgnattr; i++)
+		for (size_t j = 0; j < lengthof(written); j++)
+			if (trigger->tgattr[i] == (int) written[j])
+				return true;
+	return trigger->tgnattr == 0;
+}
+
+/* Tell whether any trigger runs where the columns are written, but those of a key that is referred to. */
+static bool
+runs_triggers(Relation relation)
+{
+	const TriggerDesc *triggers = relation->trigdesc;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+		if (runs(&triggers->triggers[i]) &&
+			RI_FKey_trigger_type(triggers->triggers[i].tgfoid) != RI_TRIGGER_PK)
+			return true;
+	return false;
+}
+
+/* Tell whether one of the columns is in a key, which others may refer to. */
+static bool
+changes_key(Relation relation)
+{
+	return bms_overlap(RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_KEY),
+					   written_columns());
+}
+
+/* Tell whether an index finds a row by its id. */
+static bool
+is_key(Relation index)
+{
+	return index->rd_index->indisprimary && index->rd_index->indisvalid &&
+		index->rd_index->indnkeyatts == 1 && index->rd_index->indkey.values[0] == OUTBOX_ID;
+}
+
+bool
+direct_possible(Relation relation)
+{
+	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
+
+	return relation->rd_rules == NULL && !relation->rd_rel->relhassubclass &&
+		!relation->rd_rel->relispartition && !relation->rd_rel->relforcerowsecurity &&
+		!(constraints && constraints->has_generated_stored) &&
+		!runs_triggers(relation) && !changes_key(relation);
+}
+
+/* Open the table and its indexes. */
+static void
+open_table(Oid oid)
+{
+	Relation	relation = table_open(oid, NoLock);
+
+	columns_check(relation);
+	CheckCmdReplicaIdentity(relation, CMD_UPDATE);
+	estate = CreateExecutorState();
+	init_range_table(estate, relation, written_columns());
+	target = makeNode(ResultRelInfo);
+	InitResultRelInfo(target, relation, 1, NULL, 0);
+	ExecOpenIndices(target, false);
+	key = InvalidOid;
+	for (int i = 0; i < target->ri_NumIndices; i++)
+		if (is_key(target->ri_IndexRelationDescs[i]))
+			key = RelationGetRelid(target->ri_IndexRelationDescs[i]);
+	found = table_slot_create(relation, NULL);
+	changed = table_slot_create(relation, NULL);
+	table = relation;
+}
+
+/* Begin to read and write rows; what this transaction did before is seen. */
+void
+direct_begin(Oid oid)
+{
+	if (table == NULL)
+		open_table(oid);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* End reading and writing rows, until the next time. */
+void
+direct_end(void)
+{
+	ExecClearTuple(found);
+	ExecClearTuple(changed);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+/* Close the table, if it was opened. */
+void
+direct_close(void)
+{
+	if (table == NULL)
+		return;
+	ExecDropSingleTupleTableSlot(found);
+	ExecDropSingleTupleTableSlot(changed);
+	ExecCloseIndices(target);
+	FreeExecutorState(estate);
+	table_close(table, NoLock);
+	table = NULL;
+}
+
+/* Forget the table: the transaction has failed, and closed it. */
+void
+direct_forget(void)
+{
+	table = NULL;
+}
+
+/* Read the row at a place; false if there is none, or not the one of this id. */
+static bool
+read_row(int64 id, ItemPointer place)
+{
+	bool		isnull;
+
+	return table_tuple_fetch_row_version(table, place, GetActiveSnapshot(), found) &&
+		DatumGetInt64(slot_getattr(found, OUTBOX_ID, &isnull)) == id;
+}
+
+/* Look for the place of a row in the index on id; false if there is none. */
+static bool
+look_up(int64 id, ItemPointer place)
+{
+	ScanKeyData condition;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(key))
+		return false;
+	ScanKeyInit(&condition, OUTBOX_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = systable_beginscan(table, key, true, GetActiveSnapshot(), 1, &condition);
+	tuple = systable_getnext(scan);
+	if (tuple)
+		*place = tuple->t_self;
+	systable_endscan(scan);
+	return tuple != NULL;
+}
+
+/*
+ * Find a row, which may be at a place: where it once was.  False if it is not
+ * there; then a statement has to look.
+ */
+bool
+direct_find(int64 id, ItemPointer place)
+{
+	ItemPointerData other;
+
+	CHECK_FOR_INTERRUPTS();
+	if (!(ItemPointerIsValid(place) && read_row(id, place)) &&
+		!(look_up(id, &other) && read_row(id, &other)))
+		return false;
+	slot_getallattrs(found);
+	ExecClearTuple(changed);
+	memcpy(changed->tts_values, found->tts_values, sizeof(Datum) * found->tts_nvalid);
+	memcpy(changed->tts_isnull, found->tts_isnull, sizeof(bool) * found->tts_nvalid);
+	return true;
+}
+
+/* A value of the row that was found. */
+Datum
+direct_value(enum OutboxColumn column, bool *isnull)
+{
+	*isnull = found->tts_isnull[column - 1];
+	return found->tts_values[column - 1];
+}
+
+/* The status of a label. */
+Oid
+direct_status(const char *label)
+{
+	Oid			type = TupleDescAttr(RelationGetDescr(table), OUTBOX_STATUS - 1)->atttypid;
+	Oid			status = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type),
+										 CStringGetDatum(label));
+
+	if (!OidIsValid(status))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the type of status has no \"%s\"", label)));
+	return status;
+}
+
+/* Set a value of the row that was found. */
+void
+direct_set(enum OutboxColumn column, Datum value, bool isnull)
+{
+	changed->tts_values[column - 1] = value;
+	changed->tts_isnull[column - 1] = isnull;
+}
+
+/* Lock the row that was found; false if somebody else has it locked, or has changed it meanwhile. */
+static bool
+lock_row(void)
+{
+	TM_FailureData failure;
+
+	return table_tuple_lock(table, &found->tts_tid, GetActiveSnapshot(), found,
+							GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitSkip, 0,
+							&failure) == TM_Ok;
+}
+
+/*
+ * Write the row that was found, with what was set; where to.  False if somebody
+ * else has it locked, or it has been changed meanwhile.  Who only keeps its key from
+ * being changed is not in the way, but has to be told apart.
+ */
+bool
+direct_write(ItemPointer place)
+{
+	TM_Result	result;
+
+	ExecStoreVirtualTuple(changed);
+	if (RelationGetDescr(table)->constr)
+		ExecConstraints(target, changed, estate);
+	ExecMaterializeSlot(changed);
+	result = update_row(target, estate, &found->tts_tid, changed, false);
+	if (result == TM_BeingModified && lock_row())
+		result = update_row(target, estate, &found->tts_tid, changed, true);
+	ResetPerTupleExprContext(estate);
+	*place = changed->tts_tid;
+	return result == TM_Ok;
+}
