@@ -14,16 +14,19 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -44,6 +47,7 @@ static Relation table = NULL;
 static EState *estate;
 static ResultRelInfo *target;
 static Oid	key;				/* the index on id */
+static BlockNumber nblocks;		/* at least so many */
 static TupleTableSlot *found;	/* the row as it is */
 static TupleTableSlot *changed; /* and as it is to be */
 
@@ -105,8 +109,9 @@ direct_possible(Relation relation)
 {
 	const TupleConstr *constraints = RelationGetDescr(relation)->constr;
 
-	return relation->rd_rules == NULL && !relation->rd_rel->relhassubclass &&
-		!relation->rd_rel->relispartition && !relation->rd_rel->relforcerowsecurity &&
+	return relation->rd_rel->relam == HEAP_TABLE_AM_OID && relation->rd_rules == NULL &&
+		!relation->rd_rel->relhassubclass && !relation->rd_rel->relispartition &&
+		!relation->rd_rel->relforcerowsecurity &&
 		!(constraints && constraints->has_generated_stored) &&
 		!runs_triggers(relation) && !changes_key(relation);
 }
@@ -124,6 +129,7 @@ open_table(Oid oid)
 	target = makeNode(ResultRelInfo);
 	InitResultRelInfo(target, relation, 1, NULL, 0);
 	ExecOpenIndices(target, false);
+	nblocks = RelationGetNumberOfBlocks(relation);
 	key = InvalidOid;
 	for (int i = 0; i < target->ri_NumIndices; i++)
 		if (is_key(target->ri_IndexRelationDescs[i]))
@@ -174,12 +180,29 @@ direct_forget(void)
 	table = NULL;
 }
 
-/* Read the row at a place; false if there is none, or not the one of this id. */
+/* Make room on a page, as an index scan does: the row's next version goes there, too, if it can. */
+static void
+prune(BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(table, block);
+
+	heap_page_prune_opt(table, buffer);
+	ReleaseBuffer(buffer);
+}
+
+/*
+ * Read the row at a place; false if there is none, or not the one of this id: the
+ * table may have been truncated, or written anew, since it was seen there.
+ */
 static bool
 read_row(int64 id, ItemPointer place)
 {
 	bool		isnull;
 
+	ExecClearTuple(found);
+	if (!ItemPointerIsValid(place) || ItemPointerGetBlockNumber(place) >= nblocks)
+		return false;
+	prune(ItemPointerGetBlockNumber(place));
 	return table_tuple_fetch_row_version(table, place, GetActiveSnapshot(), found) &&
 		DatumGetInt64(slot_getattr(found, OUTBOX_ID, &isnull)) == id;
 }
@@ -213,8 +236,7 @@ direct_find(int64 id, ItemPointer place)
 	ItemPointerData other;
 
 	CHECK_FOR_INTERRUPTS();
-	if (!(ItemPointerIsValid(place) && read_row(id, place)) &&
-		!(look_up(id, &other) && read_row(id, &other)))
+	if (!read_row(id, place) && !(look_up(id, &other) && read_row(id, &other)))
 		return false;
 	slot_getallattrs(found);
 	ExecClearTuple(changed);

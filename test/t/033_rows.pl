@@ -1,0 +1,180 @@
+
+# Claims and results are written row by row, without a statement, as long as nothing of
+# a user's has to run as well: wherever the rows have moved, with every index right, and
+# with all that has to run where there is something.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "autovacuum = off\nsms3300.worker_idle_timeout = 1h\nsms3300.poll_interval = 1h\n");
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', paused => 'false', max_in_flight => 50);
+
+# Queue messages with a text, in one transaction.
+sub queue
+{
+	my ($n, $message) = @_;
+	return run_sql($node,
+		"INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', '$message' FROM generate_series(1, $n)");
+}
+
+# Queue messages, and wait until their requests are on the wire.
+sub queue_and_wait
+{
+	my ($n, $message) = @_;
+	my $taken = $gateway->count->{taken};
+	queue($n, $message);
+	return $gateway->wait_for_taken($taken + $n);
+}
+
+# Set an option of the account.
+sub set_option
+{
+	my ($option, $value) = @_;
+	return run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET $option '$value')");
+}
+
+# Check that messages with a text were sent, and taken once each.
+sub is_sent
+{
+	my ($n, $message, $what) = @_;
+	wait_for_end($node);
+	my @taken = grep { $_->{fields}{message} eq $message } $gateway->log;
+	return is(
+		scalar(@taken) . ' '
+		  . run_sql($node, "SELECT count(DISTINCT message_id) FROM sms_outbox WHERE message = '$message'"
+			  . " AND status = 'sent' AND http_status = 200 AND response->>'status' = '-1' AND finished_at IS NOT NULL"),
+		"$n $n", $what);
+}
+
+# Return how often rows were looked for by their id, by workers that have ended since.
+sub looked_for
+{
+	run_sql($node, "SELECT pg_terminate_backend(pid, 180000) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
+	return run_sql($node,
+		"SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sms_outbox_pkey'");
+}
+
+# Nothing looks for a row whose place is known.
+my $before = looked_for();
+queue(500, 'plain');
+is_sent(500, 'plain', 'messages are sent');
+cmp_ok(looked_for() - $before, '<', 50, 'rows are found where they were');
+
+# Neither does it where a trigger is for what the worker does not write.
+run_sql($node, <<'END');
+CREATE TABLE fired (what text, n bigint);
+CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO public.fired VALUES (TG_NAME, 1); RETURN NEW; END $$;
+CREATE FUNCTION fire_all() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO public.fired SELECT TG_NAME, count(*) FROM updated; RETURN NULL; END $$;
+CREATE TRIGGER elsewhere BEFORE UPDATE OF message ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fire();
+CREATE TRIGGER gone BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fire();
+ALTER TABLE sms_outbox DISABLE TRIGGER gone;
+END
+$before = looked_for();
+queue(500, 'elsewhere');
+is_sent(500, 'elsewhere', 'messages are sent');
+cmp_ok(looked_for() - $before, '<', 50, 'a trigger that does not run is not in the way');
+is(run_sql($node, 'SELECT count(*) FROM fired'), 0, 'and it does not run');
+
+# Rows move while their requests are on the wire: to where others were, and from
+# behind what is the table's end then.
+queue_and_wait(40, '#delay 3000 first');
+run_sql($node, "DELETE FROM sms_outbox WHERE message NOT LIKE '#%'");
+run_sql($node, 'VACUUM FULL sms_outbox');
+queue(100, 'between');
+is_sent(100, 'between', 'messages are sent meanwhile');
+is_sent(40,  '#delay 3000 first', 'rows that have moved take their results');
+
+queue(2000, 'before');
+is_sent(2000, 'before', 'many messages are sent');
+queue_and_wait(40, '#delay 3000 last');
+run_sql($node, "DELETE FROM sms_outbox WHERE message NOT LIKE '#%'");
+run_sql($node, 'VACUUM FULL sms_outbox');
+is_sent(40, '#delay 3000 last', 'also where the table has become shorter');
+
+# Queued rows move after the worker has seen where they are.
+set_option(max_in_flight => 1);
+set_option(paused        => 'true');
+queue(30, '#delay 20 changed');
+my $taken = $gateway->count->{taken};
+set_option(paused => 'false');
+$gateway->wait_for_taken($taken + 1);
+run_sql($node, "UPDATE sms_outbox SET metadata = '{}' WHERE status = 'queued'");
+is_sent(30, '#delay 20 changed', 'rows that were changed meanwhile are found');
+set_option(max_in_flight => 50);
+unlike(slurp_file($node->logfile), qr/a transaction on sms_outbox failed/, 'nothing of that is an error');
+
+# What refers to a row keeps only its key.
+run_sql($node, 'CREATE TABLE orders (message bigint REFERENCES sms_outbox)');
+set_option(paused => 'true');
+queue(20, 'referred to');
+my $user = $node->background_psql('postgres');
+$user->query_safe("BEGIN; INSERT INTO orders SELECT id FROM sms_outbox WHERE message = 'referred to'");
+$before = looked_for();
+set_option(paused => 'false');
+is_sent(20, 'referred to', 'messages are sent that a transaction under way refers to');
+$user->query_safe('COMMIT');
+cmp_ok(looked_for() - $before, '<', 20 + 20, 'also without looking for them, but for that transaction');
+$user->quit;
+run_sql($node, 'DROP TABLE orders');
+
+# Constraints hold. What violates one is not recorded, until it need not hold any more.
+run_sql($node, 'ALTER TABLE sms_outbox ADD CONSTRAINT never CHECK (message_id IS NULL) NOT VALID');
+my $offset = -s $node->logfile;
+queue(3, 'never');
+$node->wait_for_log(qr/violates check constraint "never"/, $offset);
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT never');
+is_sent(3, 'never', 'a result waits until a constraint allows it');
+
+# Every index has every row, those of users too.
+run_sql($node, <<'END');
+CREATE EXTENSION amcheck;
+CREATE INDEX mine_1 ON sms_outbox (message_id);
+CREATE INDEX mine_2 ON sms_outbox (id) WHERE status = 'sent';
+CREATE INDEX mine_3 ON sms_outbox ((response->>'status'), sent_line);
+CREATE INDEX mine_4 ON sms_outbox USING brin (finished_at);
+CREATE INDEX mine_5 ON sms_outbox USING gin (response);
+END
+queue(300, 'indexed');
+queue(5,   '#status 3');
+is_sent(300, 'indexed', 'messages are sent');
+is( run_sql($node, <<'END'), 8, 'the indexes are right');
+SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index
+JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_am AS a ON a.oid = relam
+WHERE indrelid = 'sms_outbox'::regclass AND amname = 'btree'
+END
+my @counts = map { run_sql($node, <<END) } qw(off on);
+SET enable_seqscan = $_;
+SET enable_bitmapscan = ${\($_ eq 'on' ? 'off' : 'on')};
+SELECT count(*) FROM sms_outbox WHERE response \@> '{"status": 3}' AND finished_at > '2000-01-01'
+END
+is("@counts", '5 5', 'also those of another kind');
+
+# What has to run does, and sees what is written.
+my %other = (
+	row       => 'CREATE TRIGGER row AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fire()',
+	of        => 'CREATE TRIGGER of BEFORE UPDATE OF status ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fire()',
+	statement => 'CREATE TRIGGER statement AFTER UPDATE ON sms_outbox REFERENCING NEW TABLE AS updated'
+	  . ' FOR EACH STATEMENT EXECUTE FUNCTION fire_all()');
+foreach my $name (sort keys %other)
+{
+	run_sql($node, $other{$name});
+	queue(20, "trigger $name");
+	is_sent(20, "trigger $name", "$name: messages are sent");
+	is(run_sql($node, "SELECT sum(n) FROM fired WHERE what = '$name'"), 40, "$name: it sees claims and results");
+	run_sql($node, "DROP TRIGGER $name ON sms_outbox");
+}
+run_sql($node, 'ALTER TABLE sms_outbox ADD done boolean GENERATED ALWAYS AS (finished_at IS NOT NULL) STORED');
+queue(20, 'generated');
+is_sent(20, 'generated', 'generated: messages are sent');
+is(run_sql($node, 'SELECT count(*) FROM sms_outbox WHERE done <> (finished_at IS NOT NULL)'), 0,
+	'generated: the column is right');
+
+$node->stop;
+done_testing();
