@@ -126,7 +126,7 @@ claim_by_statement(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	return claims;
 }
 
-/* A text of the row that is read, NULL if it is null; or empty, where the owner has seen to that. */
+/* A text of the row that is read, NULL if it is null. */
 static char *
 direct_string(enum OutboxColumn column)
 {

@@ -226,6 +226,10 @@ finish(Http *http, Transfer *transfer, CURLcode code, const char *error)
 	transfer_end(transfer, code, error);
 	curl_multi_remove_handle(http->multi, transfer->easy);
 	move_to_done(http, transfer);
+
+	/* Nothing is left that could time out: do not wake for it. */
+	if (dlist_is_empty(&http->active))
+		http->deadline = PG_INT64_MAX;
 }
 
 void

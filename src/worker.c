@@ -19,6 +19,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "batch.h"
@@ -293,6 +294,10 @@ serve(Work *work, bool probe)
 				return;
 			continue;
 		}
+
+		/* The alarm of a timeout that was not needed any more would wake an idle process. */
+		if (is_idle(work, now))
+			disable_all_timeouts(false);
 
 		/* What waits in a round may have taken the latch's news: look again first. */
 		wait_until(work, worked ? DT_NOBEGIN : Min(next, leave_at));
