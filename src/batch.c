@@ -11,6 +11,7 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -28,10 +29,12 @@
 #include "settings.h"
 #include "shmem.h"
 
-/* A user's trigger may take this long. */
+/* A user's trigger may take this long, and so much longer if it catches that. */
 #define TRIGGER_TIMEOUT_MS 10000
+#define TRIGGER_GRACE_MS 2000
 
 volatile sig_atomic_t batch_committing = false;
+volatile sig_atomic_t batch_overrun = false;
 
 /* Make jobs of the rows that a former worker left behind. */
 static void
@@ -102,18 +105,51 @@ begin_job(Batch *batch, const Claim *claim, TimestampTz now)
 	}
 }
 
+/*
+ * End the process: a trigger has caught its cancellation and gone on.  It would
+ * catch any other, too, and a stop of the server would wait for it.
+ */
+static void
+on_overrun(void)
+{
+	batch_overrun = true;
+	InterruptPending = ProcDiePending = true;
+	SetLatch(MyLatch);
+}
+
+/* The timeout that calls it. */
+static TimeoutId
+overrun_timeout(void)
+{
+	static TimeoutId id = MAX_TIMEOUTS;
+
+	if (id == MAX_TIMEOUTS)
+		id = RegisterTimeout(USER_TIMEOUT, on_overrun);
+	return id;
+}
+
 /* From here on triggers may fire, which end where they take too long. */
 static void
 limit_triggers(void)
 {
-	enable_timeout_after(STATEMENT_TIMEOUT, TRIGGER_TIMEOUT_MS);
+	EnableTimeoutParams timeouts[] = {
+		{.id = STATEMENT_TIMEOUT, .type = TMPARAM_AFTER, .delay_ms = TRIGGER_TIMEOUT_MS},
+		{.id = overrun_timeout(), .type = TMPARAM_AFTER,
+		.delay_ms = TRIGGER_TIMEOUT_MS + TRIGGER_GRACE_MS}
+	};
+
+	enable_timeouts(timeouts, lengthof(timeouts));
 }
 
 /* From here on only statements of our own run, which may take their time. */
 static void
 unlimit_triggers(void)
 {
-	disable_timeout(STATEMENT_TIMEOUT, false);
+	DisableTimeoutParams timeouts[] = {
+		{.id = STATEMENT_TIMEOUT}, {.id = overrun_timeout()}
+	};
+
+	disable_timeouts(timeouts, lengthof(timeouts));
 }
 
 /* Expire the messages given, or else all that is due and is not left alone. */
@@ -337,7 +373,7 @@ batch_run(Work *work, Batch *batch)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		unlimit_triggers();
 		direct_forget();
 		AbortCurrentTransaction();
 		QueryCancelPending = false;

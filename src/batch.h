@@ -50,6 +50,9 @@ typedef enum BatchOutcome
 /* Whether a transaction is being committed, which a cancel must not cut short. */
 extern volatile sig_atomic_t batch_committing;
 
+/* Whether the process is to end, because a trigger went on after it was cancelled. */
+extern volatile sig_atomic_t batch_overrun;
+
 extern BatchOutcome batch_run(Work *work, Batch *batch);
 extern void batch_count(const Batch *batch);
 extern void batch_settle(Work *work, Batch *batch);

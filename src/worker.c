@@ -336,6 +336,8 @@ static void
 add_context(void *name)
 {
 	errcontext("sms3300 worker of database \"%s\"", (const char *) name);
+	if (batch_overrun)
+		errcontext("a trigger on sms_outbox went on after it was cancelled");
 }
 
 /* Have whatever is logged from now on say whose worker this is. */

@@ -100,6 +100,112 @@ is(run_sql($node, q{SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WH
 	'the owner of the table has the rights that he had');
 as_owner('DROP FUNCTION on_update, at_commit, is_good CASCADE');
 
+# What it sets holds no longer than the transaction, and the worker has its own settings
+# again. Names that this server does not know are left out.
+my %set = (
+	client_encoding                     => 'SQL_ASCII',
+	DateStyle                           => 'German',
+	default_transaction_deferrable      => 'on',
+	default_transaction_isolation       => 'serializable',
+	default_transaction_read_only       => 'on',
+	enable_indexscan                    => 'off',
+	enable_seqscan                      => 'on',
+	exit_on_error                       => 'on',
+	idle_in_transaction_session_timeout => '1ms',
+	idle_session_timeout                => '1ms',
+	IntervalStyle                       => 'sql_standard',
+	lock_timeout                        => '1ms',
+	plan_cache_mode                     => 'auto',
+	row_security                        => 'off',
+	search_path                         => 'public',
+	'sms3300.account'                   => 'nowhere',
+	statement_timeout                   => '1ms',
+	synchronous_commit                  => 'off',
+	TimeZone                            => 'Asia/Tehran',
+	transaction_timeout                 => '1h',
+	work_mem                            => '64kB');
+my @known  = grep { run_sql($node, "SELECT count(*) FROM pg_settings WHERE name = '$_'") } sort keys %set;
+my $names  = join ', ', map { "'$_'" } @known;
+my $values = join ', ', map { "'$set{$_}'" } @known;
+as_owner(<<"END");
+CREATE TABLE found (xid xid8, name text, value text);
+CREATE FUNCTION set_all() RETURNS trigger LANGUAGE plpgsql AS \$\$
+BEGIN
+	IF NOT EXISTS (SELECT FROM public.found WHERE xid = pg_current_xact_id()) THEN
+		INSERT INTO public.found SELECT pg_current_xact_id(), n, current_setting(n) FROM unnest(ARRAY[$names]) AS n;
+	END IF;
+	PERFORM set_config(n, v, false) FROM unnest(ARRAY[$names], ARRAY[$values]) AS s (n, v);
+	RETURN NEW;
+END \$\$;
+CREATE TRIGGER set_all AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION set_all();
+END
+my $worker = run_sql($node, 'SELECT pid FROM sms3300_stat_worker');
+wait_for_status(queue("with settings, $_"), 'sent') for 1 .. 3;
+is(run_sql($node, 'SELECT count(DISTINCT xid) >= 6 FROM found'), 't', 'a trigger sets what it may');
+is(run_sql($node, 'SELECT name FROM found GROUP BY name HAVING count(DISTINCT value) > 1'), '',
+	'... until the end of the transaction');
+is(run_sql($node, q{SELECT DISTINCT value FROM found WHERE name = 'search_path'}), 'pg_catalog, pg_temp',
+	'... when the worker has its own again');
+is(run_sql($node, 'SELECT pid FROM sms3300_stat_worker'), $worker, '... and goes on');
+as_owner('DROP FUNCTION set_all CASCADE');
+
+# He can end the worker, as by making an error fatal: it comes back after a pause, other
+# databases do not mind, and nothing is sent twice.
+run_sql($node, 'CREATE DATABASE elsewhere');
+create_account($node, 'elsewhere', url => $gateway->url, line => '983000330000');
+my $elsewhere = 0;
+sub send_elsewhere
+{
+	my $there = run_sql($node, "SELECT sms3300_send('$number', 'elsewhere @{[ ++$elsewhere ]}')", 'elsewhere');
+	return wait_for_sql($node, 'elsewhere', "SELECT status FROM sms_outbox WHERE id = $there", 'sent');
+}
+my $state = q{SELECT state FROM sms3300_stat_worker WHERE datname = 'postgres'};
+as_owner(<<'END');
+CREATE FUNCTION end_worker() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('exit_on_error', 'on', false);
+	RAISE EXCEPTION 'end';
+END $$;
+END
+for my $status (qw(sending sent))
+{
+	as_owner("CREATE TRIGGER end_worker BEFORE UPDATE ON sms_outbox FOR EACH ROW"
+		  . " WHEN (NEW.status = '$status') EXECUTE FUNCTION end_worker()");
+	$id = queue("ends the worker when $status");
+	wait_for_sql($node, 'postgres', $state, 'restarting');
+	send_elsewhere();
+	as_owner('DROP TRIGGER end_worker ON sms_outbox');
+	wait_for_status($id, $status eq 'sending' ? 'sent' : 'unknown');
+}
+
+# A trigger that catches its cancellation and goes on ends with the worker; it does not
+# hold up a stop of the server for ever.
+as_owner(<<'END');
+CREATE FUNCTION go_on() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	LOOP
+		BEGIN
+			PERFORM pg_sleep(3600);
+		EXCEPTION WHEN query_canceled THEN
+		END;
+	END LOOP;
+END $$;
+CREATE TRIGGER go_on BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION go_on();
+END
+my $sleeps = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND wait_event = 'PgSleep'};
+my $logged = -s $node->logfile;
+$id = queue('goes on');
+wait_for_sql($node, 'postgres', $sleeps, 1);
+send_elsewhere();
+wait_for_sql($node, 'postgres', $state, 'restarting');
+like(slurp_file($node->logfile, $logged), qr/FATAL: .*CONTEXT: .*a trigger on sms_outbox went on after it was cancelled/s,
+	'the worker ends, and the log says why');
+wait_for_sql($node, 'postgres', $sleeps, 1);
+$node->stop('fast');
+$node->start;
+as_owner('DROP FUNCTION go_on CASCADE');
+wait_for_status($id, 'sent');
+
 # A column that is no longer what it was: an error that says so, and nothing is sent
 # until it is again.
 as_owner('DROP TRIGGER sms3300_update ON sms_outbox');
