@@ -8,7 +8,6 @@ use warnings;
 use utf8;
 
 use Encode     qw(decode encode);
-use File::Temp qw(tempdir);
 use JSON::PP   qw(encode_json);
 use Mojo::Util qw(url_escape);
 use PostgreSQL::Test::Utils;
@@ -20,7 +19,6 @@ my $secret  = q(Zr"7&x' +é<w\\9%q);
 my $line    = '983000330000';
 my $number  = '09123456789';
 my $text    = 'Text of nobody';
-my $folder  = tempdir(CLEANUP => 1);
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => <<'END');
 shared_preload_libraries = 'sms3300, pg_stat_statements, auto_explain'
@@ -178,105 +176,6 @@ my $log = slurp_file($node->logfile);
 hidden($log, 'not in the log');
 is_deeply([ grep { /$text|9123456789/ } $log =~ /^.*sms3300 worker.*$/mg ], [],
 	'no number and no text in what the worker logs');
-
-# A password in a file: read each time, its first line, and from nothing but a file of its
-# owner alone. What else it may be is refused and holds up nothing.
-my $file = "$folder/password";
-$gateway->start;
-sub write_password
-{
-	my ($content, $mode) = @_;
-	unlink $file;
-	append_to_file($file, $content);
-	chmod $mode // 0600, $file;
-	return;
-}
-write_password("first\n");
-run_sql($node, 'CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS (username \'plain\', password_file '
-	  . quote($file) . ')');
-sub ask
-{
-	my ($status, $stdout, $stderr) =
-	  $node->psql('postgres', "SET ROLE plain; SELECT sms3300_send_now('$number', '$text')");
-	return $status == 0 ? ($gateway->log)[-1]{fields}{password} : $stderr =~ s/.*?ERROR: [^:]*: (.*?)\n.*/$1/sr;
-}
-is(ask(), 'first', 'from a file');
-for my $good ([ "second\nline\n", 'second' ], [ "crlf\r\n", 'crlf' ], [ 'bare', 'bare' ],
-	[ 'x' x 1024, 'x' x 1024 ], [ "blank \n", 'blank ' ])
-{
-	my ($content, $password) = @$good;
-	write_password($content);
-	is(ask(), $password, 'read again: ' . substr $password, 0, 10);
-}
-my @bad = (
-	[ sub { write_password('') },                'is empty' ],
-	[ sub { write_password("\nsecond\n") },      'is empty' ],
-	[ sub { write_password('x' x 1025) },        'too long' ],
-	[ sub { write_password('x' x 10_000_000) },  'too long' ],
-	[ sub { write_password("a\0b\n") },          'no text' ],
-	[ sub { write_password("\xff\xfe\n") },      'no text' ],
-	[ sub { write_password('secret', 0640) },    'not private' ],
-	[ sub { write_password('secret', 0604) },    'not private' ],
-	[ sub { write_password('secret', 0) },       'Permission denied' ],
-	[ sub { unlink $file },                      'No such file' ],
-	[ sub { symlink $file, $file or die },       'symbolic links' ],
-	[ sub { unlink $file; system('mkfifo', $file) }, 'no regular file' ],
-	[ sub { unlink $file; mkdir $file },         'no regular file' ]);
-for my $bad (@bad)
-{
-	my ($make, $problem) = @$bad;
-	$make->();
-	like(ask(), qr/$problem/, $problem);
-}
-my $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
-wait_for_sql($node, 'postgres', "SELECT error LIKE '%no regular file' FROM sms_outbox WHERE id = $id");
-rmdir $file;
-write_password("Unforgettable+1\n");
-symlink $file, "$folder/link" or die;
-run_sql($node, 'ALTER USER MAPPING FOR plain SERVER sms3300 OPTIONS (SET password_file '
-	  . quote("$folder/link") . ')');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
-is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+1', 'the worker goes on, by a link too');
-write_password("Unforgettable+2\n");
-$id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
-is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+2', '... and reads it again');
-run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text') FROM generate_series(1, 30)");
-wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE id > $id AND status = 'sent'", 30);
-
-# Nothing of it stays in the memory of the worker, or of a session that has asked at once.
-my $session = $node->background_psql('postgres');
-$session->query_safe("SET ROLE plain; SELECT sms3300_send_now('$number', '$text')");
-is(($gateway->log)[-1]{fields}{password}, 'Unforgettable+2', 'a session sends with it');
-for my $of ([ 'the worker', run_sql($node, 'SELECT pid FROM sms3300_stat_worker') ],
-	[ 'the session', $session->query_safe('SELECT pg_backend_pid()') ])
-{
-	my ($process, $pid) = @$of;
-	SKIP:
-	{
-		my $memory = read_memory($pid) or skip 'the memory of a process cannot be read', 2;
-		ok(index($memory, $gateway->url) >= 0, "the memory of $process");
-		is_deeply([ grep { index($memory, $_) >= 0 } map { ("Unforgettable+$_", "Unforgettable%2B$_") } 1, 2 ], [],
-			'no password from a file is in it');
-	}
-}
-$session->quit;
-
-# Read the private memory of a process; false if that is not allowed.
-sub read_memory
-{
-	my ($pid) = @_;
-	open my $maps, '<', "/proc/$pid/maps" or return;
-	open my $mem, '<:raw', "/proc/$pid/mem" or return;
-	my $memory = '';
-	while (<$maps>)
-	{
-		my ($from, $to) = /^([0-9a-f]+)-([0-9a-f]+) rw.p / or next;
-		sysseek $mem, hex $from, 0 or next;
-		sysread $mem, $memory, hex($to) - hex($from), length $memory;
-	}
-	return $memory;
-}
 
 $node->stop;
 done_testing();
