@@ -33,10 +33,7 @@ input_require_message(bool isnull, size_t size)
 void
 input_require_utf8(const char *message, size_t size)
 {
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
-		pg_verify_mbstr(PG_UTF8, message, (int) size, false);
-	else
-		pg_server_to_any(message, (int) size, PG_UTF8);
+	pg_server_to_any(message, (int) size, PG_UTF8);
 }
 
 void

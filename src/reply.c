@@ -122,10 +122,7 @@ hex_value(const char *text, int len)
 	return value;
 }
 
-/*
- * Read a character of the server's encoding as UTF-8; a byte of it where the
- * server does not know the encoding.
- */
+/* Read a character of the server's encoding as UTF-8. */
 static int
 read_plain(const char *text, char *c, int *size)
 {
@@ -133,7 +130,7 @@ read_plain(const char *text, char *c, int *size)
 	const char *utf8 = text;
 
 	*size = n;
-	if (IS_HIGHBIT_SET(*text) && GetDatabaseEncoding() != PG_SQL_ASCII)
+	if (IS_HIGHBIT_SET(*text))
 	{
 		utf8 = pg_server_to_any(text, n, PG_UTF8);
 		if (utf8 != text)
@@ -323,8 +320,7 @@ bytes_as_jsonb(const char *bytes, size_t len)
 	if (len == 0)
 		return NULL;
 
-	if (memchr(bytes, '\0', len) == NULL &&
-		pg_encoding_verifymbstr(PG_UTF8, bytes, (int) len) == (int) len)
+	if (pg_encoding_verifymbstr(PG_UTF8, bytes, (int) len) == (int) len)
 		result = parse(GetDatabaseEncoding() == PG_UTF8 ? pnstrdup(bytes, len) :
 					   printable(bytes, len));
 	if (result)

@@ -157,6 +157,8 @@ END
 		refused($database, "$set; INSERT INTO sms_outbox (mobile, message) VALUES ('$number', E'$invalid')",
 			$problem, 'no text for the gateway: INSERT');
 		refused($database, "SELECT sms3300_mobile(E'$invalid')", qr/ERROR:  22/, 'no number');
+		is(ask($database, "SELECT sms3300_is_mobile(E'$invalid')"), 'f', "$encoding: ... and no error to ask")
+		  if $encoding eq 'SQL_ASCII';
 	}
 
 	# A reply in characters that the database has, written in each way.
