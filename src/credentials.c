@@ -50,8 +50,8 @@ credentials_exist(const Account *account, Oid role)
 	return true;
 }
 
-/* The first line of what was read from a password file; NULL and why if it is no password. */
-static char *
+/* The length of the first line of what was read from a file; 0 and why if it is no password. */
+static size_t
 first_line(const char *bytes, ssize_t size, const char **problem)
 {
 	size_t		len = 0;
@@ -66,7 +66,7 @@ first_line(const char *bytes, ssize_t size, const char **problem)
 		*problem = "the first line of the password file is too long";
 	else if (!pg_verifymbstr(bytes, (int) len, true))
 		*problem = "the first line of the password file is no text";
-	return *problem ? NULL : pnstrdup(bytes, len);
+	return *problem ? 0 : len;
 }
 
 /*
@@ -76,9 +76,9 @@ first_line(const char *bytes, ssize_t size, const char **problem)
 static char *
 read_password_file(const char *path, const char **problem)
 {
-	char		buffer[MAX_PASSWORD_SIZE + 1];
 	struct stat st;
-	char	   *password = NULL;
+	char	   *password;
+	size_t		len = 0;
 	int			fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0)
@@ -86,15 +86,18 @@ read_password_file(const char *path, const char **problem)
 		*problem = psprintf("the password file cannot be opened: %s", strerror(errno));
 		return NULL;
 	}
+	password = palloc(MAX_PASSWORD_SIZE + 1);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		*problem = "the password file is no regular file";
 	else if (st.st_mode & (S_IRWXG | S_IRWXO))
 		*problem = "the password file is not private: only its owner may have access to it";
 	else
-		password = first_line(buffer, read(fd, buffer, sizeof(buffer)), problem);
+		len = first_line(password, read(fd, password, MAX_PASSWORD_SIZE + 1), problem);
 	CloseTransientFile(fd);
-	explicit_bzero(buffer, sizeof(buffer));
-	return password;
+
+	/* Nothing else stays of what was read. */
+	explicit_bzero(password + len, MAX_PASSWORD_SIZE + 1 - len);
+	return len > 0 ? password : NULL;
 }
 
 /*

@@ -84,7 +84,7 @@ run_sql($node, 'ALTER USER MAPPING FOR plain SERVER sms3300 OPTIONS (SET passwor
 	  . quote("$folder/link") . ')');
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
 is(($gateway->log)[-1]{fields}{password}, long_password('linked'), 'the worker goes on, by a link too');
-write_password(long_password('changed'));
+write_password(long_password('changed') . "\n" . long_password('after'));
 $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
 is(($gateway->log)[-1]{fields}{password}, long_password('changed'), '... and reads it again');
@@ -103,7 +103,7 @@ sub forgotten
 	return;
 }
 my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND datname = '%s'";
-forgotten('the worker', run_sql($node, sprintf $worker, 'postgres'), qw(linked changed));
+forgotten('the worker', run_sql($node, sprintf $worker, 'postgres'), qw(linked changed after));
 
 # Nor in that of a session that has asked at once, or why a message waits.
 my $session = $node->background_psql('postgres');
@@ -111,20 +111,24 @@ $session->query_safe("SET ROLE plain; SELECT sms3300_send_now('$number', '$text'
 is(($gateway->log)[-1]{fields}{password}, long_password('changed'), 'a session sends with it');
 forgotten('the session', $session->query_safe('SELECT pg_backend_pid()'), 'changed');
 $session->quit;
-run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
-$id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
-$session = $node->background_psql('postgres');
-like($session->query_safe("SET ROLE plain; SELECT sms3300_explain($id)"), qr/paused/, 'a session explains');
-forgotten('the session', $session->query_safe('SELECT pg_backend_pid()'), 'changed');
-$session->quit;
+my $later = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text', send_after => 'tomorrow')");
+for my $file ([ 'explained', '', qr/waits for its time/ ], [ 'refused', "\n", qr/is empty/ ])
+{
+	my ($name, $before, $answer) = @$file;
+	write_password($before . long_password($name));
+	$session = $node->background_psql('postgres');
+	like($session->query_safe("SET ROLE plain; SELECT sms3300_explain($later)"), $answer, "a session that has $name");
+	forgotten('the session', $session->query_safe('SELECT pg_backend_pid()'), $name);
+	$session->quit;
+}
 
 # A transfer that fails.
 write_password(long_password('failed'));
 $gateway->stop;
-run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')");
+$id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
 wait_for_sql($node, 'postgres', "SELECT errors <> '[]' FROM sms_outbox WHERE id = $id");
 forgotten('the worker, after a failure', run_sql($node, sprintf $worker, 'postgres'), 'failed');
-run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'true')");
+run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
 $gateway->start;
 
 # A message that is claimed, but not sent because the worker is to end. That comes while a
