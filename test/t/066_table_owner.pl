@@ -282,6 +282,20 @@ INSERT INTO child (id, mobile, message, account, send_before, status, due_at, or
 	FROM sms_outbox WHERE message = 'beside his own column';
 END
 wait_for_status(queue('beside a child'), 'sent');
+
+# A claim is of a row, not of a place: there is one of the child's at the same.
+run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
+$id = queue('has a twin');
+as_owner(<<"END");
+INSERT INTO child (id, mobile, message, account, send_after, send_before, status, due_at, origin)
+	SELECT -n, mobile, 'a twin', account, 'infinity', 'infinity', 'queued', 'infinity', origin
+	FROM sms_outbox, generate_series(1, 5000) AS n WHERE id = $id;
+DELETE FROM ONLY child WHERE ctid <> (SELECT ctid FROM sms_outbox WHERE id = $id);
+END
+is(run_sql($node, 'SELECT message FROM ONLY child'), 'a twin', 'a row of the child in the place of another');
+run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
+wait_for_status($id, 'sent');
+is(run_sql($node, 'SELECT status, attempts FROM ONLY child'), 'queued|0', '... is not claimed with it');
 as_owner(<<'END');
 DROP TABLE child;
 CREATE RULE nulls AS ON UPDATE TO sms_outbox DO INSTEAD
