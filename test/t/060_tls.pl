@@ -32,7 +32,7 @@ sub openssl
 	return;
 }
 
-# An authority, and another that nobody trusts; they sign with this.
+# An authority, another that nobody trusts, and one that the system trusts; they sign with this.
 create('openssl.cnf', <<'END');
 [ca]
 default_ca = test
@@ -51,7 +51,7 @@ distinguished_name = name
 [name]
 END
 create('index', '');
-for my $authority (qw(ca stranger))
+for my $authority (qw(ca stranger system))
 {
 	openssl('req', '-x509', '-config', 'openssl.cnf', '-newkey', 'ec',
 		'-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', "/CN=$authority",
@@ -100,6 +100,21 @@ MinProtocol = TLSv1
 CipherString = ALL:@SECLEVEL=0
 END
 
+# Where namespaces are allowed, the server's system has this authority in the place of all others.
+mkdir "$folder/certs";
+create('certs/ca-certificates.crt', slurp_file("$folder/system.pem"));
+create('certs/system.pem', slurp_file("$folder/system.pem"));
+openssl('rehash', 'certs');
+mkdir "$folder/bin";
+create('bin/pg_ctl', <<"END");
+#!/bin/sh
+PATH=$ENV{PATH}
+exec unshare --map-current-user --keep-caps --mount sh -c 'mount --bind $folder/certs /etc/ssl/certs &&
+	exec setpriv --inh-caps=-all --ambient-caps=-all "\$@"' sh pg_ctl "\$@"
+END
+chmod 0755, "$folder/bin/pg_ctl";
+my $namespaces = run([ "$folder/bin/pg_ctl", '--version' ], '>', \my $version, '2>', \my $refused);
+
 # What stands around the server, and would lead a careless client elsewhere.
 my $elsewhere = new_gateway();
 my $keys      = "$folder/keys";
@@ -111,6 +126,7 @@ my $node;
 	local %ENV = (
 		%ENV,
 		HOME             => $folder,
+		PATH             => ($namespaces ? "$folder/bin:" : '') . $ENV{PATH},
 		OPENSSL_CONF     => $lax,
 		SSL_CERT_FILE    => $ca,
 		SSL_CERT_DIR     => $folder,
@@ -188,6 +204,10 @@ for my $early ([ 'never-read', qr/time/ ], map { [ $_, qr/reset|closed|broken pi
 # The environment names the authority, and is not heard.
 add('untrusted', qr/issuer certificate/, $good, set(ca_file => $ca));
 delete $cases[-1]{option}{ca_file};
+
+# Nor is the system's, where ca_file names another; without it, that is who is trusted.
+add('narrowed', qr/issuer certificate/, new_gateway(certificate('narrowed', $local, authority => 'system')),
+	sub { run_sql($node, 'ALTER SERVER "narrowed" OPTIONS (DROP ca_file)') }) if $namespaces;
 
 # What ca_file may be wrongly. The same name is read again when there is something else.
 my %content = (garbage => 'no certificate', empty => '', stranger => slurp_file($stranger));
