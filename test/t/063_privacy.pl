@@ -82,6 +82,16 @@ is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE account = 'sms3300'"), 
 	'without the options nothing is deleted');
 is(run_sql($node, 'SELECT count(*) FROM sms_outbox WHERE message IS NULL'), 0, '... or redacted');
 
+# A message is not queued again whose text goes at that moment.
+my $rejected = run_sql($node, "SELECT id FROM sms_outbox WHERE status = 'rejected'");
+my ($first, $second) = map { $node->background_psql('postgres') } 1 .. 2;
+$first->query_safe("BEGIN; UPDATE sms_outbox SET message = NULL WHERE id = $rejected");
+$second->query_until(qr/asking/, "\\echo asking\nSELECT sms3300_resend($rejected) AS again \\gset\n");
+wait_for_sql($node, 'postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'");
+$first->query_safe('COMMIT');
+is($second->query_safe('\echo :again'), 'f', 'what is being redacted cannot be sent again');
+$_->quit for $first, $second;
+
 # redact_after: of finished messages that are old enough, wherever they were queued.
 alter('sms3300', redact_after => '1 month');
 wait_for_left('message IS NULL', 7);
