@@ -22,6 +22,7 @@ my $text    = 'Text of nobody';
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => <<'END');
 shared_preload_libraries = 'sms3300, pg_stat_statements, auto_explain'
+log_line_prefix = '%m [%p] %b: '
 log_min_messages = debug5
 log_statement = all
 log_min_error_statement = debug5
@@ -144,6 +145,11 @@ run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET timeout \'1 h\')');
 run_sql($node, "SELECT sms3300_send('$number', '$text')");
 wait_for_sql($node, 'postgres', 'SELECT status FROM sms_outbox ORDER BY id DESC LIMIT 1', 'sent');
 run_sql($node, 'DROP TRIGGER fail ON sms_outbox');
+run_sql($node, q{ALTER TABLE sms_outbox ADD CONSTRAINT unsent CHECK (status <> 'sent') NOT VALID});
+my $unsent = run_sql($node, "SELECT sms3300_send('$number', '$text')");
+wait_for_sql($node, 'postgres', q{SELECT last_error LIKE '%violates check%' FROM sms3300_stat_worker});
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT unsent');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $unsent", 'sent');
 isnt((run_unlogged('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_escape($secret)
 		  . '@sms.example/\')'))[0], 0, 'a URL with the password');
 $gateway->mode('#hang');
@@ -174,8 +180,9 @@ like($seen, qr/sms_outbox.*983000330000/s, 'what a role reads in the catalogs ..
 hidden($seen, '... does not have it');
 my $log = slurp_file($node->logfile);
 hidden($log, 'not in the log');
-is_deeply([ grep { /$text|9123456789/ } $log =~ /^.*sms3300 worker.*$/mg ], [],
-	'no number and no text in what the worker logs');
+my @lines = $log =~ /^[^\t\n]*\] sms3300 worker: .*(?:\n\t.*)*/mg;
+is(scalar(grep { /violates check constraint/ } @lines) > 0, 1, 'the worker logs a row that cannot be written');
+is_deeply([ grep { /$text|9123456789/ } @lines ], [], '... and no number and no text in anything');
 
 $node->stop;
 done_testing();
