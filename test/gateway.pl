@@ -126,6 +126,14 @@ my @DIRECTIVES = (
 		}
 	],
 	[
+		'hold [#DIRECTIVE]',
+		qr/hold(?: (#.*))?/,
+		'that directive, or else ok, once it is released',
+		sub ($form, $then = '') {
+			return { %{ answer_to($form, $then) }, held => 1 };
+		}
+	],
+	[
 		'hang',
 		qr/hang/,
 		'never answers',
@@ -267,6 +275,7 @@ my $log;
 my %mode    = (directive => '', times => undef);
 my %count   = (taken => 0, accepted => 0, early => 0);
 my $clients = 0;
+my @held;
 my @recent;
 
 # Ids outgrow 32 bits, as the real ones do, and grow across restarts too.
@@ -363,6 +372,8 @@ Control requests, never in the log:
   POST /_mode {"directive": "#http 503", "times": 3}
       answer the next three requests this way, whatever their messages say;
       without times: all requests; with an empty directive: as usual again
+  POST /_release {"times": 3}
+      give the first three answers that are held; without times: all
   GET /_count
       {"taken": requests that arrived whole, "accepted": those answered, or
       meant to be answered, with a status below 0, "early": connections to the
@@ -472,9 +483,12 @@ sub read_request ($client)
 	my $answer = answer_request($client, $request);
 	$answer->{then} //= keeps_alive($request) ? 'keep' : 'close';
 	my $bytes = $answer->{bytes} // wire($answer);
+	my $pour  = sub { pour($client, $answer, $bytes) };
+	return push @held, $pour if $answer->{held};
+
 	my $delay = $answer->{delay} // $option{delay};
-	return pour($client, $answer, $bytes) unless $delay;
-	Mojo::IOLoop->timer($delay / 1000 => sub { pour($client, $answer, $bytes) });
+	return $pour->() unless $delay;
+	Mojo::IOLoop->timer($delay / 1000 => $pour);
 	return;
 }
 
@@ -749,8 +763,9 @@ sub control ($path, $request)
 {
 	return control_answer(\%count) if $path eq '/_count';
 	return change_mode($request)   if $path eq '/_mode';
+	return release($request)       if $path eq '/_release';
 	return recent_log($request)    if $path eq '/_log';
-	return http_answer(404, text => 'control requests are /_mode, /_count and /_log');
+	return http_answer(404, text => 'control requests are /_mode, /_release, /_count and /_log');
 }
 
 # Make the answer to a control request.
@@ -771,6 +786,17 @@ sub change_mode ($request)
 	  unless $directive eq '' || (() = find_directive($directive));
 	set_mode($directive, $wanted->{times});
 	return control_answer(\%mode);
+}
+
+# Give answers that were held, in the order of their requests, and say how many.
+sub release ($request)
+{
+	my $wanted = eval { decode_json($request->body) };
+	return http_answer(400, text => 'send {"times": N}') unless ref $wanted eq 'HASH';
+
+	my @released = splice @held, 0, $wanted->{times} // @held;
+	$_->() for @released;
+	return control_answer({ released => scalar @released });
 }
 
 # Answer with the recent entries of the log.

@@ -64,6 +64,17 @@ sub is_reset ($directive)
 	return !defined send_alone($gateway, $directive)->sysread(my $bytes, 1) && $! == ECONNRESET;
 }
 
+# Return the status that comes over a connection.
+sub status_from ($connection)
+{
+	my $reply = '';
+	while ($connection->sysread($reply, 1000, length $reply))
+	{
+		return $1 if $reply =~ /"status": (-?\d+), "msg"/;
+	}
+	return;
+}
+
 # An accepted message.
 my $reply = reply_to(message => "سلام 😀 &=+%\n", type => 2, template => 0);
 is_deeply([ @$reply{qw(status msg)} ], [ -1, 'success' ], 'accepted');
@@ -169,6 +180,20 @@ like(error_of('#hang'),     qr/timeout/, '#hang');
 like(error_of('#halfhang'), qr/timeout/, '#halfhang');
 $agent->inactivity_timeout(20)->max_response_size(1_000_000);
 like(error_of('#endless'), qr/size exceeded/, '#endless');
+
+# Answers that are held.
+my $total = $gateway->count->{taken};
+my @held;
+for my $status (11 .. 13)
+{
+	push @held, send_alone($gateway, "#hold #status $status");
+	$gateway->wait_for_taken(++$total);
+}
+is($gateway->release(2), 2, '#hold: two are released');
+is(status_from($held[$_]), 11 + $_, '... in their order') for 0, 1;
+is($gateway->release, 1, '#hold: the rest is released');
+is(status_from($held[2]), 13, '... the last');
+is($gateway->release, 0, '#hold: nothing is held');
 
 # Modes.
 $gateway->mode('#http 429', 2);

@@ -92,12 +92,13 @@ wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = '
 is(taken(4), 'first: mark, spare: hello', 'sent by the account that has the name now');
 
 # While a request is on the wire: its result is recorded all the same.
-queue('first', '#delay 1000 #status 15');
+queue('first', '#hold #status 15');
 $gateway->wait_for_taken(7);
 run_sql($node, 'ALTER SERVER first RENAME TO spare');
+$gateway->release;
 wait_for_sql($node, 'postgres',
-	"SELECT status, attempts, api_status FROM sms_outbox WHERE message LIKE '#delay%'", 'queued|1|15');
-run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#delay%'");
+	"SELECT status, attempts, api_status FROM sms_outbox WHERE message LIKE '#hold%'", 'queued|1|15');
+run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#hold%'");
 
 # A worker that stays because of an account that has stopped leaves when it is gone.
 $gateway->mode('#http 503 retry-after=3600', 1);

@@ -149,11 +149,13 @@ END
 # what is on the wire is sent once, the rest when the trigger has gone.
 create_trigger('AFTER', 'sending', "UPDATE public.sms_outbox SET status = 'queued' WHERE status = 'sending'");
 $taken = $gateway->count->{taken};
-queue('#delay 2000');
+queue('#hold');
 $gateway->wait_for_taken($taken + 1);
 queue('good', 'bad');
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = '#hold'", 'queued');
+$gateway->release;
 wait_for_sql($node, 'postgres',
-	"SELECT status = 'sent' AND attempts = 1 FROM sms_outbox WHERE message = '#delay 2000'");
+	"SELECT status = 'sent' AND attempts = 1 FROM sms_outbox WHERE message = '#hold'");
 drop_trigger();
 wait_for_end($node);
 is($gateway->count->{taken} - $taken, 3, 'everything is queued again: each is sent once');

@@ -93,10 +93,11 @@ wait_for_status('locked while queued', 'sent');
 is_taken(2500, 'locked while queued', 'each is sent once');
 
 # Messages on the wire: others are sent and recorded.
-my $message = '#delay 3000 locked while sending';
+my $message = '#hold locked while sending';
 queue_and_wait(20, $message);
 my $offset = -s $node->logfile;
 is(lock_rows($message, 'sending'), 20, 'all are on the wire');
+$gateway->release;
 $node->wait_for_log(qr/lock timeout/, $offset);
 mark();
 is( $user->query_safe("SELECT count(*) FROM sms_outbox WHERE message = '$message' AND status = 'sending'"),
@@ -154,12 +155,15 @@ END
 	});
 for my $what (sort keys %lock)
 {
-	$message = "#delay 1000 $what";
+	$message = "#hold $what";
 	create_account($node, 'postgres', %account, account => $what);
-	run_sql($node, "SELECT sms3300_send('09123456789', '#delay 1000 #http 503', account => '$what')");
-	queue_and_wait(20, $message);
+	my $taken = $gateway->count->{taken};
+	run_sql($node, "SELECT sms3300_send('09123456789', '#hold #http 503', account => '$what')");
+	queue(20, $message);
+	$gateway->wait_for_taken($taken + 21);
 	$offset = -s $node->logfile;
 	my $unlock = $lock{$what}->();
+	$gateway->release;
 	$node->wait_for_log(qr/account "$what" stopped/, $offset);
 	pass("$what: replies are heard");
 

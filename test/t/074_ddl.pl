@@ -121,19 +121,25 @@ is(scalar taken($_), 1, "$_: sent once") for 'mapping dropped', 'server dropped'
 # do not end up in rows that have their numbers now.
 my $offset = -s $node->logfile;
 my $taken  = $gateway->count->{taken};
-my $old = join ', ', map { queue('#delay 3000 #status 27', 'other') } 1 .. 3;
+my $old = join ', ', map { queue('#hold #status 27', 'other') } 1 .. 3;
 $gateway->wait_for_taken($taken + 3);
 run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'other');
 create_account($node, 'other', %account);
-my $new = join ', ', map { queue('#delay 5000', 'other') } 1 .. 3;
+my $new = join ', ', map { queue('#hold', 'other') } 1 .. 3;
 is($new, $old, 'the new messages have the numbers of the old ones');
+$gateway->wait_for_taken($taken + 6);
+$gateway->release(3);
+mark('other');
+wait_for_status($new, 'sending', 'other');
+$gateway->release;
 wait_for_status($new, 'sent', 'other');
 
 $taken = $gateway->count->{taken};
-queue('#delay 4000', 'other');
+queue('#hold', 'other');
 $gateway->wait_for_taken($taken + 1);
 my $pid = pid_of('worker', 'other');
 run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'other');
+$gateway->release;
 $node->wait_for_log(qr/extension was dropped while messages were being sent/, $offset);
 wait_for_sql($node, 'template1', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 create_account($node, 'other', %account);
@@ -142,7 +148,7 @@ pass('the extension can be dropped and created again');
 
 # It is altered, which changes what belongs to it: nobody minds.
 $taken = $gateway->count->{taken};
-my $meanwhile = queue('#delay 2000', 'other');
+my $meanwhile = queue('#hold', 'other');
 $gateway->wait_for_taken($taken + 1);
 $pid = pid_of('worker', 'other');
 run_sql($node, <<'END', 'other');
@@ -152,15 +158,16 @@ ALTER EXTENSION sms3300 UPDATE;
 END
 mark('other');
 run_sql($node, 'ALTER EXTENSION sms3300 DROP TABLE mine', 'other');
+$gateway->release;
 wait_for_status($meanwhile, 'sent', 'other');
 is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
 
 # The owner queues by hand what is on the wire, and makes a mess of its row: it is not
 # sent again, and its result is recorded.
 $taken = $gateway->count->{taken};
-my %mess = map { $_ => queue("#delay 8000 #status 27 errors $_") } '{}', '"none"', 'null', '-1';
+my %mess = map { $_ => queue("#hold #status 27 errors $_") } '{}', '"none"', 'null', '-1';
 create_account($node, 'postgres', %account, account => 'broke');
-my $refused = queue('#delay 8000 #status 14 no credit', 'postgres', 'broke');
+my $refused = queue('#hold #status 14 no credit', 'postgres', 'broke');
 $gateway->wait_for_taken($taken + 5);
 run_sql($node, <<"END");
 UPDATE sms_outbox SET status = 'queued', errors = substring(message FROM 'errors (.*)')::jsonb
@@ -168,6 +175,7 @@ WHERE message LIKE '%errors%';
 UPDATE sms_outbox SET attempts = -32768 WHERE id = $refused;
 END
 mark();
+$gateway->release;
 wait_for_sql($node, 'postgres', <<"END");
 SELECT status = 'queued' AND attempts = 0 AND api_status = 14 FROM sms_outbox WHERE id = $refused
 END
@@ -179,7 +187,7 @@ for my $errors (sort keys %mess)
 SELECT status, errors -> 0 = '$errors', errors -> 1 ->> 'api_status' = '27'
 FROM sms_outbox WHERE id = $mess{$errors}
 END
-	is(scalar taken("#delay 8000 #status 27 errors $errors"), 1, "errors $errors: it is sent once");
+	is(scalar taken("#hold #status 27 errors $errors"), 1, "errors $errors: it is sent once");
 }
 
 # A cancel does nothing to the worker.
@@ -196,9 +204,10 @@ wait_for_status($hanging, 'sending');
 # When it is terminated, what comes in a moment is recorded, the rest is unknown, and
 # another worker comes.
 $taken = $gateway->count->{taken};
-$id    = queue('#delay 300');
+$id    = queue('#hold');
 $gateway->wait_for_taken($taken + 1);
 signal('pg_terminate_backend', $pid);
+$gateway->release;
 wait_for_status($id,      'sent');
 wait_for_status($hanging, 'unknown');
 mark();

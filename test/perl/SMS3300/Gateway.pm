@@ -132,6 +132,13 @@ sub mode
 	return;
 }
 
+# Have it give the first $times answers that it holds, or all; return how many it held.
+sub release
+{
+	my ($self, $times) = @_;
+	return $self->control('_release', encode_json({ times => $times }))->{released};
+}
+
 # Return how many requests were taken and accepted, and how many connections the
 # port that misbehaves early has had.
 sub count
