@@ -9,6 +9,7 @@ use warnings;
 use utf8;
 
 use IO::Socket::INET;
+use List::Util qw(max);
 use Mojo::Date;
 use PostgreSQL::Test::Utils;
 use SMS3300;
@@ -16,7 +17,7 @@ use Test::More;
 
 my $line  = '983000330000';
 my $long  = '😀' x 10_000;
-my $short = '2 s';
+my $short = max(2, $PostgreSQL::Test::Utils::timeout_default / 30) . ' s';
 
 my $gateway = new_gateway();
 my $other   = new_gateway();
