@@ -111,8 +111,9 @@ for my $what (sort keys %stop)
 # Nor is a lock on the table waited for, though results cannot be recorded then: it is
 # another worker that finds what was on the wire.
 my $locker = $node->background_psql('postgres');
-queue_and_wait(3, '#delay 500 locked');
+queue_and_wait(3, '#hold locked');
 $locker->query_safe('BEGIN; LOCK TABLE sms_outbox');
+$gateway->release;
 my $pid = run_sql($node, "SELECT pid FROM $worker");
 measure('pg_terminate_backend with a lock', sub {
 	run_sql($node, "SELECT pg_terminate_backend($pid)");
@@ -120,8 +121,8 @@ measure('pg_terminate_backend with a lock', sub {
 });
 $locker->query_safe('COMMIT');
 $locker->quit;
-wait_for_status('#delay 500 locked', 'unknown');
-is(taken('#delay 500 locked'), 3, 'locked: nothing is sent again');
+wait_for_status('#hold locked', 'unknown');
+is(taken('#hold locked'), 3, 'locked: nothing is sent again');
 
 # A standby that is gone. A claim waits for it, and so does the message, whatever is set
 # for the database, or by a user's trigger; to cancel that is no confirmation.
@@ -178,16 +179,17 @@ wait_for_status('lingers', 'sent');
 is(taken('lingers'), 1, 'stop before the commit: sent once after it');
 
 # A result does not wait in memory for it when the server is stopped.
-queue_and_wait(3, '#delay 3000 recorded without a standby');
+queue_and_wait(3, '#hold recorded without a standby');
 queue_and_wait(3, '#hang without a standby');
 set_standbys('nobody');
+$gateway->release;
 wait_for_sql($node, 'postgres', "SELECT wait_event = 'SyncRep' FROM $worker");
 measure('stop without a standby, recording', sub { $node->stop('fast') });
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $node->start;
-is(statuses('#delay 3000 recorded without a standby'), 'sent|3', 'results are recorded');
+is(statuses('#hold recorded without a standby'), 'sent|3', 'results are recorded');
 wait_for_status('#hang without a standby', 'unknown');
-is(taken('#delay 3000 recorded without a standby'), 3, 'nothing is sent again');
+is(taken('#hold recorded without a standby'), 3, 'nothing is sent again');
 
 # Another database is dropped while requests hang in this one.
 run_sql($node, "CREATE DATABASE $_") for qw(other idle busy);

@@ -62,9 +62,10 @@ sub make_room
 # each, do not fit.
 my $full   = qr/could not (extend|write).*No space left on device/;
 my $offset = -s $node->logfile;
-queue(20, '#delay 3000 #json {"status": -1, "msg": "%s"}', 50);
+queue(20, '#hold #json {"status": -1, "msg": "%s"}', 50);
 $gateway->wait_for_taken(21);
 fill();
+$gateway->release;
 $node->wait_for_log($full, $offset);
 cmp_ok(count_of('sending'), '>', 0, 'there is no room for some results');
 make_room();

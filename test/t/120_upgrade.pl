@@ -133,13 +133,14 @@ my $kept   = "id IN ($id, $app, $later)";
 my @before = read_rows($node, $kept);
 
 my $taken = $gateway->count->{taken};
-my $hanging = queue('#delay 3000');
+my $hanging = queue('#hold');
 $gateway->wait_for_taken($taken + 1);
 my $dba = $node->background_psql('postgres');
 $dba->query_safe('BEGIN');
 $dba->query_safe('ALTER EXTENSION sms3300 UPDATE');
 $id = queue('while it is updated');
-wait_for_status($id,      'sent');
+wait_for_status($id, 'sent');
+$gateway->release;
 wait_for_status($hanging, 'sent');
 $dba->query_safe('COMMIT');
 $dba->quit;
@@ -221,12 +222,13 @@ sub wait_for_look
 my $now = 'SELECT clock_timestamp()';
 
 $taken   = $gateway->count->{taken};
-$hanging = queue('#delay 3000');
+$hanging = queue('#hold');
 $gateway->wait_for_taken($taken + 1);
 pretend('1.10');
 my $seen = run_sql($node, $now);
 my $waiting = queue('waits for the library');
 wait_for_look($seen);
+$gateway->release;
 wait_for_status($hanging, 'sent');
 is(run_sql($node, "SELECT sms3300_explain($waiting)"),
 	"queued: nothing is sent, because $mismatch: restart the server", 'a newer extension: explained');
@@ -267,7 +269,7 @@ $node->restart;
 wait_for_status($waiting, 'sent');
 my %times;
 $times{ $_->{fields}{message} }++ for $gateway->log;
-is_deeply([ grep { $times{$_} > 1 } sort keys %times ], [ '#delay 3000', 'wakes a worker' ],
+is_deeply([ grep { $times{$_} > 1 } sort keys %times ], [ '#hold', 'wakes a worker' ],
 	'each message is sent once');
 is($times{'wakes a worker'}, 2, 'and so are those that woke workers');
 
