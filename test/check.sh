@@ -100,7 +100,7 @@ wrap_server()
 	case $1 in
 		sanitize)
 			run="env LD_PRELOAD=$(gcc -print-file-name=libasan.so)
-				ASAN_OPTIONS=detect_leaks=0:log_path=$work/reports/asan
+				ASAN_OPTIONS=detect_leaks=0:log_path=$work/reports/asan:${ASAN_OPTIONS:-}
 				UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/reports/ubsan" ;;
 		valgrind)
 			run="valgrind --quiet --trace-children=no --suppressions=$work/tree/test/valgrind.supp

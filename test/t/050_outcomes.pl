@@ -15,9 +15,13 @@ use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
 
-my $line  = '983000330000';
-my $long  = '😀' x 10_000;
-my $short = max(2, $PostgreSQL::Test::Utils::timeout_default / 30) . ' s';
+my $line = '983000330000';
+my $long = '😀' x 10_000;
+
+# The time-outs are longer where everything takes longer; the short ones are to pass.
+my $slowness = max(1, $PostgreSQL::Test::Utils::timeout_default / 60);
+my %timeout  = (timeout => 30 * $slowness . ' s', connect_timeout => 5 * $slowness . ' s');
+my $short    = 2 * $slowness . ' s';
 
 my $gateway = new_gateway();
 my $other   = new_gateway();
@@ -166,7 +170,8 @@ sub api
 my @sql = ('CREATE EXTENSION sms3300;');
 for my $case (@cases)
 {
-	my %option = (url => $gateway->url, line => $line, rate => '0.001', %{ $case->{option} });
+	my %option =
+	  (url => $gateway->url, line => $line, rate => '0.001', %timeout, %{ $case->{option} });
 	my $list = join ', ', map { "$_ " . quote($option{$_}) } sort keys %option;
 	push @sql, <<"END";
 CREATE SERVER "$case->{name}" FOREIGN DATA WRAPPER sms3300 OPTIONS ($list);
