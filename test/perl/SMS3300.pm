@@ -16,6 +16,7 @@ use Encode         qw(decode encode);
 use Exporter       qw(import);
 use File::Basename qw(basename dirname);
 use JSON::PP       qw(decode_json);
+use List::Util     qw(max);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SMS3300::Gateway;
@@ -30,6 +31,7 @@ our @EXPORT = qw(
   read_rows
   run_as
   run_sql
+  scaled_timeout
   sql_blocks
   wait_for_end
   wait_for_sql
@@ -92,6 +94,14 @@ sub option_list
 	return '' unless %$option;
 	return 'OPTIONS ('
 	  . join(', ', map { "$_ " . quote($option->{$_}) } sort keys %$option) . ')';
+}
+
+# Return a time-out for an account: so many seconds, or more where a test itself is given
+# more than a minute to wait, since everything is slow there.
+sub scaled_timeout
+{
+	my ($seconds) = @_;
+	return $seconds * max(1, $PostgreSQL::Test::Utils::timeout_default / 60) . ' s';
 }
 
 # Quote a text for SQL; undef is NULL.

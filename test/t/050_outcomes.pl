@@ -9,7 +9,6 @@ use warnings;
 use utf8;
 
 use IO::Socket::INET;
-use List::Util qw(max);
 use Mojo::Date;
 use PostgreSQL::Test::Utils;
 use SMS3300;
@@ -18,10 +17,9 @@ use Test::More;
 my $line = '983000330000';
 my $long = '😀' x 10_000;
 
-# The time-outs are longer where everything takes longer; the short ones are to pass.
-my $slowness = max(1, $PostgreSQL::Test::Utils::timeout_default / 60);
-my %timeout  = (timeout => 30 * $slowness . ' s', connect_timeout => 5 * $slowness . ' s');
-my $short    = 2 * $slowness . ' s';
+# The short time-outs are to pass, the others are not.
+my %timeout = (timeout => scaled_timeout(30), connect_timeout => scaled_timeout(5));
+my $short   = scaled_timeout(2);
 
 my $gateway = new_gateway();
 my $other   = new_gateway();

@@ -198,7 +198,7 @@ for my $early ([ 'never-read', qr/time/ ], map { [ $_, qr/reset|closed|broken pi
 	my ($mode, $error) = @$early;
 	my $gateway = new_gateway(early => $mode);
 	add($mode, $error, $gateway, set(url => $good->url),
-		url => $gateway->early_url, connect_timeout => '500 ms');
+		url => $gateway->early_url, $mode eq 'never-read' ? (connect_timeout => scaled_timeout(0.5)) : ());
 }
 
 # The environment names the authority, and is not heard.
