@@ -129,8 +129,7 @@ init_range_table(EState *estate, Relation table, Bitmapset *updated)
 
 /* Update a row, and its entries in indexes.  16 tells apart those that only summarize. */
 static inline TM_Result
-update_row(ResultRelInfo *target, EState *estate, ItemPointer place, TupleTableSlot *row,
-		   bool wait)
+update_row(ResultRelInfo *target, EState *estate, ItemPointer place, TupleTableSlot *row)
 {
 	Relation	table = target->ri_RelationDesc;
 	TM_FailureData failure;
@@ -143,7 +142,7 @@ update_row(ResultRelInfo *target, EState *estate, ItemPointer place, TupleTableS
 #endif
 
 	result = table_tuple_update(table, place, row, GetCurrentCommandId(true),
-								GetActiveSnapshot(), InvalidSnapshot, wait, &failure,
+								GetActiveSnapshot(), InvalidSnapshot, true, &failure,
 								&mode, &indexes);
 	if (result != TM_Ok || !indexes)
 		return result;

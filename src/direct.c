@@ -276,6 +276,22 @@ direct_set(enum OutboxColumn column, Datum value, bool isnull)
 	changed->tts_isnull[column - 1] = isnull;
 }
 
+/*
+ * Tell whether somebody has the row that was found locked, or is changing it.  An
+ * update that does not wait would say so, but heaps do not support that.
+ */
+static bool
+is_being_modified(void)
+{
+	BufferHeapTupleTableSlot *row = (BufferHeapTupleTableSlot *) found;
+	TM_Result	result;
+
+	LockBuffer(row->buffer, BUFFER_LOCK_SHARE);
+	result = HeapTupleSatisfiesUpdate(row->base.tuple, GetCurrentCommandId(false), row->buffer);
+	LockBuffer(row->buffer, BUFFER_LOCK_UNLOCK);
+	return result == TM_BeingModified;
+}
+
 /* Lock the row that was found; false if somebody else has it locked, or has changed it meanwhile. */
 static bool
 lock_row(void)
@@ -295,15 +311,14 @@ lock_row(void)
 bool
 direct_write(ItemPointer place)
 {
-	TM_Result	result;
+	TM_Result	result = TM_BeingModified;
 
 	ExecStoreVirtualTuple(changed);
 	if (RelationGetDescr(table)->constr)
 		ExecConstraints(target, changed, estate);
 	ExecMaterializeSlot(changed);
-	result = update_row(target, estate, &found->tts_tid, changed, false);
-	if (result == TM_BeingModified && lock_row())
-		result = update_row(target, estate, &found->tts_tid, changed, true);
+	if (!is_being_modified() || lock_row())
+		result = update_row(target, estate, &found->tts_tid, changed);
 	ResetPerTupleExprContext(estate);
 	*place = changed->tts_tid;
 	return result == TM_Ok;
