@@ -108,7 +108,10 @@ $gateway->wait_for_taken($taken + 1);
 run_sql($node, "UPDATE sms_outbox SET metadata = '{}' WHERE status = 'queued'");
 is_sent(30, '#delay 20 changed', 'rows that were changed meanwhile are found');
 set_option(max_in_flight => 50);
-unlike(slurp_file($node->logfile), qr/a transaction on sms_outbox failed/, 'nothing of that is an error');
+
+# But where a worker was ended in the middle of a transaction.
+unlike(slurp_file($node->logfile), qr/a transaction on sms_outbox failed: (?!canceling statement due to user request)/,
+	'nothing of that is an error');
 
 # What refers to a row keeps only its key.
 run_sql($node, 'CREATE TABLE orders (message bigint REFERENCES sms_outbox)');
