@@ -96,8 +96,8 @@ sub option_list
 	  . join(', ', map { "$_ " . quote($option->{$_}) } sort keys %$option) . ')';
 }
 
-# Return a time-out for an account: so many seconds, or more where a test itself is given
-# more than a minute to wait, since everything is slow there.
+# Return a time-out that is to pass, or not to: so many seconds, or more where a test
+# itself is given more than a minute to wait, since everything is slow there.
 sub scaled_timeout
 {
 	my ($seconds) = @_;

@@ -154,7 +154,7 @@ isnt((run_unlogged('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_
 		  . '@sms.example/\')'))[0], 0, 'a URL with the password');
 $gateway->mode('#hang');
 my $taken = $gateway->count->{taken};
-$node->psql('postgres', "SET statement_timeout = 500; SELECT sms3300_send_now('$number', '$text')");
+$node->psql('postgres', "SET statement_timeout = '@{[ scaled_timeout(0.5) ]}'; SELECT sms3300_send_now('$number', '$text')");
 run_sql($node, "SELECT sms3300_send('$number', '$text')");
 $gateway->wait_for_taken($taken + 2);
 my $processes = join '', map { eval { slurp_file($_) } // '' } glob '/proc/[0-9]*/cmdline';
