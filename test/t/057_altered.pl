@@ -92,13 +92,14 @@ wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = '
 is(taken(4), 'first: mark, spare: hello', 'sent by the account that has the name now');
 
 # While a request is on the wire: its result is recorded all the same.
-queue('first', '#hold #status 15');
+$gateway->mode('#hold #status 15', 1);
+queue('first', '#status 15');
 $gateway->wait_for_taken(7);
 run_sql($node, 'ALTER SERVER first RENAME TO spare');
 $gateway->release;
 wait_for_sql($node, 'postgres',
-	"SELECT status, attempts, api_status FROM sms_outbox WHERE message LIKE '#hold%'", 'queued|1|15');
-run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#hold%'");
+	"SELECT status, attempts, api_status FROM sms_outbox WHERE message LIKE '#status%'", 'queued|1|15');
+run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#status%'");
 
 # A worker that stays because of an account that has stopped leaves when it is gone.
 $gateway->mode('#http 503 retry-after=3600', 1);

@@ -158,7 +158,7 @@ for my $what (sort keys %lock)
 	$message = "#hold $what";
 	create_account($node, 'postgres', %account, account => $what);
 	my $taken = $gateway->count->{taken};
-	run_sql($node, "SELECT sms3300_send('09123456789', '#hold #http 503', account => '$what')");
+	run_sql($node, "SELECT sms3300_send('09123456789', '#hold #http 503 retry-after=3600', account => '$what')");
 	queue(20, $message);
 	$gateway->wait_for_taken($taken + 21);
 	$offset = -s $node->logfile;

@@ -174,7 +174,9 @@ is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
 $taken = $gateway->count->{taken};
 my %mess = map { $_ => queue("#hold #status 27 errors $_") } '{}', '"none"', 'null', '-1';
 create_account($node, 'postgres', %account, account => 'broke');
-my $refused = queue('#hold #status 14 no credit', 'postgres', 'broke');
+$gateway->wait_for_taken($taken + 4);
+$gateway->mode('#hold #status 14 no credit', 1);
+my $refused = queue('#status 14 no credit', 'postgres', 'broke');
 $gateway->wait_for_taken($taken + 5);
 run_sql($node, <<"END");
 UPDATE sms_outbox SET status = 'queued', errors = substring(message FROM 'errors (.*)')::jsonb
