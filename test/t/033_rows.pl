@@ -84,25 +84,52 @@ is(run_sql($node, 'SELECT count(*) FROM fired'), 0, 'and it does not run');
 
 # Rows move while their requests are on the wire: to where others were, and from
 # behind what is the table's end then.
-queue_and_wait(40, '#delay 3000 first');
+queue_and_wait(40, '#hold first');
 run_sql($node, "DELETE FROM sms_outbox WHERE message NOT LIKE '#%'");
 run_sql($node, 'VACUUM FULL sms_outbox');
 queue(100, 'between');
-is_sent(100, 'between', 'messages are sent meanwhile');
-is_sent(40,  '#delay 3000 first', 'rows that have moved take their results');
+wait_for_sql($node, 'postgres', "SELECT count(*) = 100 FROM sms_outbox WHERE message = 'between' AND status = 'sent'");
+$gateway->release;
+is_sent(40, '#hold first', 'rows that have moved take their results');
 
 queue(2000, 'before');
 is_sent(2000, 'before', 'many messages are sent');
-queue_and_wait(40, '#delay 3000 last');
+queue_and_wait(40, '#hold last');
 run_sql($node, "DELETE FROM sms_outbox WHERE message NOT LIKE '#%'");
 run_sql($node, 'VACUUM FULL sms_outbox');
-is_sent(40, '#delay 3000 last', 'also where the table has become shorter');
+$gateway->release;
+is_sent(40, '#hold last', 'also where the table has become shorter');
+
+# Rows of one claim move to where others of it were: the new versions that it wrote are
+# beside those of messages for later, which go.
+run_sql($node, 'TRUNCATE sms_outbox');
+set_option(paused => 'true');
+run_sql($node, "SELECT sms3300_send('09123456789', 'later', send_after => now() + interval '1 day') FROM generate_series(1, 8)");
+run_sql($node, "SELECT sms3300_send('0912000000' || i, '#hold swapped') FROM generate_series(1, 8) AS i");
+run_sql($node, "DELETE FROM sms_outbox WHERE message = 'later' AND id > (SELECT min(id) + 2 FROM sms_outbox)");
+run_sql($node, 'VACUUM sms_outbox');
+my $taken = $gateway->count->{taken};
+set_option(paused => 'false');
+$gateway->wait_for_taken($taken + 8);
+run_sql($node, "CREATE TABLE places AS SELECT ctid AS place, id FROM sms_outbox");
+run_sql($node, "DELETE FROM sms_outbox WHERE message = 'later'");
+run_sql($node, 'VACUUM FULL sms_outbox');
+cmp_ok(
+	run_sql($node, 'SELECT count(*) FROM sms_outbox AS o JOIN places AS p ON p.place = o.ctid AND p.id <> o.id'
+		  . " JOIN sms_outbox AS other ON other.id = p.id WHERE other.started_at = o.started_at"),
+	'>', 0, 'rows are where others of the same claim were');
+$gateway->release;
+wait_for_end($node);
+is( run_sql($node, "SELECT string_agg(mobile || ' ' || message_id, ', ' ORDER BY mobile) FROM sms_outbox"),
+	join(', ', sort map { "98$1 $_->{answer}{message_id}" if $_->{fields}{mobile} =~ /(9.{9})$/ }
+		  grep { $_->{fields}{message} eq '#hold swapped' } $gateway->log),
+	'each takes its own result');
 
 # Queued rows move after the worker has seen where they are.
 set_option(max_in_flight => 1);
 set_option(paused        => 'true');
 queue(30, '#delay 20 changed');
-my $taken = $gateway->count->{taken};
+$taken = $gateway->count->{taken};
 set_option(paused => 'false');
 $gateway->wait_for_taken($taken + 1);
 run_sql($node, "UPDATE sms_outbox SET metadata = '{}' WHERE status = 'queued'");
