@@ -36,6 +36,9 @@
 volatile sig_atomic_t batch_committing = false;
 volatile sig_atomic_t batch_overrun = false;
 
+/* The timeout of a trigger that goes on after it was cancelled, once it is registered */
+static TimeoutId overrun = MAX_TIMEOUTS;
+
 /* Make jobs of the rows that a former worker left behind. */
 static void
 find_orphans(Work *work)
@@ -108,10 +111,18 @@ begin_job(Batch *batch, const Claim *claim, TimestampTz now)
 /*
  * End the process: a trigger has caught its cancellation and gone on.  It would
  * catch any other, too, and a stop of the server would wait for it.
+ *
+ * A cancellation that is still to be taken was caught by nobody: then the process
+ * has been held up, by its disk or by a machine that slept, and is given its time.
  */
 static void
 on_overrun(void)
 {
+	if (QueryCancelPending)
+	{
+		enable_timeout_after(overrun, TRIGGER_GRACE_MS);
+		return;
+	}
 	batch_overrun = true;
 	InterruptPending = ProcDiePending = true;
 	SetLatch(MyLatch);
@@ -121,11 +132,9 @@ on_overrun(void)
 static TimeoutId
 overrun_timeout(void)
 {
-	static TimeoutId id = MAX_TIMEOUTS;
-
-	if (id == MAX_TIMEOUTS)
-		id = RegisterTimeout(USER_TIMEOUT, on_overrun);
-	return id;
+	if (overrun == MAX_TIMEOUTS)
+		overrun = RegisterTimeout(USER_TIMEOUT, on_overrun);
+	return overrun;
 }
 
 /* From here on triggers may fire, which end where they take too long. */
@@ -348,7 +357,7 @@ batch_run(Work *work, Batch *batch)
 		if (batch->triggers_off)
 			set_config_option("session_replication_role", "replica", PGC_SUSET,
 							  PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-		access = queue_open();
+		access = queue_open(batch->triggers_off);
 		if (access == QUEUE_OPEN || access == QUEUE_NEWER)
 		{
 			MemoryContextSwitchTo(caller);

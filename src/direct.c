@@ -35,11 +35,11 @@
 #include "compat.h"
 #include "direct.h"
 
-/* The columns that are written. */
+/* The columns that are written, or would be by a statement. */
 static const enum OutboxColumn written[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_STARTED_AT, OUTBOX_FINISHED_AT,
 	OUTBOX_HTTP_STATUS, OUTBOX_API_STATUS, OUTBOX_MESSAGE_ID, OUTBOX_SENT_LINE,
-	OUTBOX_RESPONSE, OUTBOX_ERROR
+	OUTBOX_RESPONSE, OUTBOX_ERROR, OUTBOX_ERRORS
 };
 
 /* Of the table, between the first direct_begin() of a transaction and direct_close() */
@@ -62,16 +62,23 @@ written_columns(void)
 	return columns;
 }
 
-/* Tell whether a trigger runs where the columns are written. */
+/*
+ * Tell whether a trigger runs where the columns are written; one for columns of a
+ * user's may, as they can be generated from those.
+ */
 static bool
 runs(const Trigger *trigger)
 {
 	if (!TRIGGER_FOR_UPDATE(trigger->tgtype) || trigger->tgenabled == TRIGGER_DISABLED)
 		return false;
 	for (int i = 0; i < trigger->tgnattr; i++)
+	{
+		if (trigger->tgattr[i] > OUTBOX_ORIGIN)
+			return true;
 		for (size_t j = 0; j < lengthof(written); j++)
 			if (trigger->tgattr[i] == (int) written[j])
 				return true;
+	}
 	return trigger->tgnattr == 0;
 }
 
@@ -190,6 +197,15 @@ prune(BlockNumber block)
 	ReleaseBuffer(buffer);
 }
 
+/* Tell whether the table has a block; it may have grown since that was asked for. */
+static bool
+has_block(BlockNumber block)
+{
+	if (block >= nblocks)
+		nblocks = RelationGetNumberOfBlocks(table);
+	return block < nblocks;
+}
+
 /*
  * Read the row at a place; false if there is none, or not the one of this id: the
  * table may have been truncated, or written anew, since it was seen there.
@@ -200,7 +216,7 @@ read_row(int64 id, ItemPointer place)
 	bool		isnull;
 
 	ExecClearTuple(found);
-	if (!ItemPointerIsValid(place) || ItemPointerGetBlockNumber(place) >= nblocks)
+	if (!ItemPointerIsValid(place) || !has_block(ItemPointerGetBlockNumber(place)))
 		return false;
 	prune(ItemPointerGetBlockNumber(place));
 	return table_tuple_fetch_row_version(table, place, GetActiveSnapshot(), found) &&
@@ -314,6 +330,7 @@ direct_write(ItemPointer place)
 	TM_Result	result = TM_BeingModified;
 
 	ExecStoreVirtualTuple(changed);
+	changed->tts_tableOid = RelationGetRelid(table);
 	if (RelationGetDescr(table)->constr)
 		ExecConstraints(target, changed, estate);
 	ExecMaterializeSlot(changed);

@@ -90,24 +90,25 @@ has_after_triggers(Relation relation)
 
 /* Note what stands in the way of updates of the table, and what follows them. */
 static void
-note_triggers(void)
+note_triggers(bool cautiously)
 {
 	Relation	relation = table_open(table, NoLock);
 
 	triggers_follow = has_after_triggers(relation);
-	is_direct = direct_possible(relation);
+	is_direct = !cautiously && direct_possible(relation);
 	table_close(relation, NoLock);
 }
 
 /*
  * Begin to work on the table in the current transaction.  Never waits for a
- * lock: who holds one, such as DROP EXTENSION, may hold it for long.
+ * lock: who holds one, such as DROP EXTENSION, may hold it for long.  Cautiously:
+ * rows are written by statements, whatever may have failed without.
  *
  * Deferred triggers are made immediate, because at the commit they would run
  * with the worker's rights; and what a trigger sets is undone at the end.
  */
 QueueAccess
-queue_open(void)
+queue_open(bool cautiously)
 {
 	Oid			found = InvalidOid;
 	ExtensionAge age = extension_find(&found);
@@ -122,7 +123,7 @@ queue_open(void)
 	owner = outbox_owner(table);
 	if (!OidIsValid(owner))
 		return QUEUE_MISSING;
-	note_triggers();
+	note_triggers(cautiously);
 
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
 	SetUserIdAndSecContext(owner, saved_security_context |

@@ -47,7 +47,7 @@ typedef enum QueueAccess
 } QueueAccess;
 
 /* For the worker, in a transaction of its own */
-extern QueueAccess queue_open(void);
+extern QueueAccess queue_open(bool cautiously);
 extern void queue_close(void);
 extern Oid	queue_namespace(void);
 extern Oid	queue_table(void);

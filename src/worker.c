@@ -19,7 +19,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "batch.h"
@@ -295,10 +294,6 @@ serve(Work *work, bool probe)
 			continue;
 		}
 
-		/* The alarm of a timeout that was not needed any more would wake an idle process. */
-		if (is_idle(work, now))
-			disable_all_timeouts(false);
-
 		/* What waits in a round may have taken the latch's news: look again first. */
 		wait_until(work, worked ? DT_NOBEGIN : Min(next, leave_at));
 	}
@@ -318,7 +313,7 @@ extension_is_here(bool probe)
 
 	shmem_worker_begin_look(&news);
 	StartTransactionCommand();
-	access = queue_open();
+	access = queue_open(false);
 	if (access == QUEUE_OPEN || access == QUEUE_NEWER)
 		queue_close();
 	mismatch = probe ? extension_mismatch(EXTENSION_OLDER) : NULL;
