@@ -36,7 +36,7 @@
 #include "direct.h"
 
 /* The columns that are written, or would be by a statement. */
-static const enum OutboxColumn written[] = {
+static const int written[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_STARTED_AT, OUTBOX_FINISHED_AT,
 	OUTBOX_HTTP_STATUS, OUTBOX_API_STATUS, OUTBOX_MESSAGE_ID, OUTBOX_SENT_LINE,
 	OUTBOX_RESPONSE, OUTBOX_ERROR, OUTBOX_ERRORS
@@ -76,7 +76,7 @@ runs(const Trigger *trigger)
 		if (trigger->tgattr[i] > OUTBOX_ORIGIN)
 			return true;
 		for (size_t j = 0; j < lengthof(written); j++)
-			if (trigger->tgattr[i] == (int) written[j])
+			if (trigger->tgattr[i] == written[j])
 				return true;
 	}
 	return trigger->tgnattr == 0;

@@ -11,13 +11,13 @@
 #include "columns.h"
 
 /* Whether writing a row in the worker's columns is no more than that. */
-extern bool direct_possible(Relation table);
+extern bool direct_possible(Relation relation);
 
 /*
  * In a transaction, with the table locked and direct_possible().  What is written
  * between begin and end is seen by what follows them.
  */
-extern void direct_begin(Oid table);
+extern void direct_begin(Oid oid);
 extern bool direct_find(int64 id, ItemPointer place);
 extern Datum direct_value(enum OutboxColumn column, bool *isnull);
 extern Oid	direct_status(const char *label);
