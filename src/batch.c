@@ -252,7 +252,7 @@ static void
 work_in_transaction(Work *work, Batch *batch)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	Claim *claims;
+	Claim	   *claims;
 	int			nclaims;
 
 	if (work->orphans)

@@ -20,7 +20,7 @@
 #include "statement.h"
 
 /* Attempts are not counted any further. */
-#define MAX_ATTEMPTS PG_INT16_MAX
+#define MAX_ATTEMPTS 32767
 
 /* Order claims by id. */
 static int
@@ -41,7 +41,7 @@ compare_claims(const void *a, const void *b)
  * IS NOT DISTINCT.
  */
 static Statement claim_statement = {
-	.sql = "UPDATE %1$s AS o SET status = 'sending', attempts = least(o.attempts + 1, 32767),"
+	.sql = "UPDATE %1$s AS o SET status = 'sending', attempts = least(o.attempts + 1, " CppAsString2(MAX_ATTEMPTS) "),"
 	" started_at = $2"
 	" FROM (SELECT q.tableoid, q.ctid FROM pg_catalog.unnest($1) AS c(id) JOIN %1$s AS q ON q.id = c.id"
 	"  WHERE q.status = 'queued' AND coalesce(q.due_at, 'infinity') <= $2"
@@ -68,8 +68,8 @@ claim_by_statement(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	Datum		values[] = {
 		statement_id_array(ids, nids), TimestampTzGetDatum(now), Int64GetDatum(outbox_origin())
 	};
-	Claim *found;
-	Claim *claims;
+	Claim	   *found;
+	Claim	   *claims;
 	bool	   *returned;
 	int			n = 0;
 
@@ -85,7 +85,7 @@ claim_by_statement(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	found = palloc(sizeof(Claim) * (SPI_processed + 1));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Claim *claim = &found[n];
+		Claim	   *claim = &found[n];
 
 		if (!statement_bool(i, 14))
 			continue;
@@ -113,8 +113,8 @@ claim_by_statement(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	*nclaims = 0;
 	for (int i = 0; i < nids && *nclaims < n; i++)
 	{
-		Claim key = {.id = ids[i]};
-		Claim *claim = bsearch(&key, found, n, sizeof(Claim), compare_claims);
+		Claim		key = {.id = ids[i]};
+		Claim	   *claim = bsearch(&key, found, n, sizeof(Claim), compare_claims);
 
 		/* Whatever was asked for, a row is sent once. */
 		if (claim && !returned[claim - found])
@@ -126,49 +126,7 @@ claim_by_statement(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 	return claims;
 }
 
-/* A text of the row that is read, NULL if it is null. */
-static char *
-direct_string(enum OutboxColumn column)
-{
-	bool		isnull;
-	Datum		value = direct_value(column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-/* A name of the row that is read; empty if it is null, which its owner has seen to. */
-static char *
-direct_name(enum OutboxColumn column)
-{
-	bool		isnull;
-	Datum		value = direct_value(column, &isnull);
-
-	return pstrdup(isnull ? "" : NameStr(*DatumGetName(value)));
-}
-
-/* A small number of the row that is read, GATEWAY_NONE if it is null. */
-static int
-direct_number(enum OutboxColumn column, Oid type)
-{
-	bool		isnull;
-	Datum		value = direct_value(column, &isnull);
-
-	if (isnull)
-		return GATEWAY_NONE;
-	return type == INT2OID ? DatumGetInt16(value) : DatumGetInt32(value);
-}
-
-/* A time of the row that is read, or what stands for null. */
-static TimestampTz
-direct_time(enum OutboxColumn column, TimestampTz null)
-{
-	bool		isnull;
-	Datum		value = direct_value(column, &isnull);
-
-	return isnull ? null : DatumGetTimestampTz(value);
-}
-
-/* Tell whether the row that is read may be claimed, as the statement has it. */
+/* Tell whether the row that was found may be claimed, as the statement has it. */
 static bool
 is_claimable(Oid queued, TimestampTz now)
 {

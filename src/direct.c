@@ -22,18 +22,22 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/bufmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "direct.h"
+#include "gateway.h"
 
 /* The columns that are written, or would be by a statement. */
 static const int written[] = {
@@ -242,10 +246,7 @@ look_up(int64 id, ItemPointer place)
 	return tuple != NULL;
 }
 
-/*
- * Find a row, which may be at a place: where it once was.  False if it is not
- * there; then a statement has to look.
- */
+/* Find a row, which may be at a place: where it once was.  False if it is not to be seen. */
 bool
 direct_find(int64 id, ItemPointer place)
 {
@@ -269,6 +270,48 @@ direct_value(enum OutboxColumn column, bool *isnull)
 	return found->tts_values[column - 1];
 }
 
+/* A text of the row that was found, NULL if it is null. */
+char *
+direct_string(enum OutboxColumn column)
+{
+	bool		isnull;
+	Datum		value = direct_value(column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* A name of the row that was found; empty if it is null, which its owner has seen to. */
+char *
+direct_name(enum OutboxColumn column)
+{
+	bool		isnull;
+	Datum		value = direct_value(column, &isnull);
+
+	return pstrdup(isnull ? "" : NameStr(*DatumGetName(value)));
+}
+
+/* A small number of the row that was found, GATEWAY_NONE if it is null. */
+int
+direct_number(enum OutboxColumn column, Oid type)
+{
+	bool		isnull;
+	Datum		value = direct_value(column, &isnull);
+
+	if (isnull)
+		return GATEWAY_NONE;
+	return type == INT2OID ? DatumGetInt16(value) : DatumGetInt32(value);
+}
+
+/* A time of the row that was found, or what stands for null. */
+TimestampTz
+direct_time(enum OutboxColumn column, TimestampTz null)
+{
+	bool		isnull;
+	Datum		value = direct_value(column, &isnull);
+
+	return isnull ? null : DatumGetTimestampTz(value);
+}
+
 /* The status of a label. */
 Oid
 direct_status(const char *label)
@@ -290,6 +333,13 @@ direct_set(enum OutboxColumn column, Datum value, bool isnull)
 {
 	changed->tts_values[column - 1] = value;
 	changed->tts_isnull[column - 1] = isnull;
+}
+
+/* Set a text of the row that was found; NULL is null. */
+void
+direct_set_string(enum OutboxColumn column, const char *value)
+{
+	direct_set(column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
 }
 
 /*

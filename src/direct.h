@@ -5,6 +5,7 @@
 #ifndef SMS3300_DIRECT_H
 #define SMS3300_DIRECT_H
 
+#include "datatype/timestamp.h"
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
 
@@ -20,8 +21,13 @@ extern bool direct_possible(Relation relation);
 extern void direct_begin(Oid oid);
 extern bool direct_find(int64 id, ItemPointer place);
 extern Datum direct_value(enum OutboxColumn column, bool *isnull);
+extern char *direct_string(enum OutboxColumn column);
+extern char *direct_name(enum OutboxColumn column);
+extern int	direct_number(enum OutboxColumn column, Oid type);
+extern TimestampTz direct_time(enum OutboxColumn column, TimestampTz null);
 extern Oid	direct_status(const char *label);
 extern void direct_set(enum OutboxColumn column, Datum value, bool isnull);
+extern void direct_set_string(enum OutboxColumn column, const char *value);
 extern bool direct_write(ItemPointer place);
 extern void direct_end(void);
 

@@ -214,28 +214,18 @@ write_results(const MessageResult *results, int nresults)
 	return missing == 0 && !queue_has_after_triggers();
 }
 
-/* Set a column of the row that is written, to a value or to null. */
-static void
-set_text_directly(enum OutboxColumn column, const char *value)
-{
-	direct_set(column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
-}
-
 /* Write that a message was sent without a statement; false if that cannot be. */
 static bool
 write_sent(MessageResult *result, Oid queued, Oid sending, Oid sent)
 {
 	bool		isnull;
 	Oid			status;
-	TimestampTz started_at;
 
 	if (!direct_find(result->id, &result->place))
 		return false;
 	status = DatumGetObjectId(direct_value(OUTBOX_STATUS, &isnull));
-	if (isnull || (status != sending && status != queued))
-		return false;
-	started_at = DatumGetTimestampTz(direct_value(OUTBOX_STARTED_AT, &isnull));
-	if (isnull || started_at != result->started_at)
+	if (isnull || (status != sending && status != queued) ||
+		direct_time(OUTBOX_STARTED_AT, DT_NOBEGIN) != result->started_at)
 		return false;
 
 	direct_set(OUTBOX_STATUS, ObjectIdGetDatum(sent), false);
@@ -244,7 +234,7 @@ write_sent(MessageResult *result, Oid queued, Oid sending, Oid sent)
 	direct_set(OUTBOX_HTTP_STATUS, Int16GetDatum(result->http_status), false);
 	direct_set(OUTBOX_API_STATUS, Int32GetDatum(result->api_status), !result->has_api_status);
 	direct_set(OUTBOX_MESSAGE_ID, Int64GetDatum(result->message_id), !result->has_message_id);
-	set_text_directly(OUTBOX_SENT_LINE, result->sent_line);
+	direct_set_string(OUTBOX_SENT_LINE, result->sent_line);
 	direct_set(OUTBOX_RESPONSE, JsonbPGetDatum(result->response), result->response == NULL);
 	direct_set(OUTBOX_ERROR, (Datum) 0, true);
 	return direct_write(&result->place);

@@ -34,6 +34,9 @@ sub measure_database
 		SELECT backend_type, pid FROM pg_stat_activity
 		WHERE backend_type = 'sms3300 launcher' OR backend_type = 'sms3300 worker' AND datname = '$database'
 		SQL
+
+	# The alarm of a time-out that was not needed, which PostgreSQL leaves set, is over then:
+	# it tells nobody that it is.
 	sleep 12;
 
 	my $transactions = transactions($database);
