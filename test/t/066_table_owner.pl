@@ -178,6 +178,28 @@ for my $status (qw(sending sent))
 	wait_for_status($id, $status eq 'sending' ? 'sent' : 'unknown');
 }
 
+# A worker that was held up until long after a trigger's time goes on: nothing has caught
+# a cancellation that was still to come.
+as_owner(<<'END');
+CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
+'BEGIN PERFORM pg_sleep(3600); RETURN NEW; END';
+CREATE TRIGGER linger BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION linger();
+END
+my $sleeping = "FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND wait_event = 'PgSleep'";
+my $sleeps = "SELECT count(*) $sleeping";
+my $logged = -s $node->logfile;
+$id = queue('held up');
+wait_for_sql($node, 'postgres', $sleeps, 1);
+my $pid = run_sql($node, "SELECT pid $sleeping");
+kill STOP => $pid;
+wait_for_sql($node, 'postgres',
+	"SELECT clock_timestamp() - xact_start > interval '13 s' FROM pg_stat_activity WHERE pid = $pid");
+kill CONT => $pid;
+$node->wait_for_log(qr/canceling statement due to statement timeout/, $logged);
+as_owner('DROP FUNCTION linger CASCADE');
+wait_for_status($id, 'sent');
+is(run_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 1, 'a worker that was held up goes on');
+
 # A trigger that catches its cancellation and goes on ends with the worker; it does not
 # hold up a stop of the server for ever.
 as_owner(<<'END');
@@ -192,8 +214,7 @@ BEGIN
 END $$;
 CREATE TRIGGER go_on BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION go_on();
 END
-my $sleeps = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND wait_event = 'PgSleep'};
-my $logged = -s $node->logfile;
+$logged = -s $node->logfile;
 $id = queue('goes on');
 wait_for_sql($node, 'postgres', $sleeps, 1);
 send_elsewhere();
