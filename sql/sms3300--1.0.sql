@@ -87,6 +87,10 @@ WITH (fillfactor = 50,
 CREATE INDEX sms_outbox_queue_idx ON @extschema@.sms_outbox
 	(origin, account, priority DESC, due_at, id) WHERE due_at IS NOT NULL;
 
+-- What waits for another try is found apart from what waits for its time.
+CREATE INDEX sms_outbox_retry_idx ON @extschema@.sms_outbox
+	(origin, account, due_at) WHERE due_at OPERATOR(pg_catalog.>) send_after;
+
 -- What expires is not asked for by due_at, so that the planner cannot take this index
 -- for the queue's while the table is small, and keep to it.
 CREATE INDEX sms_outbox_expiry_idx ON @extschema@.sms_outbox

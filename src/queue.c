@@ -344,12 +344,15 @@ queue_expire(TimestampTz now, const int64 *ids, int nids)
 static Statement hurry_statement = {
 	.sql = "UPDATE %1$s SET due_at = greatest(send_after, pg_catalog.now())"
 	" WHERE id IN (SELECT id FROM %1$s WHERE origin = $1 AND account = $2"
-	"  AND due_at > pg_catalog.now() AND due_at > send_after AND status = 'queued'"
-	"  LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
+	"  AND due_at > send_after AND due_at > pg_catalog.now() AND status = 'queued'"
+	"  ORDER BY due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
 	.nargs = 3, .argtypes = {INT8OID, NAMEOID, INT8OID}
 };
 
-/* Make messages of an account that wait for another try due now, a limited number. */
+/*
+ * Make messages of an account that wait for another try due now, a limited number.
+ * They have an index of their own: those that wait for their time may be a million.
+ */
 void
 queue_hurry(const char *account)
 {

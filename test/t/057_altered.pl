@@ -122,5 +122,22 @@ run_sql($node, "UPDATE sms_outbox SET account = 'fixed' WHERE account = 'spare' 
 wait_for_end($node);
 is(taken(9), 'fixed: moved', 'moved to another account');
 
+# What waits for another try is found without a look at what waits for its time.
+run_sql($node, <<'END');
+SELECT sms3300_send('09123456789', 'tomorrow', account => 'fixed', send_after => now() + interval '1 day')
+FROM generate_series(1, 5000)
+END
+$gateway->mode('#status 15 busy', 1);
+queue('fixed', 'among many');
+wait_for_sql($node, 'postgres', "SELECT attempts FROM sms_outbox WHERE message = 'among many'", 1);
+run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 h' WHERE message = 'among many'");
+wait_for_leave();
+my $reads = "SELECT pg_stat_get_tuples_returned('sms_outbox_queue_idx'::regclass)";
+my $before = run_sql($node, $reads);
+run_sql($node, "ALTER SERVER fixed OPTIONS (SET timeout '21s')");
+wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'among many'", 'sent');
+wait_for_leave();
+cmp_ok(run_sql($node, $reads) - $before, '<', 100, 'found among many that wait for their time');
+
 $node->stop;
 done_testing();
