@@ -119,74 +119,80 @@ gateway_codes_verdict(const GatewayCodes *codes, int code)
  * The form
  * ------------------------------------------------------------------------- */
 
-/* Append a byte as it is, or count it where there is no buffer. */
-static inline void
-put(char *form, size_t *at, char c)
+/* Append a byte as it is, or count it where there is no buffer; where it ends. */
+static inline size_t
+put(char *form, size_t at, char c)
 {
 	if (form)
-		form[*at] = c;
-	(*at)++;
+		form[at] = c;
+	return at + 1;
 }
 
-/* Append name=value, percent-encoded as application/x-www-form-urlencoded. */
-static void
-put_field(char *form, size_t *at, const char *name, const char *value)
+/* Tell whether a byte needs no escape. */
+static inline bool
+is_unreserved(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		c == '-' || c == '_' || c == '.' || c == '~';
+}
+
+/* Append name=value, percent-encoded as application/x-www-form-urlencoded; where it ends. */
+static size_t
+put_field(char *form, size_t at, const char *name, const char *value)
 {
 	static const char hex[] = "0123456789ABCDEF";
 
 	if (value == NULL)
-		return;
+		return at;
 
-	if (*at > 0)
-		put(form, at, '&');
+	if (at > 0)
+		at = put(form, at, '&');
 	for (; *name; name++)
-		put(form, at, *name);
-	put(form, at, '=');
+		at = put(form, at, *name);
+	at = put(form, at, '=');
 
 	for (; *value; value++)
 	{
 		unsigned char c = (unsigned char) *value;
 
-		if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			(c >= '0' && c <= '9') ||
-			c == '-' || c == '_' || c == '.' || c == '~')
-			put(form, at, (char) c);
+		if (is_unreserved(c))
+			at = put(form, at, *value);
 		else
 		{
-			put(form, at, '%');
-			put(form, at, hex[c >> 4]);
-			put(form, at, hex[c & 15]);
+			at = put(form, at, '%');
+			at = put(form, at, hex[c >> 4]);
+			at = put(form, at, hex[c & 15]);
 		}
 	}
+	return at;
 }
 
-/* Append a numeric field, unless it is GATEWAY_NONE. */
-static void
-put_number(char *form, size_t *at, const char *name, int value)
+/* Append a numeric field, unless it is GATEWAY_NONE; where it ends. */
+static size_t
+put_number(char *form, size_t at, const char *name, int value)
 {
 	char		digits[12];
 
 	if (value == GATEWAY_NONE)
-		return;
+		return at;
 	snprintf(digits, sizeof(digits), "%d", value);
-	put_field(form, at, name, digits);
+	return put_field(form, at, name, digits);
 }
 
-/* Lay down the form, or measure it where there is no buffer. */
+/* Lay down the form, or measure it where there is no buffer; its size. */
 static size_t
 form(const GatewayMessage *message, char *buffer)
 {
 	size_t		at = 0;
 
-	put_field(buffer, &at, "username", message->username);
-	put_field(buffer, &at, "password", message->password);
-	put_field(buffer, &at, "mobile", message->mobile);
-	put_field(buffer, &at, "message", message->message);
-	put_field(buffer, &at, "line", message->line);
-	put_field(buffer, &at, "line2", message->line2);
-	put_number(buffer, &at, "type", message->type);
-	put_number(buffer, &at, "template", message->template);
-	return at;
+	at = put_field(buffer, at, "username", message->username);
+	at = put_field(buffer, at, "password", message->password);
+	at = put_field(buffer, at, "mobile", message->mobile);
+	at = put_field(buffer, at, "message", message->message);
+	at = put_field(buffer, at, "line", message->line);
+	at = put_field(buffer, at, "line2", message->line2);
+	at = put_number(buffer, at, "type", message->type);
+	return put_number(buffer, at, "template", message->template);
 }
 
 /* The size in bytes of a message's form. */
