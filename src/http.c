@@ -301,21 +301,17 @@ time_out(Http *http)
 	}
 }
 
-/* Let libcurl do what can be done without waiting. */
+/*
+ * Have libcurl take all that has come: after a long pause that may be more than
+ * it reads in one go.
+ */
 static void
-run(Http *http)
+take(Http *http)
 {
 	ReadySocket ready[READY];
-	sigset_t	saved;
 	int			running;
 	bool		more = true;
 
-	block_signals(&saved);
-
-	/*
-	 * Take all that has come before looking at the clock: after a long pause
-	 * that may be more than libcurl reads in one go.
-	 */
 	for (int pass = 0; more && pass < MAX_PASSES; pass++)
 	{
 		int			n = sockets_ready(&http->sockets, ready, READY, &more);
@@ -323,6 +319,19 @@ run(Http *http)
 		for (int i = 0; i < n; i++)
 			curl_multi_socket_action(http->multi, ready[i].fd, ready[i].what, &running);
 	}
+}
+
+/* Let libcurl do what can be done without waiting. */
+static void
+run(Http *http)
+{
+	sigset_t	saved;
+	int			running;
+
+	block_signals(&saved);
+
+	/* What has come is taken before a look at the clock. */
+	take(http);
 
 	/*
 	 * A libcurl that may not look whether a connection is dead before it uses it
@@ -338,6 +347,7 @@ run(Http *http)
 	{
 		http->timer = -1;
 		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		take(http);
 	}
 	gather(http);
 	time_out(http);
