@@ -467,11 +467,12 @@ sub serve ($loop, $stream, $id)
 	return;
 }
 
-# Parse what a client has sent, and answer when the request is whole.
+# Parse what a client has sent, and answer when the request is whole. The parser dies of
+# some bytes that are no HTTP, such as those of a TLS handshake.
 sub read_request ($client)
 {
 	my $request = $client->{request} //= new_request($client);
-	$request->parse($client->{unread});
+	eval { $request->parse($client->{unread}) } // $request->error({ message => 'no HTTP' });
 	$client->{unread} = '';
 	return unless $request->is_finished;
 

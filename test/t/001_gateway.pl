@@ -5,6 +5,7 @@ use Mojo::Base -strict, -signatures;
 
 use Errno qw(ECONNRESET);
 use File::Temp qw(tempdir);
+use IO::Select;
 use IO::Socket::INET;
 use Mojo::UserAgent;
 use Mojo::Util qw(url_escape);
@@ -47,15 +48,21 @@ sub error_of ($directive)
 	return send_form(message => $directive)->error->{message};
 }
 
-# Send a message over a connection of its own, and return the connection.
+# Send bytes over a connection of its own, and return the connection.
+sub send_bytes ($to, $bytes)
+{
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $to->port)
+	  or die "could not connect: $@";
+	print $socket $bytes;
+	$socket->flush;
+	return $socket;
+}
+
+# Send a message so.
 sub send_alone ($to, $message)
 {
 	my $tx = $agent->build_tx(POST => $to->url, form => { %form, message => $message });
-	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $to->port)
-	  or die "could not connect: $@";
-	print $socket $tx->req->to_string;
-	$socket->flush;
-	return $socket;
+	return send_bytes($to, $tx->req->to_string);
 }
 
 # Say whether the connection is reset instead of an answer to a directive.
@@ -138,6 +145,14 @@ for my $case (
 is(send_body($body)->res->json->{status}, -1, 'the same body without a mistake');
 is($agent->get($gateway->url)->res->code, 405, 'GET');
 is($agent->post($gateway->at('api/other'))->res->code, 404, 'another path');
+
+# What is no HTTP is refused; of a bare CR in what looks like a field, the parser dies.
+for my $bytes ("\x16\x03\x01\n", "\x16\x03\x01\nfield: a\rb\n\n")
+{
+	my $connection = send_bytes($gateway, $bytes);
+	my $answered   = IO::Select->new($connection)->can_read(20);
+	like($answered && <$connection>, qr/\AHTTP\/1\.1 400 /, 'no HTTP is refused');
+}
 
 # Directives with a whole reply.
 is(reply_to(message => '#status 14 no credit')->{status}, 14, '#status');
