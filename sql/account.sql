@@ -79,14 +79,17 @@ FROM (VALUES
 	($$url 'file:///etc/passwd'$$),
 	($$url 'https://user@sms.3300.ir/'$$),
 	($$url 'https://user:secret@sms.3300.ir/'$$),
+	($$url 'https://:secret@sms.3300.ir/'$$),
 	($$url 'http://sms.3300.ir/api/wsSend.ashx?username=user&password=secret'$$),
+	($$url 'http://sms.3300.ir/api/wsSend.ashx?Password=secret'$$),
 	($$url 'http://sms.3300.ir:0/'$$),
 	($$url 'gopher://sms.3300.ir/'$$),
 	($$url 'http://sms.3300.ir/ api'$$),
 	($$url E'http://sms.3300.ir/\r\nHost: evil'$$),
 	($$url 'http://sms.3300.ir\@evil.example/'$$),
 	($$url 'http://sms.3300.ir/#secret'$$),
-	($$url 'http://نمونه.ir/'$$)) AS v (options);
+	($$url 'http://نمونه.ir/'$$),
+	($$url E'http://sms.3300.ir/\x7F'$$)) AS v (options);
 
 -- lines that are not, and defaults that contradict each other
 SELECT options, pg_temp.server(options)
@@ -115,11 +118,13 @@ FROM (VALUES
 	($$max_in_flight '100001'$$),
 	($$rate '-1'$$),
 	($$rate '1e-7'$$),
+	($$rate '0.0000001'$$),
 	($$rate '1000001'$$),
 	($$rate 'inf'$$),
 	($$rate 'nan'$$),
 	($$rate '0x10'$$),
 	($$rate '0,2'$$),
+	($$rate '1.2.3'$$),
 	($$rate ''$$),
 	($$timeout '0'$$),
 	($$timeout '-1 s'$$),
@@ -148,6 +153,8 @@ FROM (VALUES
 -- PostgreSQL's own complaint about an interval, and whose it is
 CREATE SERVER regress_sms3300_trial FOREIGN DATA WRAPPER sms3300 OPTIONS (timeout '5s', validity 'soon');
 
+-- a rate so small that it would be taken for 0
+SELECT left(pg_temp.server('rate ''0.' || repeat('0', 400) || '1'''), 42);
 -- 200 codes or ranges are enough
 SELECT n, left(pg_temp.server(format('refused_codes %L', string_agg(i::text, ','))), 46)
 FROM (VALUES (200), (201)) AS v (n), generate_series(1001, 1000 + n) AS i

@@ -222,7 +222,7 @@ FROM (VALUES
 	($$SET sms3300.worker_idle_timeout = 0$$),
 	($$SET sms3300.poll_interval = '1s'$$)) AS v (statement);
 RESET ROLE;
-SELECT name, boot_val, unit, context FROM pg_settings WHERE name LIKE 'sms3300.%' ORDER BY name;
+SELECT name, boot_val, min_val, max_val, unit, context FROM pg_settings WHERE name LIKE 'sms3300.%' ORDER BY name;
 
 SET client_min_messages = warning;
 DELETE FROM sms_outbox;

@@ -72,6 +72,9 @@ may('alice', "SELECT sms3300_adopt()",              '42501', 'may not adopt');
 may('alice', "COPY sms_outbox (mobile, message) FROM STDIN;\n$number\tx\n\\.",
 	'0A000', 'may not copy');
 
+# A setting that there is not is no setting of the extension's.
+may('alice', q{SET sms3300.acount = 'x'}, '42602', 'may not make up a setting') if $node->pg_version >= 15;
+
 # Others' messages can be neither cancelled nor sent again.
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD paused $$true$$)');
 my $queued = run_as($node, 'alice', "SELECT sms3300_send('$number', 'to cancel')");
