@@ -148,6 +148,8 @@ run_sql($node, 'DROP TRIGGER fail ON sms_outbox');
 run_sql($node, q{ALTER TABLE sms_outbox ADD CONSTRAINT unsent CHECK (status <> 'sent') NOT VALID});
 my $unsent = run_sql($node, "SELECT sms3300_send('$number', '$text')");
 wait_for_sql($node, 'postgres', q{SELECT last_error LIKE '%violates check%' FROM sms3300_stat_worker});
+unlike(run_sql($node, 'SELECT last_error FROM sms3300_stat_worker'), qr/$text|9123456789/,
+	'the view of workers shows no number and no text');
 run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT unsent');
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $unsent", 'sent');
 isnt((run_unlogged('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_escape($secret)
