@@ -32,6 +32,7 @@ for my $object (
 	like($error, qr/ERROR:  .*(?:already exists|is not a member of the extension)/, "not taken over: $object");
 	run_sql($node, 'DROP OWNED BY mallory CASCADE; ALTER DATABASE taken OWNER TO mallory;', 'taken');
 }
+is(run_as($node, 'mallory', 'CREATE EXTENSION sms3300', 'taken'), 42501, 'only superusers install it');
 
 # What it might use instead of PostgreSQL's own: each tells by whom it is run. Those in
 # her own schema, which is first in the database's search_path, stand in for what
@@ -155,6 +156,47 @@ for my $sql (
 	'TABLE pg_catalog.pg_user_mapping')
 {
 	is(run_as($node, 'mallory', "SET search_path = pg_catalog; $sql", 'hers'), 42501, $sql);
+}
+
+# What she, or even a superuser, sets for the database, the worker does not go by: what it
+# relies on is its own. Sessions have the usual settings here.
+my %fixed = (
+	default_transaction_deferrable      => [ 'on',           'off' ],
+	default_transaction_isolation       => [ 'serializable', 'read committed' ],
+	default_transaction_read_only       => [ 'on',           'off' ],
+	exit_on_error                       => [ 'on',           'off' ],
+	idle_in_transaction_session_timeout => [ '1ms',          '0' ],
+	idle_session_timeout                => [ '1ms',          '0' ],
+	lock_timeout                        => [ '1h',           '100ms' ],
+	row_security                        => [ 'off',          'on' ],
+	search_path                         => [ 'evil',         'pg_catalog, pg_temp' ],
+	session_replication_role            => [ 'replica',      'origin' ],
+	statement_timeout                   => [ '1ms',          '0' ],
+	synchronous_commit                  => [ 'off',          'on' ]);
+run_sql($node, 'CREATE DATABASE stubborn OWNER mallory');
+for my $name (sort keys %fixed)
+{
+	is(run_as($node, $name eq 'session_replication_role' ? 'postgres' : 'mallory',
+			"ALTER DATABASE stubborn SET $name = '$fixed{$name}[0]'"), '', "set for a database: $name");
+}
+{
+	local $ENV{PGOPTIONS} = join ' ', '-c search_path=public',
+	  map { "-c $_=" . $fixed{$_}[1] =~ s/ /\\ /gr } grep { !/lock_timeout|search_path/ } sort keys %fixed;
+	my $names = join ', ', map { "'$_'" } sort keys %fixed;
+	create_account($node, 'stubborn', url => $gateway->url, line => '983000330000');
+	run_sql($node, <<"END", 'stubborn');
+CREATE TABLE had (name text, value text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \$\$
+BEGIN
+	INSERT INTO public.had SELECT n, current_setting(n) FROM unnest(ARRAY[$names]) AS n;
+	RETURN NEW;
+END \$\$;
+CREATE TRIGGER note BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION note();
+SELECT sms3300_send('$number', 'x');
+END
+	wait_for_sql($node, 'stubborn', 'SELECT status FROM sms_outbox', 'sent');
+	is(run_sql($node, 'SELECT DISTINCT name, value FROM had ORDER BY 1', 'stubborn'),
+		join("\n", map { "$_|$fixed{$_}[1]" } sort keys %fixed), 'the worker\'s own settings');
 }
 
 # What is in her schema goes with it, and what is called may be hers; so the extension
