@@ -108,6 +108,27 @@ if ($node->pg_version >= 15)
 may('reader', 'SELECT count(*) FROM pg_user_mapping WHERE umoptions IS NOT NULL', 2, 'mappings');
 may('bob', 'SELECT count(*) FROM pg_user_mapping', 42501, 'mappings');
 
+# So is who sees the options of a mapping: its own role, if it may use the server, and the
+# server's owner for PUBLIC's. He also says where they are sent.
+my $elsewhere = new_gateway();
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', account => 'carols', password => 'for all');
+run_sql($node, <<'END');
+CREATE ROLE carol LOGIN;
+GRANT USAGE ON FOREIGN DATA WRAPPER sms3300 TO carol;
+ALTER SERVER carols OWNER TO carol;
+CREATE USER MAPPING FOR bob SERVER carols OPTIONS (username 'bob', password 'own');
+END
+my $options = q{SELECT string_agg(o, ' ' ORDER BY o) FROM pg_user_mappings, unnest(umoptions) AS o};
+may('carol', $options, 'password=for all username=user', 'the mapping for all of her own server');
+may('bob', $options, '', 'his own mapping without USAGE');
+run_sql($node, 'GRANT USAGE ON FOREIGN SERVER carols TO bob');
+may('bob', $options, 'password=own username=bob', 'his own mapping');
+run_sql($node, 'DROP USER MAPPING FOR bob SERVER carols');
+run_as($node, 'carol', 'ALTER SERVER carols OPTIONS (SET url ' . quote($elsewhere->url) . ')');
+run_as($node, 'bob', "SELECT sms3300_send_now('$number', 'x', account => 'carols')");
+is(join(' ', map { $_->{fields}{password} } $elsewhere->log), 'for all', 'a password goes where the owner of its server says');
+run_sql($node, 'DROP SERVER carols CASCADE');
+
 # A function that runs as its owner acts on its owner's messages.
 my $dear = queue('alice', 'to cancel');
 run_sql($node, <<'END');
@@ -156,6 +177,17 @@ INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('$number', 'x', 'k')
 ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO UPDATE SET message = 'forged'
 END
 may('writer', 'TRUNCATE sms_outbox', 42501, 'TRUNCATE');
+
+# What a superuser gives everybody on his new tables, the extension's do not give.
+run_sql($node, 'CREATE DATABASE generous');
+is(run_sql($node, <<'END', 'generous'), 'sms_outbox|SELECT', 'rights of everybody where default privileges give all');
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
+CREATE EXTENSION sms3300;
+SELECT relname, privilege FROM pg_class,
+	unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) AS privilege
+WHERE relname IN ('sms_outbox', 'sms3300_stat_account', 'sms3300_stat_worker')
+	AND has_table_privilege('public', pg_class.oid, privilege)
+END
 
 # A trigger of the table's owner comes after the extension's: it changes nobody's sender.
 run_sql($node, <<'END');
