@@ -100,6 +100,38 @@ is(run_sql($node, q{SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WH
 	'the owner of the table has the rights that he had');
 as_owner('DROP FUNCTION on_update, at_commit, is_good CASCADE');
 
+# In a session his triggers run as whoever queues. Where the extension writes, they run as
+# him, who becomes nobody else; but at the commit, as whoever cancels or queues again.
+as_owner(<<'END');
+CREATE TABLE ran (what text, by_user name);
+GRANT INSERT ON ran TO PUBLIC;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.ran VALUES (TG_OP || TG_ARGV[0], CURRENT_USER);
+	BEGIN
+		RESET ROLE;
+	EXCEPTION WHEN insufficient_privilege THEN
+		INSERT INTO public.ran VALUES (TG_OP || TG_ARGV[0], 'nobody else');
+	END;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER note BEFORE INSERT OR UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION note('');
+CREATE CONSTRAINT TRIGGER note_late AFTER INSERT OR UPDATE ON sms_outbox DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION note(', at the commit');
+END
+$id = run_as($node, 'caller', "SELECT sms3300_send('$number', 'never', send_after => 'tomorrow')");
+my $ran = q{SELECT string_agg(DISTINCT what || ': ' || by_user, '; ') FROM ran};
+is(run_sql($node, $ran), 'INSERT, at the commit: caller; INSERT: caller', 'who queues runs what is on the table');
+for my $does (qw(cancel resend))
+{
+	run_sql($node, 'TRUNCATE ran');
+	is(run_as($node, 'caller', "SELECT sms3300_$does($id)"), 't', $does);
+	is(run_sql($node, $ran), 'UPDATE, at the commit: caller; UPDATE: nobody else; UPDATE: owner',
+		'... runs it as the owner, and as the caller at the commit');
+}
+as_owner('DROP FUNCTION note CASCADE; DROP TABLE ran');
+run_as($node, 'caller', "SELECT sms3300_cancel($id)");
+
 # What it sets holds no longer than the transaction, and the worker has its own settings
 # again. Names that this server does not know are left out.
 my %set = (
