@@ -217,6 +217,13 @@ my $full = 'and all 4 requests of the account sms3300 are on the wire';
 explains($waiting[0], "queued: it is the next one, $full",         'the next one');
 explains($waiting[1], "queued: it is behind 1 other, $full",       'behind 1 other');
 explains($waiting[2], "queued: it is behind 2 others, $full",      'behind 2 others');
+is(run_sql($node, <<'END'), "queued: it is behind 3 others, $full", '... also those of other roles');
+SET ROLE app;
+BEGIN;
+SELECT sms3300_send('09123456789', 'of app') AS id \gset
+SELECT sms3300_explain(:id);
+ROLLBACK;
+END
 my $urgent = queue('urgent', 'priority => 3');
 explains($urgent,     "queued: it is the next one, $full",    'the next one by its priority');
 explains($waiting[0], "queued: it is behind 1 other, $full",  'behind one of higher priority');
