@@ -115,6 +115,23 @@ my @after = logged($node);
 is_deeply([ @after[ @before .. $#after ] ], [ @foreign, @foreign ],
 	'messages of another database, once each time');
 
+# What clients say they can keep out of it: they bind it, where no parameters are logged.
+my $script = $node->basedir . '/bound.sql';
+append_to_file($script, "SELECT sms3300_send(:mobile, :text);\nSELECT sms3300_send(:mobile, :text, account => 'nowhere');\n");
+for my $length (-1, 0)
+{
+	my $offset = -s $node->logfile;
+	local $ENV{PGOPTIONS} =
+	  "-c log_parameter_max_length=$length -c log_parameter_max_length_on_error=$length";
+	my (undef, $error) = run_command([ 'pgbench', '-n', '-t', 1, '-M', 'extended', '-D', "mobile=$mobile",
+			'-D', "text=$text", '-f', $script, $node->connstr('postgres') ]);
+	like($error, qr/nowhere/, "log_parameter_max_length = $length: one is queued, one is refused");
+	my $said = slurp_file($node->logfile, $offset);
+	like($said, qr/sms3300_send\(\$1, \$2/, '... statements are logged');
+	is($said =~ /$text/  ? 1 : 0, $length ? 1 : 0, '... their texts if parameters are');
+	is($said =~ /$mobile/ ? 1 : 0, $length ? 1 : 0, '... their numbers if parameters are');
+}
+
 # All but what clients have said, which the tests' servers log.
 my $log = slurp_file($node->logfile) =~ s/^client backend: .*\n(?:\t.*\n)*//mgr;
 like($log, qr/^postmaster: /m, 'there is a log');
