@@ -177,7 +177,7 @@ END
 queue(300, 'indexed');
 queue(5,   '#status 3');
 is_sent(300, 'indexed', 'messages are sent');
-is( run_sql($node, <<'END'), 8, 'the indexes are right');
+is( run_sql($node, <<'END'), 9, 'the indexes are right');
 SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index
 JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_am AS a ON a.oid = relam
 WHERE indrelid = 'sms_outbox'::regclass AND amname = 'btree'
