@@ -150,15 +150,27 @@ limit_triggers(void)
 	enable_timeouts(timeouts, lengthof(timeouts));
 }
 
-/* From here on only statements of our own run, which may take their time. */
+/* Whatever runs may take its time again. */
 static void
-unlimit_triggers(void)
+drop_limits(void)
 {
 	DisableTimeoutParams timeouts[] = {
 		{.id = STATEMENT_TIMEOUT}, {.id = overrun_timeout()}
 	};
 
 	disable_timeouts(timeouts, lengthof(timeouts));
+}
+
+/*
+ * From here on only statements of our own run.  Where a limit was hit at the last
+ * moment, it is taken here: after the commit, an end of the process would leave
+ * claims whose requests were never made.
+ */
+static void
+unlimit_triggers(void)
+{
+	drop_limits();
+	CHECK_FOR_INTERRUPTS();
 }
 
 /* Expire the messages given, or else all that is due and is not left alone. */
@@ -382,7 +394,7 @@ batch_run(Work *work, Batch *batch)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 		FlushErrorState();
-		unlimit_triggers();
+		drop_limits();
 		direct_forget();
 		AbortCurrentTransaction();
 		QueryCancelPending = false;
