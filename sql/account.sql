@@ -198,6 +198,9 @@ FROM (VALUES
 SELECT pg_temp.answer($$ALTER FOREIGN DATA WRAPPER sms3300 OPTIONS (ADD url 'http://127.0.0.1/')$$);
 SELECT pg_temp.answer($$CREATE FOREIGN TABLE regress_sms3300_table (mobile text) SERVER regress_sms3300 OPTIONS (line '983000330000')$$);
 
+-- anybody may call the validator, with nothing
+SELECT sms3300_fdw_validator(NULL, 'pg_foreign_server'::regclass) IS NULL;
+
 --
 -- Changes
 --

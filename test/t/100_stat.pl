@@ -387,6 +387,8 @@ for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
 	($code, undef, $error) = $node->psql('postgres', "SET ROLE watcher; SELECT $object");
 	like($error, $object =~ /reset/ ? qr/permission denied/ : qr/^$/, "pg_monitor: $object");
 }
+is(run_sql($node, 'SET ROLE watcher; SELECT sms3300_stat_get_account(NULL), sms3300_stat_get_worker(NULL)'), '|',
+	'pg_monitor: NULL');
 is(run_sql($node, 'SET ROLE watcher; SELECT queued FROM sms3300_stat_account'), 1,
 	'pg_monitor counts all messages');
 
