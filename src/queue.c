@@ -126,8 +126,7 @@ queue_open(bool cautiously)
 	note_triggers(cautiously);
 
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
-	SetUserIdAndSecContext(owner, saved_security_context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(owner, saved_security_context | SECURITY_RESTRICTED_OPERATION);
 	saved_nest_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
