@@ -38,7 +38,8 @@ END $$;
 -- What everybody has
 --
 
-SELECT privilege, has_table_privilege('public', 'sms_outbox', privilege)
+SELECT privilege, has_table_privilege('public', 'sms_outbox', privilege),
+	has_table_privilege('public', 'sms_report', privilege)
 FROM unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) AS privilege;
 SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
 WHERE attrelid = 'sms_outbox'::regclass AND attnum > 0
@@ -47,6 +48,12 @@ SELECT p.oid::regprocedure FROM pg_proc AS p
 	JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE extname = 'sms3300' AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
+ORDER BY proname;
+-- what runs as its owner, and with which search_path
+SELECT p.oid::regprocedure, p.proconfig[1] FROM pg_proc AS p
+	JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+WHERE extname = 'sms3300' AND prosecdef
 ORDER BY proname;
 SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = 'sms_outbox'::regclass;
 SELECT has_foreign_data_wrapper_privilege('public', 'sms3300', 'USAGE'),
@@ -193,6 +200,10 @@ INSERT INTO sms_outbox (mobile, message, account, sender, send_before, due_at, o
 	RETURNING mobile, message, account, sender, origin;
 SELECT split_part(pg_temp.answer(
 	$$INSERT INTO sms_outbox (mobile, message, origin) VALUES ('09123456789', 'x', 1)$$), E'\n', 1);
+SELECT name, value, split_part(pg_temp.answer(format(
+	$$INSERT INTO sms_outbox (mobile, account, sender, send_before, due_at, origin, %I)
+		VALUES ('0912', 'nowhere', 'nobody', 'infinity', now(), 1, %s)$$, name, value)), E'\n', 1)
+FROM (VALUES ('type', -1), ('type', 3), ('template', -1), ('priority', -1), ('priority', 10)) AS v (name, value);
 -- nor does it become this database's by coming back to it
 WITH gone AS (DELETE FROM sms_outbox WHERE message = 'own' RETURNING *)
 INSERT INTO sms_outbox OVERRIDING SYSTEM VALUE SELECT * FROM gone

@@ -271,6 +271,8 @@ for my $step (1, -2)
 		  . " sms3300_adopt\\(\\) makes all such messages this one's", 'queued elsewhere');
 	account_is('queued, foreign_rows', '0|1', 'a foreign row');
 }
+is(run_sql($node, 'SET ROLE watcher; SELECT foreign_rows FROM sms3300_stat_account'), 1,
+	'pg_monitor counts the foreign rows of all');
 is(run_sql($node, 'SELECT sms3300_adopt()'), 1, 'adopted');
 account_is('queued, foreign_rows', '1|0', 'no longer foreign');
 run_sql($node, "SELECT sms3300_cancel($foreign)");
@@ -389,7 +391,7 @@ for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
 }
 is(run_sql($node, 'SET ROLE watcher; SELECT sms3300_stat_get_account(NULL), sms3300_stat_get_worker(NULL)'), '|',
 	'pg_monitor: NULL');
-is(run_sql($node, 'SET ROLE watcher; SELECT queued FROM sms3300_stat_account'), 1,
+is(run_sql($node, 'SET ROLE watcher; SELECT queued, oldest_due_at > now() FROM sms3300_stat_account'), '1|t',
 	'pg_monitor counts all messages');
 
 # A message that is due, but locked, here by a prepared transaction.
