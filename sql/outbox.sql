@@ -318,6 +318,8 @@ FROM (VALUES
 	($$priority = 10$$),
 	($$type = 3$$),
 	($$template = -1$$),
+	($$line2 = 'backup'$$),
+	($$dedup_key = ''$$),
 	($$status = 'sent'$$),
 	($$due_at = NULL$$),
 	($$status = 'sending', due_at = NULL$$),
