@@ -91,6 +91,8 @@ may('alice', "SELECT sms3300_resend($queued)", 't', 'sends her own again');
 may('alice', "SELECT sms3300_resend($queued)", 'f', 'sends it again once');
 my $keyed = "SELECT sms3300_send('$number', 'keyed', dedup_key => 'k')";
 isnt(run_as($node, 'alice', $keyed), run_as($node, 'bob', $keyed), 'a dedup_key is the sender\'s own');
+my $superusers = run_sql($node, $keyed);
+is(run_sql($node, $keyed), $superusers, '... also for who sees those of others');
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
 
 # The sender is the role whose rights count: of SET ROLE, and of the owner of a
