@@ -176,7 +176,9 @@ CREATE TRIGGER regress_sms3300 BEFORE INSERT ON regress_sms3300.sms_outbox FOR E
 SELECT pg_temp.answer($$INSERT INTO regress_sms3300.sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
 DROP TABLE regress_sms3300.sms_outbox;
 DROP SCHEMA regress_sms3300;
-CREATE TRIGGER regress_sms3300 AFTER INSERT ON sms_outbox FOR EACH STATEMENT EXECUTE FUNCTION sms3300_outbox_insert();
+CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox FOR EACH STATEMENT EXECUTE FUNCTION sms3300_outbox_insert();
+SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
+CREATE OR REPLACE TRIGGER regress_sms3300 AFTER INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
 DROP TRIGGER regress_sms3300 ON sms_outbox;
 
