@@ -281,6 +281,21 @@ is(scalar(grep { ($_->{directive} // '') eq '#cookie' } @requests), 3, 'cookies 
 is_deeply([ grep { /^(cookie|authorization|proxy.*)$/i } map { keys %{ $_->{headers} } } @requests ],
 	[], 'no cookie, and nothing of .netrc');
 
+# A ca_file that is changed is read anew, also where libcurl has just used it.
+my $turned = create('turned', slurp_file($ca));
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET ca_file ' . quote($turned) . ')');
+run_sql($node, 'SELECT sms3300_send(\'09123456789\', \'before\')');
+wait_for_end($node);
+unlink $turned;
+create('turned', slurp_file($stranger));
+$good->restart(%good);
+run_sql($node, 'SELECT sms3300_send(\'09123456789\', \'turned\')');
+wait_for_sql($node, 'postgres', 'SELECT errors <> \'[]\' OR status = \'sent\' FROM sms_outbox WHERE message = \'turned\'');
+is(run_sql($node, 'SELECT errors->0->>\'phase\', message_id FROM sms_outbox WHERE message = \'turned\''), 'tls|',
+	'a ca_file that was changed');
+run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET ca_file ' . quote($ca) . ')');
+wait_for_end($node);
+
 # Plain http knows no proxy either.
 my $plain = new_gateway();
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET url ' . quote($plain->url) . ')');
