@@ -59,6 +59,12 @@ CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql
 	AS $$ BEGIN PERFORM evil.use('now'); RETURN pg_catalog.now(); END $$;
 CREATE FUNCTION evil.unnest(anyarray) RETURNS SETOF anyelement LANGUAGE plpgsql
 	AS $$ BEGIN PERFORM evil.use('unnest'); RETURN QUERY SELECT * FROM pg_catalog.unnest($1); END $$;
+CREATE FUNCTION evil.element(jsonb, integer) RETURNS jsonb LANGUAGE plpgsql
+	AS $$ BEGIN PERFORM evil.use('->'); RETURN pg_catalog.jsonb_array_element($1, $2); END $$;
+CREATE FUNCTION evil.field(jsonb, text) RETURNS text LANGUAGE plpgsql
+	AS $$ BEGIN PERFORM evil.use('->>'); RETURN pg_catalog.jsonb_object_field_text($1, $2); END $$;
+CREATE OPERATOR evil.-> (FUNCTION = evil.element, LEFTARG = jsonb, RIGHTARG = integer);
+CREATE OPERATOR evil.->> (FUNCTION = evil.field, LEFTARG = jsonb, RIGHTARG = text);
 CREATE FUNCTION evil.sms3300_explain(bigint) RETURNS text LANGUAGE plpgsql
 	AS $$ BEGIN PERFORM evil.use('explain'); RETURN ''; END $$;
 END
