@@ -195,10 +195,19 @@ explains($later, "queued: it waits for its time, $time", 'waiting for its time')
 account_is('queued, oldest_due_at > now()', '1|t', 'a message for later is queued');
 run_sql($node, "SELECT sms3300_cancel($later)");
 alter('SET max_attempts $$3$$');
+
+# However long it takes to look, the next try does not come meanwhile.
+run_sql($node, <<'END');
+CREATE FUNCTION put_off() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN NEW.due_at = NEW.due_at + interval '1 day'; RETURN NEW; END$$;
+CREATE TRIGGER put_off BEFORE UPDATE ON sms_outbox FOR EACH ROW
+	WHEN (OLD.status = 'sending' AND NEW.status = 'queued') EXECUTE FUNCTION put_off();
+END
 my $again = queue('#status 15 busy');
 comes_to_explain($again, "queued: it waits for its next try at $time, after 1 attempt; the last"
 	  . ' error was: the gateway answered status 15: busy', 'waiting for its next try');
 account_is($counters, '6|1|1|1|1|1|10', 'one is retried');
+run_sql($node, 'DROP FUNCTION put_off() CASCADE');
 run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp() WHERE id = $again");
 wait_for_end_of($again);
 explains($again, "expired at $time: it was not sent before .*; the last error was: the gateway"
