@@ -37,7 +37,7 @@ my @cases = (
 	[ '#headers 100',    'sent',    $json ],
 	[ '#headers 200000', 'unknown', "http_status = 200 AND error LIKE '%too large%'" ],
 	[ '#drip 1', 'sent', $json ],
-	[ '#drip 100 forever', 'unknown', "http_status IS NULL AND error LIKE '%timed out%'", 'hasty' ],
+	[ '#drip 1000 forever', 'unknown', "http_status IS NULL AND error LIKE '%timed out%'", 'hasty' ],
 	[ '#garbage', 'unknown', 'http_status IS NULL AND response IS NULL' ],
 
 	# What it is.
