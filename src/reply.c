@@ -15,7 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/jsonfuncs.h"
 
 #include "compat.h"
 #include "gateway.h"
@@ -261,15 +260,40 @@ mask_spelling(const char *text, const char *secret, Spelling spelling)
 	return out.data;
 }
 
-/* Mask a secret in a string of a reply; called back for each. */
-static text *
-mask(void *secret, char *value, int len)
+/* Mask a secret in a string of a reply, which may be a key. */
+static void
+mask_string(JsonbValue *string, const char *secret)
 {
-	char	   *masked = pnstrdup(value, len);
+	char	   *masked = pnstrdup(string->val.string.val, string->val.string.len);
 
 	for (int spelling = 0; spelling < NSPELLINGS; spelling++)
 		masked = mask_spelling(masked, secret, (Spelling) spelling);
-	return cstring_to_text(masked);
+	string->val.string.val = masked;
+	string->val.string.len = (int) strlen(masked);
+}
+
+/* A copy of a reply with a secret masked in its strings and keys. */
+static Jsonb *
+mask(Jsonb *reply, const char *secret)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&reply->root);
+	bool		is_scalar = iterator->isScalar;
+	JsonbParseState *state = NULL;
+	JsonbValue *copy = NULL;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		bool		has_value = token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
+
+		if (has_value && value.type == jbvString)
+			mask_string(&value, secret);
+		copy = pushJsonbValue(&state, token, has_value ? &value : NULL);
+	}
+	if (copy->type == jbvArray)
+		copy->val.array.rawScalar = is_scalar;
+	return JsonbValueToJsonb(copy);
 }
 
 /*
@@ -287,7 +311,7 @@ may_hold(const char *bytes, size_t len, const char *secret)
 	return memmem(bytes, len, secret, strlen(secret)) != NULL;
 }
 
-/* A reply in which no string holds the password that the request had. */
+/* A reply in which no string and no key holds the password that the request had. */
 static Jsonb *
 without_password(Jsonb *result, const HttpReply *reply)
 {
@@ -296,7 +320,7 @@ without_password(Jsonb *result, const HttpReply *reply)
 	if (result == NULL || password == NULL)
 		return result;
 	if (may_hold(reply->body, reply->body_size, password))
-		result = transform_jsonb_string_values(result, password, mask);
+		result = mask(result, password);
 	explicit_bzero(password, strlen(password));
 	return result;
 }

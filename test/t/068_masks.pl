@@ -62,5 +62,11 @@ kept('a2b', '1a2b3', '1***3', 'what is no number beside digits');
 my $others = 'x  y, X y, x%00y, x%2y, x%%20y, x\u0000y, x\u20y, x\ud83dy, x&nbsp;y';
 kept('x y', $others, $others, 'other texts');
 
+# Wherever a reply has texts.
+run_sql($node, q{ALTER USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS (SET password 'secret')});
+$gateway->mode('#json {"status": 27, "a secret": 1, "list": ["secret", {"secret": "no"}, 3, null]}', 1);
+is(run_sql($node, q{SELECT sms3300_send_now('09123456789', 'x')}),
+	'{"list": ["***", {"***": "no"}, 3, null], "a ***": 1, "status": 27}', 'in keys and arrays');
+
 $node->stop;
 done_testing();
