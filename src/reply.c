@@ -277,7 +277,6 @@ static Jsonb *
 mask(Jsonb *reply, const char *secret)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&reply->root);
-	bool		is_scalar = iterator->isScalar;
 	JsonbParseState *state = NULL;
 	JsonbValue *copy = NULL;
 	JsonbValue	value;
@@ -286,13 +285,12 @@ mask(Jsonb *reply, const char *secret)
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
 		bool		has_value = token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
+		bool		is_scalar = token == WJB_BEGIN_ARRAY && value.val.array.rawScalar;
 
 		if (has_value && value.type == jbvString)
 			mask_string(&value, secret);
-		copy = pushJsonbValue(&state, token, has_value ? &value : NULL);
+		copy = pushJsonbValue(&state, token, has_value || is_scalar ? &value : NULL);
 	}
-	if (copy->type == jbvArray)
-		copy->val.array.rawScalar = is_scalar;
 	return JsonbValueToJsonb(copy);
 }
 
