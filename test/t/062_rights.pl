@@ -195,6 +195,7 @@ CREATE FUNCTION as_alice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.send
 CREATE TRIGGER z BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION as_alice();
 END
 may('bob', "SELECT sms3300_send('$number', 'forged')", 42501, 'in the name of another, by a trigger');
+may('bob', "INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'forged')", 42501, '... and does not ask for the row');
 run_sql($node, 'DROP FUNCTION as_alice() CASCADE');
 
 # Who may change messages sends by no account that he may not use.
