@@ -181,6 +181,7 @@ SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('091234
 CREATE OR REPLACE TRIGGER regress_sms3300 AFTER INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
 DROP TRIGGER regress_sms3300 ON sms_outbox;
+SELECT pg_temp.answer('SELECT sms3300_outbox_insert()');
 
 --
 -- Rows from another database

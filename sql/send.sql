@@ -211,7 +211,7 @@ SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued' AND message = 
 ROLLBACK;
 
 -- nothing is there to cancel
-SELECT sms3300_cancel(-1), sms3300_resend(-1), sms3300_cancel(NULL), sms3300_resend(NULL);
+SELECT sms3300_cancel(-1), sms3300_resend(-1), sms3300_cancel(NULL), sms3300_resend(NULL), sms3300_explain(NULL);
 
 --
 -- sms3300_send_now
