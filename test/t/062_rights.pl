@@ -213,6 +213,7 @@ ALTER TABLE sms_outbox OWNER TO owner;
 END
 run_as($node, 'owner', sprintf($insert, 'alice', 1) =~ s/forged/by owner/r);
 is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE origin <> $origin"), 2, 'what is restored waits');
+may('owner', "UPDATE sms_outbox SET priority = 2 WHERE id = $secret RETURNING sender", 'alice', 'changes a message without USAGE');
 run_sql($node, 'ALTER TABLE sms_outbox OWNER TO CURRENT_USER');
 
 pause('false');
