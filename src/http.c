@@ -347,6 +347,8 @@ run(Http *http)
 	{
 		http->timer = -1;
 		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+
+		/* Replies that came while it was sending can share the next commit. */
 		take(http);
 	}
 	gather(http);

@@ -285,6 +285,8 @@ mask(Jsonb *reply, const char *secret)
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
 		bool		has_value = token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
+
+		/* jsonb has a scalar in an array that is marked, which the copy has to be, too. */
 		bool		is_scalar = token == WJB_BEGIN_ARRAY && value.val.array.rawScalar;
 
 		if (has_value && value.type == jbvString)
