@@ -5,9 +5,12 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" sms3300.cont
 
 MODULE_big = sms3300
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
-DATA = $(wildcard sql/$(EXTENSION)--*.sql)
 
-REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out $(DATA),$(wildcard sql/*.sql))))
+# The install script of the current version is made of the one that is edited; the others
+# in sql/ are updates, and the scripts that the regression tests run.
+DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
+DATA = $(filter-out $(DATA_built),$(wildcard sql/$(EXTENSION)--*.sql))
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out sql/$(EXTENSION)%,$(wildcard sql/*.sql))))
 
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 
@@ -17,6 +20,9 @@ SHLIB_LINK = $(shell curl-config --libs)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+$(DATA_built): sql/$(EXTENSION).sql
+	cp $< $@
 
 $(OBJS): $(wildcard src/*.h) sms3300.control
 

@@ -2,7 +2,12 @@
 
 -- The answer changes with what the message waits for, not within a statement; said
 -- so that a report is sorted and cut before its lines are explained.
-ALTER FUNCTION @extschema@.sms3300_explain(bigint) STABLE;
+-- The first installations of 1.0 have no such function.
+DROP FUNCTION IF EXISTS @extschema@.sms3300_explain(bigint);
+CREATE FUNCTION @extschema@.sms3300_explain(id bigint) RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
+	'one line: why this message is where it is, and what it waits for';
 
 -- The view reads through a function, because a function in a view has the rights of
 -- whoever asks: row-level security shows each role its own messages. The planner

@@ -210,7 +210,7 @@ sub pretend
 	my ($version) = @_;
 	return run_sql($node, "UPDATE pg_extension SET extversion = '$version' WHERE extname = 'sms3300'");
 }
-my $mismatch = 'the extension is version 1.10, but the library that the server runs is version 1.1';
+my $mismatch = 'the extension is version 1.10, but the library that the server runs is version 1.2';
 
 # Wait until a worker has seen that again.
 sub wait_for_look
@@ -251,7 +251,7 @@ is(run_sql($node, "SELECT status FROM sms_outbox WHERE id = $late"), 'queued', '
 is($gateway->count->{taken} - $taken, 1, 'a newer extension: nothing is sent');
 
 # The worker that found a row of a dead one says what became of it, as always.
-pretend('1.1');
+pretend('1.2');
 $node->append_conf('postgresql.conf', 'sms3300.worker_idle_timeout = 1h');
 $node->reload;
 my $orphan = queue('#hang');
@@ -264,7 +264,7 @@ wait_for_status($orphan, 'unknown');
 $waiting = queue('waits for the next library');
 
 # Another library, and it goes on.
-pretend('1.1');
+pretend('1.2');
 $node->restart;
 wait_for_status($waiting, 'sent');
 my %times;
