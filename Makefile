@@ -4,7 +4,7 @@ EXTENSION = sms3300
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" sms3300.control)
 
 MODULE_big = sms3300
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # The install script of the current version is made of the one that is edited; the others
 # in sql/ are updates, and the scripts that the regression tests run.
@@ -14,7 +14,7 @@ REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out sql/$(EXTENSION)%,$(wildcar
 
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 
-PG_CPPFLAGS = -DSMS3300_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags)
+PG_CPPFLAGS = -I$(srcdir)/src -DSMS3300_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags)
 SHLIB_LINK = $(shell curl-config --libs)
 
 PG_CONFIG ?= pg_config
@@ -24,7 +24,7 @@ include $(PGXS)
 $(DATA_built): sql/$(EXTENSION).sql
 	cp $< $@
 
-$(OBJS): $(wildcard src/*.h) sms3300.control
+$(OBJS): $(wildcard src/*.h src/*/*.h) sms3300.control
 
 # What is committed, as a zip for PGXN, whose versions have three numbers.
 DISTRIBUTION = $(EXTENSION)-$(EXTVERSION).0

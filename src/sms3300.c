@@ -1,21 +1,65 @@
 /*
  * sms3300.c
- *		Where the library is loaded.
+ *		The entry point: the settings sms3300.*, and what is registered at preloading.
+ *
+ * Each setting's variable belongs to the room that obeys it.
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 
-#include "account.h"
+#include "account/account.h"
 #include "compat.h"
-#include "launcher.h"
-#include "settings.h"
-#include "shmem.h"
+#include "shared/registry.h"
+#include "worker/launcher.h"
+#include "worker/queue.h"
+#include "worker/worker.h"
 
 MODULE_MAGIC("sms3300", SMS3300_VERSION);
 
 PGDLLEXPORT void _PG_init(void);
+
+/* Define the settings; those that size shared memory only while preloading. */
+static void
+define_settings(void)
+{
+	DefineCustomBoolVariable("sms3300.enabled",
+							 "Sends queued messages.",
+							 "Off sends nothing in the whole cluster; messages can still be queued.",
+							 &registry_enabled, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("sms3300.account",
+							   "Sets the account of messages that name none.",
+							   "An account is a foreign server of the wrapper sms3300.",
+							   &account_default_name, "sms3300",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("sms3300.worker_idle_timeout",
+							"Sets how long a worker with nothing to do stays connected to its database.",
+							NULL,
+							&worker_idle_timeout, 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("sms3300.poll_interval",
+							"Sets how often a worker looks for messages whose commit could not wake it.",
+							"It looks while its database has prepared transactions.",
+							&queue_poll_interval, 60 * 1000, 10, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("sms3300.max_workers",
+								"Sets how many databases can send at the same time.",
+								NULL,
+								&registry_max_workers, 8, 1, 1024,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("sms3300");
+}
 
 /*
  * Define the settings and, when preloaded, ask for shared memory and the
@@ -25,11 +69,11 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-	settings_define();
+	define_settings();
 
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 	{
-		shmem_request();
+		registry_request();
 		launcher_register();
 		account_watch();
 	}

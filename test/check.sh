@@ -139,9 +139,9 @@ cppcheck_sources()
 # The same with clang-tidy, which has Clang's static analyzer in it.
 clang_tidy()
 {
-	printf '%s\n' src/*.c | xargs -P "$(nproc)" -I '{}' \
+	printf '%s\n' src/*.c src/*/*.c | xargs -P "$(nproc)" -I '{}' \
 		clang-tidy --quiet --config-file=test/clang-tidy.yml '{}' -- \
-		-D_GNU_SOURCE '-DSMS3300_VERSION=""' -isystem "$("$PG_CONFIG" --includedir-server)"
+		-D_GNU_SOURCE -Isrc '-DSMS3300_VERSION=""' -isystem "$("$PG_CONFIG" --includedir-server)"
 }
 
 # Feed random bytes to what reads bytes from outside.

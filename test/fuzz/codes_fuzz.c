@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#include "gateway.h"
+#include "gateway/gateway.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <ctype.h>
 
-#include "gateway.h"
+#include "gateway/gateway.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -27,13 +27,13 @@ next_field(const char **at, const char *end)
 	return strcmp(field, "\xFF") == 0 ? NULL : field;
 }
 
-/* Return the next field as a number, or GATEWAY_NONE. */
+/* Return the next field as a number, -1 where there is none. */
 static int
 next_number(const char **at, const char *end)
 {
 	const char *field = next_field(at, end);
 
-	return field ? (int) strtol(field, NULL, 10) : GATEWAY_NONE;
+	return field ? (int) strtol(field, NULL, 10) : -1;
 }
 
 /* Return the value of a hexadecimal digit of the kind that is written. */
@@ -83,7 +83,7 @@ check_number(const char *form, const char **at, const char *end, const char *nam
 	char		digits[16];
 
 	snprintf(digits, sizeof(digits), "%d", value);
-	check_field(form, at, end, name, value == GATEWAY_NONE ? NULL : digits);
+	check_field(form, at, end, name, value < 0 ? NULL : digits);
 }
 
 /* Check that the password is found in the form; it is looked for behind a user's name. */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "mobile.h"
+#include "text/mobile.h"
 
 #define lengthof(array)		(sizeof(array) / sizeof((array)[0]))
 

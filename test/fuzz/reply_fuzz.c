@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <limits.h>
 
-#include "gateway.h"
+#include "gateway/gateway.h"
 #include "mb/pg_wchar.h"
 #include "memory.h"
 

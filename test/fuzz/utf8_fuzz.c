@@ -8,7 +8,7 @@
 #include <assert.h>
 
 #include "mb/pg_wchar.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

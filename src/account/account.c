@@ -1,0 +1,210 @@
+/*
+ * account.c
+ *		The accounts of a database by name, in a cache that follows the catalogs.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "common/hashfn.h"
+#include "foreign/foreign.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "account/account.h"
+#include "account/options.h"
+#include "compat.h"
+#include "shared/wake.h"
+
+#define WRAPPER_NAME "sms3300"
+char	   *account_default_name = NULL;
+
+/* -------------------------------------------------------------------------
+ * Changes that the validator is not asked about
+ * ------------------------------------------------------------------------- */
+
+static object_access_hook_type prev_object_access_hook = NULL;
+
+/* Tell whether a server is an account. */
+static bool
+is_account(Oid serverid)
+{
+	ForeignServer *server = GetForeignServerExtended(serverid, FSV_MISSING_OK);
+
+	return server && server->fdwid == get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
+}
+
+/*
+ * When an account is renamed or dropped, have the worker look: messages may
+ * wait for an account of the new name, and it holds on to one that has stopped.
+ */
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, class, object, sub_id, arg);
+	if ((access == OAT_POST_ALTER || access == OAT_DROP) &&
+		class == ForeignServerRelationId && is_account(object))
+		wake_for_anything();
+}
+
+/* Follow the accounts of all databases; called while the library is preloaded. */
+void
+account_watch(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
+}
+
+/* -------------------------------------------------------------------------
+ * Accounts by name
+ * ------------------------------------------------------------------------- */
+
+static MemoryContext cache_context = NULL;
+static List *cache = NIL;		/* of Account */
+static uint64 catalog_generation = 0;
+static uint64 cached_generation = 0;
+
+/* Note that a server, a mapping or a wrapper was altered. */
+static void
+on_invalidation(Datum arg, int cacheid, uint32 hashvalue)
+{
+	catalog_generation++;
+}
+
+/* Start anew where the catalogs have changed. */
+static void
+refresh_cache(void)
+{
+	if (cache_context == NULL)
+	{
+		cache_context = AllocSetContextCreate(TopMemoryContext, "sms3300 accounts",
+											  ALLOCSET_SMALL_SIZES);
+		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, on_invalidation, (Datum) 0);
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_invalidation, (Datum) 0);
+		CacheRegisterSyscacheCallback(USERMAPPINGOID, on_invalidation, (Datum) 0);
+	}
+	if (cached_generation != catalog_generation)
+	{
+		cache = NIL;
+		MemoryContextReset(cache_context);
+		cached_generation = catalog_generation;
+	}
+}
+
+/* Stir the identity of a version of a catalog's row into a hash. */
+static uint64
+stir(uint64 hash, HeapTuple tuple)
+{
+	uint64		key[] = {
+		HeapTupleHeaderGetRawXmin(tuple->t_data),
+		ItemPointerGetBlockNumber(&tuple->t_self),
+		ItemPointerGetOffsetNumber(&tuple->t_self)
+	};
+
+	return hash_bytes_extended((const unsigned char *) key, sizeof(key), hash);
+}
+
+/* A number that changes when a server, or any of its mappings, is altered. */
+static uint64
+account_version(Oid serverid)
+{
+	HeapTuple	server = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(serverid));
+	uint64		version = 0;
+	Relation	mappings;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (HeapTupleIsValid(server))
+	{
+		version = stir(version, server);
+		ReleaseSysCache(server);
+	}
+
+	mappings = table_open(UserMappingRelationId, AccessShareLock);
+	scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		if (((Form_pg_user_mapping) GETSTRUCT(tuple))->umserver == serverid)
+			version = stir(version, tuple);
+	systable_endscan(scan);
+	table_close(mappings, AccessShareLock);
+	return version;
+}
+
+const Account *
+account_find(const char *name)
+{
+	ListCell   *cell;
+	Oid			serverid;
+	ForeignServer *server;
+	Account    *account;
+	uint64		version;
+	MemoryContext caller;
+
+	refresh_cache();
+	foreach(cell, cache)
+	{
+		account = lfirst(cell);
+		if (strcmp(account->name, name) == 0)
+			return account;
+	}
+
+	serverid = get_foreign_server_oid(name, true);
+	if (!OidIsValid(serverid))
+		return NULL;
+	server = GetForeignServer(serverid);
+	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
+		return NULL;
+
+	version = account_version(serverid);
+
+	caller = MemoryContextSwitchTo(cache_context);
+	account = account_from_options(server->options);
+	account->serverid = serverid;
+	account->version = version;
+	account->name = pstrdup(name);
+	cache = lappend(cache, account);
+	MemoryContextSwitchTo(caller);
+	return account;
+}
+
+List *
+account_names(void)
+{
+	List	   *names = NIL;
+	Oid			wrapper = get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
+	Relation	servers;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(wrapper))
+		return NIL;
+
+	servers = table_open(ForeignServerRelationId, AccessShareLock);
+	scan = systable_beginscan(servers, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_foreign_server server = (Form_pg_foreign_server) GETSTRUCT(tuple);
+
+		if (server->srvfdw == wrapper)
+			names = lappend(names, pstrdup(NameStr(server->srvname)));
+	}
+	systable_endscan(scan);
+	table_close(servers, AccessShareLock);
+	return names;
+}
+
+uint64
+account_generation(void)
+{
+	refresh_cache();
+	return catalog_generation;
+}

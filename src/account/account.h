@@ -1,0 +1,58 @@
+/*
+ * account.h
+ *		An account: a foreign server of the wrapper sms3300 and its user mappings.
+ *
+ * Durations are in microseconds.
+ */
+#ifndef SMS3300_ACCOUNT_ACCOUNT_H
+#define SMS3300_ACCOUNT_ACCOUNT_H
+
+#include "nodes/pg_list.h"
+
+#include "gateway/gateway.h"
+
+/* For type and template: not given. */
+#define ROUTE_NONE (-1)
+
+extern char *account_default_name;	/* sms3300.account */
+
+typedef struct Account
+{
+	Oid			serverid;
+	uint64		version;		/* changes when the server or a mapping of it is altered */
+	char	   *name;
+	char	   *url;
+	char	   *ca_file;		/* NULL: the system's */
+	char	   *line;			/* NULL: none */
+	char	   *line2;			/* NULL: none */
+	int			type;			/* ROUTE_NONE: none */
+	int			template;		/* ROUTE_NONE: none */
+	int			max_in_flight;
+	double		rate;			/* messages a second; 0: no limit */
+	int64		timeout;
+	int64		connect_timeout;
+	int64		validity;
+	int			max_attempts;
+	bool		resend_unknown;
+	GatewayCodes codes;
+	bool		paused;
+	int64		retention;		/* -1: none */
+	int64		redact_after;	/* -1: none */
+} Account;
+
+extern void account_watch(void);
+
+/*
+ * The account of a name, from a cache that follows changes of the catalogs;
+ * NULL if there is none.  It stays valid until the next call of account_find()
+ * or account_generation(), and no longer.
+ */
+extern const Account *account_find(const char *name);
+
+/* The names of all accounts of this database, as a list of strings. */
+extern List *account_names(void);
+
+/* A number that changes whenever any account or mapping may have been altered. */
+extern uint64 account_generation(void);
+
+#endif							/* SMS3300_ACCOUNT_ACCOUNT_H */

@@ -1,0 +1,144 @@
+/*
+ * input.c
+ *		Values that people give: checked, and brought to their canonical form.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "account/input.h"
+#include "text/mobile.h"
+
+/* How many bytes of a refused value an error shows */
+#define SHOWN_BYTES		64
+
+/* The printf arguments for "%.*s%s" that show a value, clipped if long */
+#define SHOWN(str, len) \
+	pg_mbcliplen(str, len, SHOWN_BYTES), str, (len) > SHOWN_BYTES ? "..." : ""
+
+/*
+ * Return a text in UTF-8 and adjust its length, copying only where the server
+ * has another encoding.
+ *
+ * SQL_ASCII means that the server doesn't know: the bytes are taken for UTF-8,
+ * and the functions that read them see to what is invalid.
+ */
+const char *
+input_to_utf8(const char *str, int *len)
+{
+	char	   *utf8;
+
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return str;
+
+	utf8 = pg_server_to_any(str, *len, PG_UTF8);
+	if (utf8 != str)
+		*len = (int) strlen(utf8);
+
+	return utf8;
+}
+
+/* Bring a mobile number to its canonical form, or return false. */
+bool
+input_read_mobile(const char *str, int len, char out[MOBILE_SIZE])
+{
+	const char *utf8 = input_to_utf8(str, &len);
+
+	return mobile_canonical(utf8, len, out);
+}
+
+/* Return the canonical form of a mobile number, or raise an error. */
+char *
+input_mobile(const char *str, int len)
+{
+	char	   *mobile = palloc(MOBILE_SIZE);
+
+	if (!input_read_mobile(str, len, mobile))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid mobile number"),
+				 errdetail("\"%.*s%s\" is not 9 and nine digits, alone or after 0, 98, +98 or 0098.", SHOWN(str, len)),
+				 errhint("Write one number without letters, for example 09123456789 or +98 912 345 6789.")));
+	return mobile;
+}
+
+/*
+ * Return the canonical form of an SMS line, or raise an error that names what
+ * holds it.
+ */
+char *
+input_line(const char *str, int len, const char *what)
+{
+	char	   *line = palloc(LINE_SIZE);
+	int			utf8_len = len;
+	const char *utf8 = input_to_utf8(str, &utf8_len);
+
+	if (!line_canonical(utf8, utf8_len, line))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"%s\"", what),
+				 errdetail("\"%.*s%s\" is not 4 to 14 digits, alone or after 0, 98, +98 or 0098.", SHOWN(str, len)),
+				 errhint("Write the line with its country code, for example 983000330000.")));
+
+	return line;
+}
+
+void
+input_require_recipient(bool isnull)
+{
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a message needs a recipient"),
+				 errdetail("\"mobile\" is null."),
+				 errhint("Give a mobile number such as 09123456789 as \"mobile\".")));
+}
+
+void
+input_require_message(bool isnull, size_t size)
+{
+	if (isnull || size == 0)
+		ereport(ERROR,
+				(errcode(isnull ? ERRCODE_NOT_NULL_VIOLATION : ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a message needs a text"),
+				 isnull ? errdetail("\"message\" is null.") : errdetail("\"message\" is an empty string."),
+				 errhint("Give the text to send as \"message\".")));
+}
+
+void
+input_require_utf8(const char *message, size_t size)
+{
+	pg_server_to_any(message, (int) size, PG_UTF8);
+}
+
+void
+input_check_type(int type)
+{
+	if (type < 0 || type > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"type\": %d", type),
+				 errdetail("It is a whole number from 0 to 2."),
+				 errhint("0 is an ordinary message, 1 one with Chelcheleh as backup, 2 one by the service line.")));
+}
+
+void
+input_check_priority(int priority)
+{
+	if (priority < 0 || priority > 9)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"priority\": %d", priority),
+				 errdetail("It is a whole number from 0 to 9."),
+				 errhint("Higher ones are sent first.")));
+}
+
+void
+input_check_template(int template)
+{
+	if (template < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for \"template\": %d", template),
+				 errdetail("It is a whole number from 0 to %d.", PG_INT32_MAX)));
+}

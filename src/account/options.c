@@ -1,0 +1,295 @@
+/*
+ * options.c
+ *		The options of a server, and the account that they describe.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+#include <curl/curl.h>
+
+#include "commands/defrem.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "account/input.h"
+#include "account/options.h"
+
+#define DEFAULT_URL "https://sms.3300.ir/api/wsSend.ashx"
+
+/* The gateway's error codes as far as they are known; accounts may override. */
+#define DEFAULT_TRANSIENT_CODES "15, 23, 409"
+#define DEFAULT_ACCOUNT_CODES "12, 14, 16-20, 22, 29"
+#define DEFAULT_REFUSED_CODES "1-4, 6, 13, 25, 27, 28, 30, 100-110"
+
+/* Refuse an option's value, saying what would do. */
+static void
+invalid_value(const char *name, const char *value, const char *expected)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+			 errdetail("Expected is %s.", expected)));
+}
+
+/* Read a whole number within bounds. */
+static int
+parse_int_option(const char *name, const char *value, int min, int max)
+{
+	char	   *end;
+	long		number;
+
+	errno = 0;
+	number = strtol(value, &end, 10);
+	if (errno != 0 || !isdigit((unsigned char) *value) || *end != '\0' || number < min || number > max)
+		invalid_value(name, value, psprintf("a whole number from %d to %d", min, max));
+	return (int) number;
+}
+
+/* Read an interval literal as microseconds, days being 24 hours and months 30 days. */
+static int64
+parse_duration(const char *name, const char *value, bool zero_allowed)
+{
+	Interval   *interval = DatumGetIntervalP(DirectFunctionCall3(interval_in,
+																 CStringGetDatum(value),
+																 ObjectIdGetDatum(InvalidOid),
+																 Int32GetDatum(-1)));
+	double		microseconds = (double) interval->time +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
+
+	if (microseconds < 0 || (microseconds == 0 && !zero_allowed) ||
+		microseconds > 100.0 * DAYS_PER_YEAR * USECS_PER_DAY)
+		invalid_value(name, value, zero_allowed ?
+					  "an interval from 0 to 100 years" :
+					  "an interval above 0, of 100 years at most");
+	return (int64) microseconds;
+}
+
+/* A part of a URL in the current memory context, empty if it has none. */
+static const char *
+url_part(CURLU *url, CURLUPart which)
+{
+	char	   *part = NULL;
+	char	   *copy;
+
+	if (curl_url_get(url, which, &part, 0) != CURLUE_OK)
+		return "";
+	copy = pstrdup(part);
+	curl_free(part);
+	return copy;
+}
+
+/* What is wrong with a URL, as a sentence; NULL if it may be the address of a gateway. */
+static const char *
+url_problem(const char *url)
+{
+	const char *problem = NULL;
+	CURLU	   *parsed;
+
+	/* libcurl's versions differ in what of this they take, and for what. */
+	for (const char *c = url; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '\\' || *c == '#')
+			return "It contains a blank, a backslash, a fragment (#) or a character that is not ASCII."
+				" A host's name in other letters has an ASCII form (xn--...).";
+
+	parsed = curl_url();
+	if (parsed == NULL)
+		return "Memory ran out.";
+	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK ||
+		strcmp(url_part(parsed, CURLUPART_PORT), "0") == 0)
+		problem = "It is no URL.";
+	else if (url_part(parsed, CURLUPART_USER)[0] || url_part(parsed, CURLUPART_PASSWORD)[0] ||
+			 strcasestr(url_part(parsed, CURLUPART_QUERY), "password=") != NULL)
+		problem = "It contains credentials, which everybody could read there.";
+	else if (strcmp(url_part(parsed, CURLUPART_SCHEME), "http") != 0 &&
+			 strcmp(url_part(parsed, CURLUPART_SCHEME), "https") != 0)
+		problem = "Only http and https are supported.";
+	curl_url_cleanup(parsed);
+	return problem;
+}
+
+/* Check the URL of the endpoint. */
+static void
+check_url(const char *name, const char *value)
+{
+	const char *problem = url_problem(value);
+
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("%s", problem),
+				 errhint("Give a URL such as %s; credentials belong in a user mapping.",
+						 DEFAULT_URL)));
+}
+
+/* Read a number of messages a second. */
+static double
+parse_rate(const char *name, const char *value)
+{
+	char	   *end;
+	double		rate;
+
+	errno = 0;
+	rate = strtod(value, &end);
+	if (errno != 0 || value[strspn(value, "0123456789.")] != '\0' || end == value || *end != '\0' ||
+		rate > 1000000 || (rate > 0 && rate < 1e-6))
+		invalid_value(name, value, "a number of messages a second from 0.000001 to 1000000, or 0 for no limit");
+	return rate;
+}
+
+const ServerOption server_options[] =
+{
+	{"url", OPTION_URL, offsetof(Account, url), 0, 0},
+	{"line", OPTION_LINE, offsetof(Account, line), 0, 0},
+	{"line2", OPTION_LINE, offsetof(Account, line2), 0, 0},
+	{"type", OPTION_INT, offsetof(Account, type), 0, 2},
+	{"template", OPTION_INT, offsetof(Account, template), 0, PG_INT32_MAX},
+	{"max_in_flight", OPTION_INT, offsetof(Account, max_in_flight), 1, 100000},
+	{"rate", OPTION_RATE, offsetof(Account, rate), 0, 0},
+	{"timeout", OPTION_DURATION, offsetof(Account, timeout), 0, 0},
+	{"connect_timeout", OPTION_DURATION, offsetof(Account, connect_timeout), 0, 0},
+	{"validity", OPTION_DURATION, offsetof(Account, validity), 0, 0},
+	{"max_attempts", OPTION_INT, offsetof(Account, max_attempts), 1, 1000},
+	{"on_unknown", OPTION_ON_UNKNOWN, offsetof(Account, resend_unknown), 0, 0},
+	{"transient_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_TRANSIENT, 0},
+	{"account_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_ACCOUNT, 0},
+	{"refused_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_REJECTED, 0},
+	{"paused", OPTION_BOOL, offsetof(Account, paused), 0, 0},
+	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
+	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
+	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
+};
+
+const int	num_server_options = lengthof(server_options);
+
+/* Set what an option says, or refuse its value. */
+static void
+set_option(Account *account, const ServerOption *option, const char *value)
+{
+	const char *name = option->name;
+	void	   *field = (char *) account + option->offset;
+
+	switch (option->kind)
+	{
+		case OPTION_URL:
+			check_url(name, value);
+			*(char **) field = pstrdup(value);
+			break;
+		case OPTION_FILE:
+			if (!is_absolute_path(value))
+				invalid_value(name, value, "an absolute path on the server");
+			*(char **) field = pstrdup(value);
+			break;
+		case OPTION_LINE:
+			*(char **) field = input_line(value, (int) strlen(value), name);
+			break;
+		case OPTION_INT:
+			*(int *) field = parse_int_option(name, value, option->min, option->max);
+			break;
+		case OPTION_RATE:
+			*(double *) field = parse_rate(name, value);
+			break;
+		case OPTION_DURATION:
+		case OPTION_DURATION_OR_ZERO:
+			*(int64 *) field = parse_duration(name, value, option->kind == OPTION_DURATION_OR_ZERO);
+			break;
+		case OPTION_ON_UNKNOWN:
+			if (strcmp(value, "hold") != 0 && strcmp(value, "resend") != 0)
+				invalid_value(name, value, "\"hold\" or \"resend\"");
+			*(bool *) field = strcmp(value, "resend") == 0;
+			break;
+		case OPTION_CODES:
+			if (!gateway_codes_add(field, GATEWAY_MAX_RANGES, value, (GatewayVerdict) option->min))
+				invalid_value(name, value, psprintf("a list of codes and ranges, such as 15, 100-110, of %d at most in all",
+													GATEWAY_MAX_RANGES));
+			break;
+		case OPTION_BOOL:
+			if (!parse_bool(value, (bool *) field))
+				invalid_value(name, value, "a boolean");
+			break;
+	}
+}
+
+/* Find a server's option by its name; NULL if there is none. */
+const ServerOption *
+server_option_find(const char *name)
+{
+	for (size_t i = 0; i < lengthof(server_options); i++)
+		if (strcmp(server_options[i].name, name) == 0)
+			return &server_options[i];
+	return NULL;
+}
+
+/* Tell whether an option is in a list. */
+static bool
+is_given(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+		if (strcmp(lfirst_node(DefElem, cell)->defname, name) == 0)
+			return true;
+	return false;
+}
+
+/* Add the default meaning of error codes, unless an option gives it. */
+static void
+add_default_codes(Account *account, List *options, const char *option,
+				  const char *codes, GatewayVerdict verdict)
+{
+	if (!is_given(options, option))
+		gateway_codes_add(&account->codes, GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES, codes, verdict);
+}
+
+/* Say which option an error is about. */
+static void
+option_context(void *name)
+{
+	errcontext("option \"%s\"", (const char *) name);
+}
+
+/*
+ * The account that a list of valid options describes, in the current context.
+ * Codes that an option gives come before the defaults, and so override them.
+ */
+Account *
+account_from_options(List *options)
+{
+	Account    *account = palloc0(sizeof(Account));
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = option_context};
+	ListCell   *cell;
+	int			code;
+
+	account->url = pstrdup(DEFAULT_URL);
+	account->type = ROUTE_NONE;
+	account->template = ROUTE_NONE;
+	account->max_in_flight = 32;
+	account->timeout = 30 * USECS_PER_SEC;
+	account->connect_timeout = 5 * USECS_PER_SEC;
+	account->validity = USECS_PER_DAY;
+	account->max_attempts = 10;
+	account->retention = -1;
+	account->redact_after = -1;
+
+	error_context_stack = &context;
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		const ServerOption *known = server_option_find(option->defname);
+
+		context.arg = option->defname;
+		if (known)
+			set_option(account, known, defGetString(option));
+	}
+	error_context_stack = context.previous;
+
+	if (gateway_codes_overlap(&account->codes, &code))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("error code %d is in two classes", code),
+				 errdetail("A code is in one of transient_codes, account_codes and refused_codes at most.")));
+	add_default_codes(account, options, "transient_codes", DEFAULT_TRANSIENT_CODES, VERDICT_TRANSIENT);
+	add_default_codes(account, options, "account_codes", DEFAULT_ACCOUNT_CODES, VERDICT_ACCOUNT);
+	add_default_codes(account, options, "refused_codes", DEFAULT_REFUSED_CODES, VERDICT_REJECTED);
+	return account;
+}

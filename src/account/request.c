@@ -1,0 +1,104 @@
+/*
+ * request.c
+ *		A queued message and its account become an HTTP request.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "account/credentials.h"
+#include "account/request.h"
+#include "compat.h"
+#include "gateway/gateway.h"
+
+/*
+ * A string of the server's encoding in UTF-8; NULL if it has no such form.  The
+ * error is swallowed because it shows bytes, which may be a password's; the
+ * conversion touches nothing but memory, so no subtransaction is needed.
+ */
+static const char *
+utf8(const char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *volatile result = NULL;
+
+	PG_TRY();
+	{
+		result = pg_server_to_any(text, (int) strlen(text), PG_UTF8);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return result;
+}
+
+const char *
+request_compose(const Account *account, Oid role, const char *mobile,
+				const char *message, const Route *own, HttpRequest *request,
+				bool *of_sender)
+{
+	Route		route = route_complete(own, account);
+	Credentials credentials;
+	GatewayMessage form;
+	const char *problem;
+
+	memset(request, 0, sizeof(HttpRequest));
+	*of_sender = false;
+	if (mobile == NULL)
+		return "the message has no recipient any more";
+	if (message == NULL)
+		return "the message has no text any more";
+	problem = route_problem(&route);
+	if (problem)
+		return problem;
+	form.mobile = mobile;
+	form.message = utf8(message);
+	form.line = route.line;
+	form.line2 = route.line2;
+	form.type = route.type;
+	form.template = route.template;
+	if (form.message == NULL)
+		return "the text has no form in UTF-8";
+
+	problem = credentials_read(account, role, &credentials);
+	if (problem == NULL)
+	{
+		form.username = utf8(credentials.username);
+		form.password = utf8(credentials.password);
+		if (form.username == NULL || form.password == NULL)
+			problem = "the credentials have no form in UTF-8";
+	}
+	*of_sender = problem != NULL;
+	if (problem == NULL)
+	{
+		/* The account may be read anew, and so be gone, before this is submitted. */
+		request->url = pstrdup(account->url);
+		request->ca_file = account->ca_file ? pstrdup(account->ca_file) : NULL;
+		request->timeout = account->timeout;
+		request->connect_timeout = account->connect_timeout;
+		request->body_size = gateway_form_size(&form);
+		request->body = malloc(request->body_size);
+		if (request->body == NULL)
+			problem = "out of memory";
+		else
+			gateway_form_write(&form, request->body);
+		if (form.password != credentials.password)
+			explicit_bzero(unconstify(char *, form.password), strlen(form.password));
+	}
+	credentials_forget(&credentials);
+	return problem;
+}
+
+void
+request_discard(HttpRequest *request)
+{
+	if (request->body)
+	{
+		explicit_bzero(request->body, request->body_size);
+		free(request->body);
+		request->body = NULL;
+	}
+}

@@ -1,0 +1,15 @@
+/*
+ * response.h
+ *		The bytes of a reply as values that the table can hold.
+ */
+#ifndef SMS3300_ACCOUNT_RESPONSE_H
+#define SMS3300_ACCOUNT_RESPONSE_H
+
+#include "utils/jsonb.h"
+
+#include "net/http.h"
+
+extern Jsonb *response_as_jsonb(const HttpReply *reply);
+extern char *response_text(Jsonb *reply, const char *key);
+
+#endif							/* SMS3300_ACCOUNT_RESPONSE_H */

@@ -1,0 +1,188 @@
+/*
+ * route.c
+ *		By which account and line a message goes, and who may send it.
+ *
+ * The gateway knows five scenarios: by a line alone, by the service line alone,
+ * and by a line with one of three backups (a second line, Chelcheleh, the
+ * service line).  What is none of them is refused when it is queued.
+ */
+#include "postgres.h"
+
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "account/credentials.h"
+#include "account/route.h"
+#include "compat.h"
+
+/* The types of the gateway. */
+#define TYPE_ORDINARY 0
+#define TYPE_CHELCHELEH 1
+#define TYPE_SERVICE_LINE 2
+
+/* -------------------------------------------------------------------------
+ * The account
+ * ------------------------------------------------------------------------- */
+
+/* Refuse a name that is no account's. */
+static void
+no_account(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (server)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is not an account", name),
+				 errdetail("Its foreign-data wrapper is \"%s\", not \"sms3300\".",
+						   GetForeignDataWrapper(server->fdwid)->fdwname),
+				 errhint("Name a server of the wrapper sms3300 as \"account\", or in the setting sms3300.account.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("account \"%s\" does not exist", name),
+			 errdetail("An account is a foreign server of the wrapper sms3300."),
+			 *name ? errhint("Use CREATE SERVER %s FOREIGN DATA WRAPPER sms3300 ..., or name another account.",
+							 quote_identifier(name)) :
+			 errhint("Name an account in the setting sms3300.account.")));
+}
+
+const Account *
+route_known_account(const char *name)
+{
+	const Account *account = account_find(name);
+
+	if (account == NULL)
+		no_account(name);
+	return account;
+}
+
+const Account *
+route_account(const char *name)
+{
+	const Account *account = route_known_account(name);
+
+	if (foreign_server_aclcheck(account->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for account \"%s\"", name),
+				 errdetail("Role \"%s\" has no USAGE privilege on the foreign server.",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("Use GRANT USAGE ON FOREIGN SERVER %s TO ....",
+						 quote_identifier(name))));
+
+	if (!credentials_exist(account, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("account \"%s\" has no credentials for role \"%s\"", name,
+						GetUserNameFromId(GetUserId(), false)),
+				 errdetail("There is no user mapping for the role, nor for PUBLIC."),
+				 errhint("Use CREATE USER MAPPING FOR ... SERVER %s OPTIONS (username '...', password '...').",
+						 quote_identifier(name))));
+	return account;
+}
+
+/* -------------------------------------------------------------------------
+ * The line
+ * ------------------------------------------------------------------------- */
+
+/* Tell whether a type is a backup of a line. */
+static bool
+is_backup(int type)
+{
+	return type == TYPE_CHELCHELEH || type == TYPE_SERVICE_LINE;
+}
+
+/*
+ * What a message does not give comes from the account, with three exceptions:
+ *
+ * - a message that asks for the service line and names no line goes by the
+ *   service line alone;
+ * - a backup that the message gives replaces the account's;
+ * - a template is for the service line only.
+ */
+Route
+route_complete(const Route *own, const Account *account)
+{
+	Route		route = *own;
+
+	if (route.line == NULL && (own->type != TYPE_SERVICE_LINE || own->line2))
+		route.line = account->line;
+	if (route.line2 == NULL && route.line && account->line2 && !is_backup(own->type) &&
+		strcmp(route.line, account->line2) != 0)
+		route.line2 = account->line2;
+	if (route.type == ROUTE_NONE && !(own->line2 && is_backup(account->type)))
+		route.type = account->type;
+	if (route.template == ROUTE_NONE && route.type == TYPE_SERVICE_LINE)
+		route.template = account->template;
+	return route;
+}
+
+const char *
+route_problem(const Route *route)
+{
+	if (route->line == NULL && route->line2)
+		return "\"line2\" needs \"line\"";
+	if (route->line == NULL && route->type != TYPE_SERVICE_LINE)
+		return "a message needs a line";
+	if (route->line2 && strcmp(route->line, route->line2) == 0)
+		return "\"line2\" is the same as \"line\"";
+	if (route->line2 && is_backup(route->type))
+		return "\"line2\" and a \"type\" other than 0 exclude each other";
+	if (route->template != ROUTE_NONE && route->type != TYPE_SERVICE_LINE)
+		return "\"template\" needs \"type\" 2";
+	return NULL;
+}
+
+/* Explain what is wrong with a route, and which scenario was probably meant. */
+static void
+explain_problem(const Route *route, const Account *account)
+{
+	if (route->line == NULL && route->line2)
+	{
+		errdetail("The second line, %s, is the backup of a first one.", route->line2);
+		errhint("Give the first line as \"line\", or set it for the account: both together send with a second line as backup.");
+	}
+	else if (route->line == NULL && route->type == TYPE_CHELCHELEH)
+	{
+		errdetail("Type 1 is the backup of a line, and neither the message nor account \"%s\" gives one.",
+				  account->name);
+		errhint("Give \"line\" for Chelcheleh as its backup, or type 2 without a line for the service line.");
+	}
+	else if (route->line == NULL)
+	{
+		errdetail("Neither the message nor account \"%s\" gives one.", account->name);
+		errhint("Give \"line\", set it for the account, or use type 2 for the service line.");
+	}
+	else if (route->line2 && strcmp(route->line, route->line2) == 0)
+	{
+		errdetail("Both are %s.", route->line);
+		errhint("Give another line as the backup, or none.");
+	}
+	else if (route->line2 && is_backup(route->type))
+	{
+		errdetail("Each is the backup of \"line\": line %s, and %s.", route->line2,
+				  route->type == TYPE_CHELCHELEH ? "Chelcheleh" : "the service line");
+		errhint("Give only \"line2\" for a second line as backup, or only type %d for %s.", route->type,
+				route->type == TYPE_CHELCHELEH ? "Chelcheleh" : "the service line");
+	}
+	else
+	{
+		errdetail("Templates are registered for the service line.");
+		errhint("Give type 2 for the service line, alone or as the backup of \"line\", or leave \"template\" out.");
+	}
+}
+
+void
+route_check(const Route *own, const Account *account)
+{
+	Route		route = route_complete(own, account);
+	const char *problem = route_problem(&route);
+
+	if (problem)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s", problem),
+				 explain_problem(&route, account)));
+}

@@ -1,0 +1,201 @@
+/*
+ * validator.c
+ *		The validator of the options of servers and user mappings.
+ */
+#include "postgres.h"
+
+#include "access/reloptions.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+
+#include "account/options.h"
+#include "compat.h"
+#include "shared/wake.h"
+
+PG_FUNCTION_INFO_V1(sms3300_fdw_validator);
+
+static const char *const mapping_options[] = {"username", "password", "password_file"};
+
+/* Tell whether a user mapping has an option of this name. */
+static bool
+is_mapping_option(const char *name)
+{
+	for (size_t i = 0; i < lengthof(mapping_options); i++)
+		if (strcmp(mapping_options[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* The names of the options valid on an object of a catalog. */
+static char *
+valid_options(Oid catalog)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	if (catalog == ForeignServerRelationId)
+		for (int i = 0; i < num_server_options; i++)
+			appendStringInfo(&names, "%s%s", i ? ", " : "", server_options[i].name);
+	else if (catalog == UserMappingRelationId)
+		for (size_t i = 0; i < lengthof(mapping_options); i++)
+			appendStringInfo(&names, "%s%s", i ? ", " : "", mapping_options[i]);
+	return names.data;
+}
+
+/* Refuse an option that has no meaning where it was given. */
+static void
+refuse_option(const char *name, Oid catalog)
+{
+	if (catalog == ForeignServerRelationId && is_mapping_option(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("option \"%s\" belongs in a user mapping", name),
+				 errdetail("Everybody can read the options of a server."),
+				 errhint("Use CREATE USER MAPPING ... OPTIONS (%s ...).", name)));
+	if (catalog == UserMappingRelationId && server_option_find(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("option \"%s\" belongs on the server", name),
+				 errhint("Use ALTER SERVER ... OPTIONS (%s ...).", name)));
+
+	{
+		char	   *valid = valid_options(catalog);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("invalid option \"%s\"", name),
+				 *valid ? errhint("Valid options in this context are: %s.", valid) :
+				 errhint("There are no valid options in this context.")));
+	}
+}
+
+/* Refuse an option that only superusers may set. */
+static void
+require_superuser(const char *name)
+{
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\"", name),
+				 errdetail("It names a file on the server, so only superusers may set it, or alter what has it."),
+				 errhint("A superuser must make this change, or drop the option.")));
+}
+
+/* Check the options of a user mapping as a whole. */
+static void
+check_mapping(List *options)
+{
+	bool		username = false;
+	bool		password = false;
+	bool		password_file = false;
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		const char *name = option->defname;
+		const char *value = defGetString(option);
+
+		if (!is_mapping_option(name))
+			refuse_option(name, UserMappingRelationId);
+		if (value[0] == '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" is empty", name)));
+		if (strcmp(name, "password_file") == 0)
+		{
+			require_superuser(name);
+
+			/* Not shown: it may be the password, given for its file. */
+			if (!is_absolute_path(value))
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("option \"%s\" is no absolute path", name)));
+			password_file = true;
+		}
+		username |= strcmp(name, "username") == 0;
+		password |= strcmp(name, "password") == 0;
+	}
+
+	if (!username || password == password_file)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("a user mapping needs a username and either a password or a password_file"),
+				 errhint("Use OPTIONS (username '...', password '...').")));
+}
+
+/* Check the options of a server. */
+static void
+check_server(List *options)
+{
+	ListCell   *cell;
+	Account    *account;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		const ServerOption *known = server_option_find(option->defname);
+
+		if (known == NULL)
+			refuse_option(option->defname, ForeignServerRelationId);
+		if (known->kind == OPTION_FILE)
+			require_superuser(known->name);
+	}
+
+	account = account_from_options(options);
+	if (account->line2 && account->line == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"line2\" needs option \"line\""),
+				 errdetail("The second line is the backup of the first.")));
+	if (account->line2 && strcmp(account->line, account->line2) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"line2\" is the same as option \"line\""),
+				 errhint("Give another line as the backup, or none.")));
+	if (account->line2 && account->type > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"line2\" and a \"type\" other than 0 exclude each other"),
+				 errdetail("Each is a backup of the line."),
+				 errhint("Give only \"line2\" for a second line, or only \"type\" for Chelcheleh (1) or the service line (2).")));
+}
+
+/* Keep a statement that is refused, and may hold a password, out of the log. */
+static void
+hide_statement(void *arg)
+{
+	errhidestmt(true);
+	errhidecontext(true);
+}
+
+/*
+ * Validate the options of a server or user mapping, and have the worker look
+ * at them once they are committed.
+ */
+Datum
+sms3300_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid			catalog = PG_GETARG_OID(1);
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = hide_statement};
+
+	error_context_stack = &context;
+	if (catalog == ForeignServerRelationId)
+		check_server(options);
+	else if (catalog == UserMappingRelationId)
+		check_mapping(options);
+	else if (options != NIL)
+		refuse_option(linitial_node(DefElem, options)->defname, catalog);
+
+	error_context_stack = context.previous;
+
+	if (catalog != ForeignDataWrapperRelationId)
+		wake_for_anything();
+	PG_RETURN_VOID();
+}

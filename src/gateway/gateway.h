@@ -1,0 +1,80 @@
+/*
+ * gateway.h
+ *		The protocol of the 3300 gateway: message to form, reply to verdict.
+ *
+ * No I/O and no server: everything here can be run by itself.
+ */
+#ifndef SMS3300_GATEWAY_GATEWAY_H
+#define SMS3300_GATEWAY_GATEWAY_H
+
+/* The longest line kept from a reply. */
+#define GATEWAY_LINE_SIZE 32
+
+/* The most ranges of codes, and how many more an account may have by default. */
+#define GATEWAY_MAX_RANGES 200
+#define GATEWAY_MORE_RANGES 50
+
+/* What is posted for one message; UTF-8, NULL: the parameter is not posted. */
+typedef struct GatewayMessage
+{
+	const char *username;
+	const char *password;
+	const char *mobile;
+	const char *message;
+	const char *line;
+	const char *line2;
+	int			type;			/* below 0: not posted, as the next */
+	int			template;
+} GatewayMessage;
+
+/* What becomes of a message. */
+typedef enum GatewayVerdict
+{
+	VERDICT_SENT,				/* the gateway accepted it */
+	VERDICT_REJECTED,			/* the gateway refused this message */
+	VERDICT_TRANSIENT,			/* refused for now; counts as an attempt */
+	VERDICT_ACCOUNT,			/* refused because of the account */
+	VERDICT_NOT_SENT,			/* provably never reached the gateway */
+	VERDICT_UNKNOWN				/* it may have been sent */
+} GatewayVerdict;
+
+/*
+ * What the gateway's error codes mean: VERDICT_TRANSIENT, VERDICT_ACCOUNT or
+ * VERDICT_REJECTED.  Of two ranges that overlap the first holds; a code in none
+ * is ambiguous.
+ */
+typedef struct GatewayCodes
+{
+	int			nranges;
+	struct
+	{
+		int			first;
+		int			last;
+		GatewayVerdict verdict;
+	}			ranges[GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES];
+} GatewayCodes;
+
+/* What the JSON of a reply says. */
+typedef struct GatewayReply
+{
+	bool		has_status;
+	int32		status;
+	bool		has_message_id;
+	int64		message_id;
+	char		line[GATEWAY_LINE_SIZE];	/* empty: none given */
+} GatewayReply;
+
+extern bool gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
+							  GatewayVerdict verdict);
+extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);
+extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code);
+
+extern size_t gateway_form_size(const GatewayMessage *message);
+extern size_t gateway_form_write(const GatewayMessage *message, char *buffer);
+extern char *gateway_form_password(const char *form, size_t size);
+
+extern void gateway_parse_reply(const char *text, size_t len, GatewayReply *reply);
+extern GatewayVerdict gateway_verdict(bool request_left, int http_status,
+									  const GatewayReply *reply, const GatewayCodes *codes);
+
+#endif							/* SMS3300_GATEWAY_GATEWAY_H */

@@ -1,0 +1,77 @@
+/*
+ * http.h
+ *		Many POST requests at once, and the one place to wait.
+ *
+ * Knows nothing of SMS.  Durations are in microseconds.
+ */
+#ifndef SMS3300_NET_HTTP_H
+#define SMS3300_NET_HTTP_H
+
+/* What is kept of a reply's body, and the most that is read of its header. */
+#define HTTP_MAX_BODY (64 * 1024)
+#define HTTP_MAX_HEADER (64 * 1024)
+
+typedef struct Http Http;
+
+/* How far a request got before it ended. */
+typedef enum HttpPhase
+{
+	HTTP_RESOLVE,
+	HTTP_CONNECT,
+	HTTP_TLS,
+	HTTP_SEND,
+	HTTP_WAIT,					/* all sent, nothing received */
+	HTTP_RECEIVE,
+	HTTP_DONE					/* the reply came whole */
+} HttpPhase;
+
+typedef struct HttpRequest
+{
+	const char *url;
+	const char *ca_file;		/* NULL: the system's */
+	char	   *body;			/* a form; malloc'ed, passed on with the request */
+	size_t		body_size;
+	int64		timeout;		/* of the whole request */
+	int64		connect_timeout;
+	void	   *owner;			/* the caller's */
+} HttpRequest;
+
+typedef struct HttpReply
+{
+	void	   *owner;			/* the request's */
+	HttpPhase	phase;
+	bool		request_left;	/* the body was handed over whole */
+	int			status;			/* the HTTP status; 0: none came */
+	int64		retry_after;	/* -1: the reply does not say */
+	const char *form;			/* the request's body */
+	size_t		form_size;
+	const char *body;			/* what came of it; not terminated */
+	size_t		body_size;
+	const char *error;			/* NULL if the reply came whole */
+} HttpReply;
+
+/* Begin; errors: 58000 if the operating system or libcurl refuses. */
+extern Http *http_open(void);
+
+/* End, and drop the requests under way. */
+extern void http_close(Http *http);
+
+/* Make room for more requests; returns for how many there is. */
+extern int	http_reserve(Http *http, int wanted);
+
+/* Begin a request; there must be room for it. */
+extern void http_submit(Http *http, const HttpRequest *request);
+
+/* Wait for the process latch, the network or the time-out (-1: none). */
+extern void http_wait(Http *http, int64 timeout, uint32 wait_event);
+
+/* The next finished request, NULL if there is none; release it when done. */
+extern const HttpReply *http_next(Http *http);
+extern void http_release(Http *http, const HttpReply *reply);
+
+/* End the requests under way at once, as if they had timed out now. */
+extern void http_abort_all(Http *http, const char *reason);
+
+extern const char *http_phase_name(HttpPhase phase);
+
+#endif							/* SMS3300_NET_HTTP_H */

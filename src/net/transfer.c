@@ -1,0 +1,398 @@
+/*
+ * transfer.c
+ *		One request over libcurl, and how far it got.
+ *
+ * When a kept connection dies before the first byte of the reply, libcurl sends
+ * a POST again by itself.  It asks before it begins to send, though, and is
+ * refused a second time.
+ *
+ * No callback calls libcurl or PostgreSQL, raises an error or allocates with
+ * palloc: a longjmp through libcurl would leave it unusable.
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "compat.h"
+#include "net/transfer.h"
+
+/* More of Retry-After than this is not believed. */
+#define MAX_RETRY_AFTER_S 3600
+
+/* libcurl begins a TLS handshake. */
+static CURLcode
+on_tls(CURL *easy, void *context, void *arg)
+{
+	Transfer   *transfer = arg;
+
+	transfer->tls_begun = true;
+	return CURLE_OK;
+}
+
+/* libcurl has a connection and is about to send the request: never a second time. */
+static int
+on_begin(void *arg, char *remote_address, char *local_address, int remote_port, int local_port)
+{
+	Transfer   *transfer = arg;
+
+	if (transfer->begun)
+	{
+		transfer->repeated = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	transfer->begun = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+/* A line of the reply's header arrived. */
+static size_t
+on_header(char *data, size_t size, size_t count, void *arg)
+{
+	Transfer   *transfer = arg;
+
+	transfer->header_size += size * count;
+	if (transfer->header_size > HTTP_MAX_HEADER)
+	{
+		transfer->too_large = true;
+		return 0;
+	}
+	return size * count;
+}
+
+/* A piece of the reply's body arrived; past the limit the transfer ends. */
+static size_t
+on_write(char *data, size_t size, size_t count, void *arg)
+{
+	Transfer   *transfer = arg;
+	HttpReply  *reply = &transfer->reply;
+	size_t		n = Min(size * count, HTTP_MAX_BODY - reply->body_size);
+
+	if (reply->body_size + n > transfer->capacity)
+	{
+		size_t		capacity = Max(reply->body_size + n, 1024);
+		char	   *larger = realloc(transfer->buffer, capacity);
+
+		if (larger == NULL)
+			return 0;
+		transfer->buffer = larger;
+		transfer->capacity = capacity;
+		reply->body = larger;
+	}
+	memcpy(transfer->buffer + reply->body_size, data, n);
+	reply->body_size += n;
+	if (n < size * count)
+		transfer->too_large = true;
+	return n;
+}
+
+/* Set what is the same for all requests; false if memory runs out. */
+static bool
+transfer_configure(Transfer *transfer, Sockets *sockets)
+{
+	static struct curl_slist *headers = NULL;
+	CURL	   *easy = transfer->easy;
+
+	/* Neither wait for "100 Continue" nor be answered 417. */
+	if (headers == NULL)
+		headers = curl_slist_append(NULL, "Expect:");
+	if (headers == NULL)
+		return false;
+
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "sms3300/" SMS3300_VERSION);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+
+	/* The request, and no second time. */
+	curl_easy_setopt(easy, CURLOPT_POST, 1L);
+	curl_ask_before_request(easy, on_begin, transfer);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	sockets_use(sockets, easy);
+
+	/* The reply. */
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+
+	/* One request a connection at a time, so that evidence stays simple. */
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	curl_allow_http_only(easy);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
+
+	/* Replies are small; so can libcurl's buffers be. */
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+	curl_no_resolver_join(easy);
+	return true;
+}
+
+/* Tell whether two strings, either of which may be NULL, are the same. */
+static bool
+same(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Why a file of certificates can't be read, NULL if it can; a pipe would be waited for. */
+static const char *
+ca_file_problem(Transfer *transfer, const char *path)
+{
+	struct stat st;
+	int			fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	const char *problem = fd < 0 || fstat(fd, &st) != 0 ? strerror(errno) :
+		S_ISREG(st.st_mode) ? NULL : "it is no file";
+
+	if (fd >= 0)
+		close(fd);
+	if (problem == NULL)
+		return NULL;
+	snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: ca_file cannot be read: %s",
+			 problem);
+	return transfer->problem;
+}
+
+/* Have the next request use a new handle. */
+static void
+drop_handle(Transfer *transfer)
+{
+	if (transfer->easy)
+		curl_easy_cleanup(transfer->easy);
+	free(transfer->url);
+	free(transfer->ca_file);
+	transfer->easy = NULL;
+	transfer->url = transfer->ca_file = NULL;
+}
+
+/* Set what a request asks for; false if memory runs out. */
+static bool
+set_request(Transfer *transfer, Sockets *sockets, const HttpRequest *request)
+{
+	/* The default of ca_file can't be set again, but on a new handle. */
+	if (!same(transfer->ca_file, request->ca_file))
+		drop_handle(transfer);
+	if (transfer->easy == NULL)
+	{
+		if ((transfer->easy = curl_easy_init()) == NULL || !transfer_configure(transfer, sockets))
+			return false;
+		if (request->ca_file)
+		{
+			if ((transfer->ca_file = strdup(request->ca_file)) == NULL ||
+				curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, request->ca_file) != CURLE_OK ||
+				curl_easy_setopt(transfer->easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
+				return false;
+			curl_no_ca_cache(transfer->easy);
+		}
+	}
+	if (!same(transfer->url, request->url))
+	{
+		free(transfer->url);
+		if ((transfer->url = strdup(request->url)) == NULL ||
+			curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url) != CURLE_OK)
+			return false;
+	}
+	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_size);
+	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, request->body);
+	curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,
+					 (long) Min(Max(request->connect_timeout / 1000, 1), PG_INT32_MAX));
+	return true;
+}
+
+/* Say why TLS failed; what OpenSSL puts in words of its own is made plain. */
+static const char *
+describe_tls(Transfer *transfer, const char *said)
+{
+	static const struct
+	{
+		const char *words;
+		const char *meaning;
+	}			plain[] = {
+		{"unsupported protocol", "the server offers no TLS 1.2 or newer"},
+		{"protocol version", "the server offers no TLS 1.2 or newer"},
+		{"wrong version number", "the server does not speak TLS on this port"},
+		{"setting certificate", "ca_file holds no certificates"},
+		{"adding trust anchors", "ca_file holds no certificates"},
+	};
+
+	for (size_t i = 0; i < lengthof(plain); i++)
+		if (strstr(said, plain[i].words))
+		{
+			snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: %s (%s)",
+					 plain[i].meaning, said);
+			return transfer->problem;
+		}
+	snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: %s", said);
+	return transfer->problem;
+}
+
+/* Say what went wrong, in a sentence's part; NULL if nothing did. */
+static const char *
+transfer_describe(Transfer *transfer, CURLcode code)
+{
+	const char *said = transfer->error[0] ? transfer->error : curl_easy_strerror(code);
+
+	if (code == CURLE_OK)
+		return NULL;
+	if (transfer->too_large)
+		return "the reply is too large";
+
+	/* What libcurl says then is of its vain try to send again. */
+	if (transfer->repeated)
+		return "the connection was closed before a reply came";
+	return transfer->reply.phase == HTTP_TLS ? describe_tls(transfer, said) : said;
+}
+
+/* Tell whether a TLS handshake failed, or could not even begin. */
+static bool
+is_tls_error(CURLcode code)
+{
+	switch (code)
+	{
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CIPHER:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Tell how far a transfer got. */
+static HttpPhase
+phase_reached(Transfer *transfer, CURLcode code)
+{
+	curl_off_t	resolved = 0;
+
+	if (code == CURLE_OK)
+		return HTTP_DONE;
+	if (transfer->header_size > 0)
+		return HTTP_RECEIVE;
+	if (transfer->reply.request_left)
+		return HTTP_WAIT;
+	if (transfer->begun || curl_has_begun(transfer->easy))
+		return HTTP_SEND;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+	if (is_tls_error(code))
+		return HTTP_TLS;
+	if (code == CURLE_COULDNT_RESOLVE_HOST || resolved == 0)
+		return HTTP_RESOLVE;
+	return code != CURLE_COULDNT_CONNECT && transfer->tls_begun ? HTTP_TLS : HTTP_CONNECT;
+}
+
+/*
+ * Tell whether a request was handed to the network whole, or may have been.  When
+ * a kept connection dies, libcurl begins anew and counts from nothing: it has asked
+ * to send again, or could not even connect for that.  Only where sending itself
+ * failed does a count of nothing say that nothing left.
+ */
+static bool
+request_left(Transfer *transfer, CURLcode code)
+{
+	curl_off_t	sent = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+	return transfer->repeated || sent >= (curl_off_t) transfer->form_size ||
+		(transfer->begun && sent == 0 && code != CURLE_SEND_ERROR);
+}
+
+/* A new transfer; NULL if memory runs out. */
+Transfer *
+transfer_create(void)
+{
+	Transfer   *transfer = calloc(1, sizeof(Transfer));
+
+	if (transfer)
+		transfer_clear(transfer);
+	return transfer;
+}
+
+/* Free a transfer. */
+void
+transfer_destroy(Transfer *transfer)
+{
+	transfer_clear(transfer);
+	drop_handle(transfer);
+	free(transfer->buffer);
+	free(transfer);
+}
+
+/*
+ * Give a transfer its request, whose body passes on to it, and make it ready
+ * for libcurl; NULL, or why that fails.
+ */
+const char *
+transfer_begin(Transfer *transfer, Sockets *sockets, const HttpRequest *request)
+{
+	const char *problem = request->ca_file ? ca_file_problem(transfer, request->ca_file) : NULL;
+
+	transfer->form = request->body;
+	transfer->form_size = request->body_size;
+	transfer->reply.form = request->body;
+	transfer->reply.form_size = request->body_size;
+	transfer->reply.owner = request->owner;
+	transfer->deadline = clock_us() + request->timeout;
+
+	if (problem == NULL && !set_request(transfer, sockets, request))
+		problem = "out of memory";
+	return problem;
+}
+
+/*
+ * Note the evidence that an ended transfer leaves, and the error if libcurl
+ * does not know it.
+ */
+void
+transfer_end(Transfer *transfer, CURLcode code, const char *error)
+{
+	HttpReply  *reply = &transfer->reply;
+	long		status = 0;
+	curl_off_t	retry_after = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	reply->status = status >= 200 ? (int) status : 0;
+	reply->retry_after = retry_after > 0 ?
+		(int64) Min(retry_after, MAX_RETRY_AFTER_S) * 1000000 : -1;
+	reply->request_left = request_left(transfer, code);
+	reply->phase = phase_reached(transfer, code);
+	reply->error = error ? error : transfer_describe(transfer, code);
+	if (reply->error == NULL && reply->status == 0)
+		reply->error = "the reply has no HTTP status";
+}
+
+/* Take what belongs to one request off a transfer. */
+void
+transfer_clear(Transfer *transfer)
+{
+	if (transfer->form)
+	{
+		explicit_bzero(transfer->form, transfer->form_size);
+		free(transfer->form);
+	}
+	if (CURL_KEEPS_REQUEST)
+		drop_handle(transfer);
+	transfer->form = NULL;
+	transfer->form_size = 0;
+	transfer->begun = transfer->repeated = transfer->tls_begun = false;
+	transfer->header_size = 0;
+	transfer->too_large = false;
+	transfer->error[0] = '\0';
+	memset(&transfer->reply, 0, sizeof(HttpReply));
+	transfer->reply.body = transfer->buffer;
+	transfer->reply.retry_after = -1;
+}

@@ -1,0 +1,254 @@
+/*
+ * access.c
+ *		The worker's access to sms_outbox, and the extension that it belongs to.
+ *
+ * The worker's statements run as the table's owner in a security-restricted
+ * operation, because they fire triggers that users put on the table; nothing but
+ * pg_catalog is in its search_path.
+ *
+ * A server runs one library, the one that was installed when it started; each
+ * of its databases has the version of the extension that CREATE EXTENSION or
+ * ALTER EXTENSION UPDATE gave it.  A library serves its own version and all
+ * earlier ones.  What a later one means, it cannot know.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "outbox/access.h"
+#include "outbox/direct.h"
+#include "outbox/statement.h"
+
+/* Between outbox_open and outbox_close */
+static Oid	namespace = InvalidOid;
+static Oid	saved_user;
+static int	saved_security_context;
+static int	saved_nest_level;
+static Oid	table = InvalidOid;
+static bool triggers_follow;	/* triggers run after an UPDATE, and may change what it did */
+static bool is_direct;			/* rows can be written without a statement */
+
+/* Compare versions: numbers with dots between them. */
+static int
+compare_versions(const char *a, const char *b)
+{
+	while (*a || *b)
+	{
+		char	   *rest_of_a;
+		char	   *rest_of_b;
+		unsigned long x = strtoul(a, &rest_of_a, 10);
+		unsigned long y = strtoul(b, &rest_of_b, 10);
+
+		if (x != y)
+			return x < y ? -1 : 1;
+		if (rest_of_a == a && rest_of_b == b)
+			return strcmp(a, b);
+		a = rest_of_a + (*rest_of_a == '.');
+		b = rest_of_b + (*rest_of_b == '.');
+	}
+	return 0;
+}
+
+/* Look the extension up: its schema and its version. */
+static ExtensionAge
+look_up_extension(Oid *namespace, const char **version)
+{
+	Oid			extension = get_extension_oid("sms3300", true);
+	ExtensionAge age = EXTENSION_MISSING;
+	Relation	extensions;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	*version = NULL;
+	if (!OidIsValid(extension))
+		return EXTENSION_MISSING;
+
+	extensions = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(extensions, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(extensions), &isnull);
+		int			order;
+
+		*namespace = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		*version = TextDatumGetCString(value);
+		order = compare_versions(*version, SMS3300_VERSION);
+		age = order < 0 ? EXTENSION_OLDER : order > 0 ? EXTENSION_NEWER : EXTENSION_CURRENT;
+	}
+	systable_endscan(scan);
+	table_close(extensions, AccessShareLock);
+	return age;
+}
+
+/* Find the extension's schema. */
+ExtensionAge
+extension_find(Oid *namespace)
+{
+	const char *version;
+
+	return look_up_extension(namespace, &version);
+}
+
+/* If the extension is of the age given, say which versions there are; NULL: it is not. */
+const char *
+extension_mismatch(ExtensionAge age)
+{
+	Oid			namespace;
+	const char *version;
+
+	if (look_up_extension(&namespace, &version) != age || age == EXTENSION_MISSING)
+		return NULL;
+	return psprintf("the extension is version %s, but the library that the server runs is version %s",
+					version, SMS3300_VERSION);
+}
+
+int64
+outbox_origin(void)
+{
+	static int64 origin = 0;
+
+	if (origin == 0)
+	{
+		struct
+		{
+			uint64		system;
+			uint64		database;
+		}			key = {GetSystemIdentifier(), MyDatabaseId};
+
+		origin = (int64) hash_bytes_extended((const unsigned char *) &key, sizeof(key), 0);
+	}
+	return origin;
+}
+
+Oid
+outbox_owner(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Tell whether triggers run after rows of a table were updated. */
+static bool
+has_after_triggers(Relation relation)
+{
+	const TriggerDesc *triggers = relation->trigdesc;
+
+	return triggers &&
+		(triggers->trig_update_after_row || triggers->trig_update_after_statement);
+}
+
+/* Note what stands in the way of updates of the table, and what follows them. */
+static void
+note_triggers(bool cautiously)
+{
+	Relation	relation = table_open(table, NoLock);
+
+	triggers_follow = has_after_triggers(relation);
+	is_direct = !cautiously && direct_possible(relation);
+	table_close(relation, NoLock);
+}
+
+/*
+ * Begin to work on the table in the current transaction.  Never waits for a
+ * lock: who holds one, such as DROP EXTENSION, may hold it for long.  Cautiously:
+ * rows are written by statements, whatever may have failed without.
+ *
+ * Deferred triggers are made immediate, because at the commit they would run
+ * with the worker's rights; and what a trigger sets is undone at the end.
+ */
+OutboxAccess
+outbox_open(bool cautiously)
+{
+	Oid			found = InvalidOid;
+	ExtensionAge age = extension_find(&found);
+	Oid			owner;
+	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
+
+	table = OidIsValid(found) ? get_relname_relid(OUTBOX_TABLE, found) : InvalidOid;
+	if (!OidIsValid(table))
+		return OUTBOX_MISSING;
+	if (!ConditionalLockRelationOid(table, RowExclusiveLock))
+		return OUTBOX_LOCKED;
+	owner = outbox_owner(table);
+	if (!OidIsValid(owner))
+		return OUTBOX_MISSING;
+	note_triggers(cautiously);
+
+	GetUserIdAndSecContext(&saved_user, &saved_security_context);
+	SetUserIdAndSecContext(owner, saved_security_context | SECURITY_RESTRICTED_OPERATION);
+	saved_nest_level = NewGUCNestLevel();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	AfterTriggerSetState(&immediate);
+	namespace = found;
+	return age == EXTENSION_NEWER ? OUTBOX_NEWER : OUTBOX_OPEN;
+}
+
+/* End the work on the table, before the transaction commits. */
+void
+outbox_close(void)
+{
+	direct_close();
+	SPI_finish();
+	PopActiveSnapshot();
+	AtEOXact_GUC(false, saved_nest_level);
+	SetUserIdAndSecContext(saved_user, saved_security_context);
+}
+
+/* The schema of the table that is open. */
+Oid
+outbox_namespace(void)
+{
+	return namespace;
+}
+
+/* The table that is open. */
+Oid
+outbox_table(void)
+{
+	return table;
+}
+
+/* Tell whether rows of the table that is open can be written without a statement. */
+bool
+outbox_is_direct(void)
+{
+	return is_direct;
+}
+
+/* Tell whether triggers run after an update of the table that is open, and may change what it did. */
+bool
+outbox_has_after_triggers(void)
+{
+	return triggers_follow;
+}

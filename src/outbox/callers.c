@@ -1,0 +1,299 @@
+/*
+ * callers.c
+ *		The callers' statements on sms_outbox.
+ *
+ * Callers read and insert with their own rights; what only the extension may
+ * write is written with those of the table's owner.  Every name below is
+ * qualified.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "outbox/access.h"
+#include "outbox/callers.h"
+#include "outbox/statement.h"
+
+#define CALLER_COLUMNS \
+	"mobile, message, line, line2, type, template, account, priority, " \
+	"send_after, send_before, dedup_key, metadata"
+
+#define CALLER_TYPES \
+	{TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, INT4OID, NAMEOID, INT2OID, \
+	 TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, JSONBOID}
+
+static Statement insert_statement = {
+	.sql = "INSERT INTO %s (" CALLER_COLUMNS ")"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING id",
+	.nargs = OUTBOX_CALLER_COLUMNS, .argtypes = CALLER_TYPES
+};
+
+static Statement insert_once_statement = {
+	.sql = "INSERT INTO %s (" CALLER_COLUMNS ")"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+	" ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING"
+	" RETURNING id",
+	.nargs = OUTBOX_CALLER_COLUMNS, .argtypes = CALLER_TYPES
+};
+
+static Statement find_key_statement = {
+	.sql = "SELECT id FROM %s WHERE sender OPERATOR(pg_catalog.=) CURRENT_USER"
+	" AND dedup_key OPERATOR(pg_catalog.=) $1",
+	.nargs = 1, .argtypes = {TEXTOID}
+};
+
+/*
+ * Queue a message with the caller's rights.  Where the caller has queued one
+ * with the same dedup_key before, its id is returned and nothing is queued.
+ */
+int64
+outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inserted)
+{
+	const int	key = OUTBOX_DEDUP_KEY - OUTBOX_MOBILE;
+	bool		once = !nulls[key];
+	Datum		args[OUTBOX_CALLER_COLUMNS];
+	char		flags[OUTBOX_CALLER_COLUMNS];
+	int64		id;
+
+	for (int i = 0; i < OUTBOX_CALLER_COLUMNS; i++)
+	{
+		args[i] = values[i];
+		flags[i] = nulls[i] ? 'n' : ' ';
+	}
+
+	SPI_connect();
+	for (int tries = 0; once && tries < 2; tries++)
+	{
+		statement_run(namespace, &insert_once_statement, args, flags);
+		*inserted = SPI_processed > 0;
+		if (*inserted)
+			break;
+
+		/* Who holds the key may delete its row just now: then try again. */
+		statement_run(namespace, &find_key_statement, &args[key], NULL);
+		if (SPI_processed > 0)
+			break;
+	}
+	if (!once || SPI_processed == 0)
+	{
+		statement_run(namespace, &insert_statement, args, flags);
+		*inserted = SPI_processed > 0;
+	}
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("the message was not queued"),
+				 errdetail("A trigger on %s suppressed its row.", OUTBOX_TABLE)));
+	id = statement_int64(0, 1);
+	SPI_finish();
+	return id;
+}
+
+static Statement visible_statement = {
+	.sql = "SELECT account, message IS NULL AND finished_at IS NOT NULL"
+	" FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Tell whether the caller may see a message, its account, and whether its text is gone. */
+bool
+outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
+{
+	Datum		values[] = {Int64GetDatum(id)};
+	MemoryContext caller = CurrentMemoryContext;
+	bool		visible;
+
+	SPI_connect();
+	statement_run(namespace, &visible_statement, values, NULL);
+	visible = SPI_processed > 0;
+	if (visible)
+	{
+		bool		isnull;
+
+		*account = MemoryContextStrdup(caller, statement_name(0, 1));
+		*redacted = DatumGetBool(statement_value(0, 2, &isnull));
+	}
+	SPI_finish();
+	return visible;
+}
+
+/*
+ * Run a statement with the rights of the table's owner, as a SECURITY DEFINER
+ * function would; how many rows it changed, or the number it returns.
+ */
+static int64
+run_as_owner(Oid namespace, Statement *statement, Datum *values)
+{
+	Oid			table = get_relname_relid(OUTBOX_TABLE, namespace);
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+	int64		result;
+
+	GetUserIdAndSecContext(&user, &security_context);
+	SetUserIdAndSecContext(outbox_owner(table), security_context | SECURITY_LOCAL_USERID_CHANGE);
+	nest_level = NewGUCNestLevel();
+	set_config_option("search_path", OUTBOX_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
+
+	SPI_connect();
+	statement_run(namespace, statement, values, NULL);
+	result = SPI_tuptable ? statement_int64(0, 1) : (int64) SPI_processed;
+	SPI_finish();
+
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(user, security_context);
+	return result;
+}
+
+static Statement cancel_statement = {
+	.sql = "UPDATE %s SET status = 'cancelled', due_at = NULL,"
+	" finished_at = pg_catalog.clock_timestamp()"
+	" WHERE id = $1 AND status = 'queued'",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Cancel a message if it is still queued; the caller has checked who may. */
+bool
+outbox_cancel(Oid namespace, int64 id)
+{
+	Datum		values[] = {Int64GetDatum(id)};
+
+	return run_as_owner(namespace, &cancel_statement, values) > 0;
+}
+
+/* A message that expired gets as long as it had at first. */
+static Statement requeue_statement = {
+	.sql = "UPDATE %s SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
+	" due_at = greatest(send_after, pg_catalog.now()),"
+	" send_before = CASE WHEN pg_catalog.isfinite(send_before) THEN"
+	"  greatest(send_before, pg_catalog.now() + (send_before - send_after))"
+	"  ELSE send_before END"
+	" WHERE id = $1 AND message IS NOT NULL"
+	" AND status IN ('rejected', 'failed', 'unknown', 'expired', 'cancelled')",
+	.nargs = 2, .argtypes = {INT8OID, INT8OID}
+};
+
+/* Queue a finished message again; the caller has checked who may. */
+bool
+outbox_requeue(Oid namespace, int64 id)
+{
+	Datum		values[] = {Int64GetDatum(id), Int64GetDatum(outbox_origin())};
+
+	return run_as_owner(namespace, &requeue_statement, values) > 0;
+}
+
+static Statement adopt_statement = {
+	.sql = "UPDATE %s SET origin = $1,"
+	" status = CASE status WHEN 'sending' THEN 'unknown' ELSE status END,"
+	" finished_at = CASE status WHEN 'sending' THEN pg_catalog.now() END,"
+	" error = CASE status WHEN 'sending'"
+	"  THEN 'it was being sent when this copy of the row was made' ELSE error END,"
+	" due_at = CASE status WHEN 'queued' THEN due_at END"
+	" WHERE origin <> $1 AND due_at IS NOT NULL",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Make queued rows that came from elsewhere this database's; how many. */
+int64
+outbox_adopt(Oid namespace)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+
+	return run_as_owner(namespace, &adopt_statement, values);
+}
+
+/* A timestamp of the first row of the last result, 0 if it is null. */
+static TimestampTz
+timestamp_of(int column)
+{
+	bool		isnull;
+	Datum		value = statement_value(0, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+static Statement read_statement = {
+	.sql = "SELECT account, status, sender, priority, attempts, send_after, send_before,"
+	" due_at, started_at, finished_at, message_id, line, sent_line, type, error,"
+	" errors OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
+	" message IS NULL"
+	" FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Read a row that the caller may see; false if there is none. */
+bool
+outbox_read(Oid namespace, int64 id, OutboxRow *row)
+{
+	Datum		values[] = {Int64GetDatum(id)};
+	MemoryContext caller = CurrentMemoryContext;
+	bool		found;
+
+	SPI_connect();
+	statement_run(namespace, &read_statement, values, NULL);
+	found = SPI_processed > 0;
+	MemoryContextSwitchTo(caller);
+	if (found)
+	{
+		bool		isnull;
+		Datum		message_id;
+
+		row->account = statement_name(0, 1);
+		row->status = statement_name(0, 2);
+		row->sender = statement_name(0, 3);
+		row->priority = statement_number(0, 4, INT2OID);
+		row->attempts = statement_number(0, 5, INT2OID);
+		row->send_after = timestamp_of(6);
+		row->send_before = timestamp_of(7);
+		row->due_at = timestamp_of(8);
+		row->started_at = timestamp_of(9);
+		row->finished_at = timestamp_of(10);
+		message_id = statement_value(0, 11, &isnull);
+		row->has_message_id = !isnull;
+		row->message_id = isnull ? 0 : DatumGetInt64(message_id);
+		row->line = statement_string(0, 12);
+		row->sent_line = statement_string(0, 13);
+		row->type = statement_number(0, 14, INT2OID);
+		row->error = statement_string(0, 15);
+		row->last_failure = statement_string(0, 16);
+		row->origin = statement_int64(0, 17);
+		row->redacted = DatumGetBool(statement_value(0, 18, &isnull));
+	}
+	SPI_finish();
+	return found;
+}
+
+static Statement count_before_statement = {
+	.sql = "SELECT pg_catalog.count(*) FROM (SELECT"
+	" FROM pg_catalog.generate_series(9, $3, -1) AS p(priority)"
+	" CROSS JOIN LATERAL (SELECT FROM %s AS o"
+	"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
+	"  AND o.due_at <= pg_catalog.clock_timestamp() AND o.status = 'queued'"
+	"  AND (p.priority > $3 OR (o.due_at, o.id) < ($4, $5)) LIMIT $6) AS q LIMIT $6) AS q",
+	.nargs = 6, .argtypes = {INT8OID, NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+
+/*
+ * How many messages that are due come before a queued one, whosoever they are;
+ * counts no further than a limit.
+ */
+int64
+outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit)
+{
+	NameData	name = {{0}};
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), NameGetDatum(&name), Int32GetDatum(row->priority),
+		TimestampTzGetDatum(row->due_at), Int64GetDatum(id), Int64GetDatum(limit)
+	};
+
+	namestrcpy(&name, row->account);
+	return run_as_owner(namespace, &count_before_statement, values);
+}

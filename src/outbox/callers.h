@@ -1,0 +1,46 @@
+/*
+ * callers.h
+ *		The callers' statements on sms_outbox.
+ */
+#ifndef SMS3300_OUTBOX_CALLERS_H
+#define SMS3300_OUTBOX_CALLERS_H
+
+#include "datatype/timestamp.h"
+
+#include "outbox/columns.h"
+
+/* What sms3300_explain() reads of a row. */
+typedef struct OutboxRow
+{
+	char	   *account;
+	char	   *status;
+	char	   *sender;
+	int			priority;
+	int			attempts;
+	TimestampTz send_after;
+	TimestampTz send_before;
+	TimestampTz due_at;			/* 0: none, as the next two */
+	TimestampTz started_at;
+	TimestampTz finished_at;
+	bool		has_message_id;
+	int64		message_id;
+	bool		redacted;		/* its text was removed */
+	char	   *line;			/* NULL: none, as all below */
+	char	   *sent_line;
+	int			type;			/* NULL_NUMBER: none */
+	char	   *error;
+	char	   *last_failure;	/* the last of "errors" */
+	int64		origin;
+} OutboxRow;
+
+/* For callers, in their transaction and with their rights as far as said */
+extern int64 outbox_insert(Oid namespace, const Datum *values, const bool *nulls,
+						   bool *inserted);
+extern bool outbox_visible(Oid namespace, int64 id, char **account, bool *redacted);
+extern bool outbox_cancel(Oid namespace, int64 id);
+extern bool outbox_requeue(Oid namespace, int64 id);
+extern int64 outbox_adopt(Oid namespace);
+extern bool outbox_read(Oid namespace, int64 id, OutboxRow *row);
+extern int64 outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit);
+
+#endif							/* SMS3300_OUTBOX_CALLERS_H */

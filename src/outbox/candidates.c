@@ -1,0 +1,399 @@
+/*
+ * candidates.c
+ *		The worker's statements on sms_outbox.
+ *
+ * They run as the table's owner in a security-restricted operation, because
+ * they fire triggers that users put on the table; nothing but pg_catalog is in
+ * its search_path.  Every name below is qualified.
+ *
+ * The queue is the index on due_at, which is NULL once a message is finished.
+ * A claim changes no indexed column, so it is a HOT update; a row that is
+ * being sent stays in the index, which is where orphans are found.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "outbox/access.h"
+#include "outbox/candidates.h"
+#include "outbox/statement.h"
+
+/* Rows that are hurried when their account is altered. */
+#define HURRY_LIMIT 10000
+
+/* A timestamp of the first row of the last result; DT_NOEND if it is none. */
+static TimestampTz
+timestamp_or_never(void)
+{
+	bool		isnull = true;
+	Datum		value = (Datum) 0;
+
+	if (SPI_processed > 0)
+		value = statement_value(0, 1, &isnull);
+	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
+/* A name as a parameter. */
+static Datum
+name_datum(const char *text)
+{
+	Name		name = palloc0(sizeof(NameData));
+
+	namestrcpy(name, text);
+	return NameGetDatum(name);
+}
+
+/* An array of names as a parameter. */
+static Datum
+name_array(const NameData *names, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = NameGetDatum(&names[i]);
+	return PointerGetDatum(construct_array(values, n, NAMEOID, NAMEDATALEN, false,
+										   TYPALIGN_CHAR));
+}
+
+/*
+ * The messages of an account in the queue, in order of priority p and time: one
+ * descent of the index a priority, to behind the place where the last one ended.
+ * Rows due later cost nothing, nor does what is done and still in the index.
+ */
+#define QUEUE_OF_PRIORITY \
+	"%1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority" \
+	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($4)[p.priority + 1], ($5)[p.priority + 1])" \
+	" AND o.status = 'queued' AND o.sender <> ALL ($3)"
+
+static Statement candidates_statement = {
+	.sql = "SELECT q.id, p.priority, q.due_at, q.ctid"
+	" FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	" CROSS JOIN LATERAL (SELECT o.id, o.due_at, o.ctid FROM " QUEUE_OF_PRIORITY
+	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7 + $8) AS q"
+	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7 OFFSET $8",
+	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
+		TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+
+/* The parameters $1 to $5 of statements on the queue. */
+static void
+queue_parameters(Datum *values, const char *account, const NameData *but, int nbut,
+				 const QueuePlace *after)
+{
+	Datum		times[NUM_PRIORITIES];
+	int64		ids[NUM_PRIORITIES];
+
+	for (int i = 0; i < NUM_PRIORITIES; i++)
+	{
+		times[i] = TimestampTzGetDatum(after[i].at);
+		ids[i] = after[i].id;
+	}
+	values[0] = Int64GetDatum(outbox_origin());
+	values[1] = name_datum(account);
+	values[2] = name_array(but, nbut);
+	values[3] = PointerGetDatum(construct_array(times, NUM_PRIORITIES, TIMESTAMPTZOID,
+												sizeof(TimestampTz), FLOAT8PASSBYVAL,
+												TYPALIGN_DOUBLE));
+	values[4] = statement_id_array(ids, NUM_PRIORITIES);
+}
+
+/*
+ * The messages of an account that are due, but for those of some senders, best
+ * first: as many as asked for, from behind a place in each priority on, after as
+ * many as are to be skipped.  Returns how many there are.
+ */
+int
+outbox_candidates(const char *account, const NameData *but, int nbut, const QueuePlace *after,
+				 TimestampTz now, int skip, int limit, Candidate *candidates)
+{
+	Datum		values[8];
+	bool		isnull;
+	int			n;
+
+	queue_parameters(values, account, but, nbut, after);
+	values[5] = TimestampTzGetDatum(now);
+	values[6] = Int64GetDatum(limit);
+	values[7] = Int64GetDatum(skip);
+
+	statement_run(outbox_namespace(), &candidates_statement, values, NULL);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		candidates[i].id = statement_int64(i, 1);
+		candidates[i].priority = statement_number(i, 2, INT4OID);
+		candidates[i].due_at = statement_int64(i, 3);
+		candidates[i].place = *(ItemPointer) DatumGetPointer(statement_value(i, 4, &isnull));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+static Statement next_due_statement = {
+	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	" CROSS JOIN LATERAL (SELECT o.due_at FROM " QUEUE_OF_PRIORITY
+	"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
+	.nargs = 5, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
+};
+
+/*
+ * When the next message of an account is due, but for those of some senders, and
+ * from behind a place in each priority on; DT_NOEND: it has none queued.
+ */
+TimestampTz
+outbox_next_due(const char *account, const NameData *but, int nbut, const QueuePlace *after)
+{
+	Datum		values[5];
+	TimestampTz due;
+
+	queue_parameters(values, account, but, nbut, after);
+	statement_run(outbox_namespace(), &next_due_statement, values, NULL);
+	due = timestamp_or_never();
+	SPI_freetuptable(SPI_tuptable);
+	return due;
+}
+
+static Statement next_expiry_statement = {
+	.sql = "SELECT send_before FROM %s WHERE origin = $1 AND finished_at IS NULL"
+	" AND status = 'queued' ORDER BY send_before LIMIT 1",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* When the next queued message expires; DT_NOEND: nothing is queued. */
+TimestampTz
+outbox_next_expiry(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	TimestampTz next;
+
+	statement_run(outbox_namespace(), &next_expiry_statement, values, NULL);
+	next = timestamp_or_never();
+	SPI_freetuptable(SPI_tuptable);
+	return next;
+}
+
+static Statement expiring_statement = {
+	.sql = "SELECT id FROM %s WHERE origin = $1 AND send_before <= $2 AND finished_at IS NULL"
+	" AND status = 'queued' AND id <> ALL ($4)"
+	" ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 4, .argtypes = {INT8OID, TIMESTAMPTZOID, INT8OID, INT8ARRAYOID}
+};
+
+/*
+ * Find queued messages whose time is over, but for those given and what
+ * somebody has locked; no more than limit.
+ */
+int
+outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids)
+{
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(limit),
+		statement_id_array(but, nbut)
+	};
+	int			n;
+
+	statement_run(outbox_namespace(), &expiring_statement, values, NULL);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+		ids[i] = statement_int64(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	return n;
+}
+
+static Statement expire_statement = {
+	.sql = "UPDATE %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
+	" error = 'it was not sent before ' || o.send_before"
+	" FROM pg_catalog.unnest($1) AS e(id)"
+	" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2 RETURNING o.account",
+	.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+};
+
+/* Expire queued messages whose time is over; the account of each that was. */
+List *
+outbox_expire(TimestampTz now, const int64 *ids, int nids)
+{
+	Datum		values[] = {statement_id_array(ids, nids), TimestampTzGetDatum(now)};
+	List	   *accounts = NIL;
+
+	statement_run(outbox_namespace(), &expire_statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		accounts = lappend(accounts, statement_name(i, 1));
+	SPI_freetuptable(SPI_tuptable);
+	return accounts;
+}
+
+static Statement hurry_statement = {
+	.sql = "UPDATE %1$s SET due_at = greatest(send_after, pg_catalog.now())"
+	" WHERE id IN (SELECT id FROM %1$s WHERE origin = $1 AND account = $2"
+	"  AND due_at > send_after AND due_at > pg_catalog.now() AND status = 'queued'"
+	"  ORDER BY due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
+	.nargs = 3, .argtypes = {INT8OID, NAMEOID, INT8OID}
+};
+
+/*
+ * Make messages of an account that wait for another try due now, a limited number.
+ * They have an index of their own: those that wait for their time may be a million.
+ */
+void
+outbox_hurry(const char *account)
+{
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), name_datum(account), Int64GetDatum(HURRY_LIMIT)
+	};
+
+	statement_run(outbox_namespace(), &hurry_statement, values, NULL);
+}
+
+/* The index has the redacted rows and the others apart, hence the two descents. */
+static Statement oldest_finished_statement = {
+	.sql = "SELECT pg_catalog.min(q.finished_at)"
+	" FROM pg_catalog.generate_series(0, $2) AS p(redacted)"
+	" CROSS JOIN LATERAL (SELECT o.finished_at FROM %s AS o"
+	"  WHERE o.account = $1 AND (o.message IS NULL)::integer = p.redacted"
+	"  AND o.finished_at IS NOT NULL ORDER BY o.finished_at LIMIT 1) AS q",
+	.nargs = 2, .argtypes = {NAMEOID, INT4OID}
+};
+
+/*
+ * When the oldest finished message of an account was finished, or the oldest
+ * that still has its text; DT_NOEND: there is none.
+ */
+TimestampTz
+outbox_oldest_finished(const char *account, bool with_text)
+{
+	Datum		values[] = {name_datum(account), Int32GetDatum(with_text ? 0 : 1)};
+	TimestampTz oldest;
+
+	statement_run(outbox_namespace(), &oldest_finished_statement, values, NULL);
+	oldest = timestamp_or_never();
+	SPI_freetuptable(SPI_tuptable);
+	return oldest;
+}
+
+/* What is locked by somebody is left for later. */
+#define OLD_MESSAGES \
+	"SELECT id, finished_at FROM %s WHERE account = $1 AND (message IS NULL)::integer = $2" \
+	" AND finished_at <= $3 AND (finished_at, id) > ($4, $5)" \
+	" ORDER BY finished_at, id LIMIT $6 FOR "
+
+static Statement old_to_delete_statement = {
+	.sql = OLD_MESSAGES "UPDATE SKIP LOCKED",
+	.nargs = 6, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+
+static Statement old_to_redact_statement = {
+	.sql = OLD_MESSAGES "NO KEY UPDATE SKIP LOCKED",
+	.nargs = 6, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+};
+
+static Statement delete_statement = {
+	.sql = "DELETE FROM %s WHERE id = ANY ($1)",
+	.nargs = 1, .argtypes = {INT8ARRAYOID}
+};
+
+static Statement redact_statement = {
+	.sql = "UPDATE %s SET message = NULL WHERE id = ANY ($1)",
+	.nargs = 1, .argtypes = {INT8ARRAYOID}
+};
+
+/*
+ * Delete messages of an account that were finished by a time, or only their
+ * texts: the first after a place, which becomes that of the last of them.  False
+ * if there are none.  Wherever they were queued: a copied text is as private.
+ */
+bool
+outbox_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
+			 int limit, QueuePlace *place)
+{
+	Datum		values[] = {
+		name_datum(account), Int32GetDatum(redacted), TimestampTzGetDatum(until),
+		TimestampTzGetDatum(place->at), Int64GetDatum(place->id), Int64GetDatum(limit)
+	};
+	int64	   *ids = palloc(sizeof(int64) * limit);
+	int			n;
+
+	statement_run(outbox_namespace(), only_text ? &old_to_redact_statement : &old_to_delete_statement,
+				  values, NULL);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		ids[i] = place->id = statement_int64(i, 1);
+		place->at = statement_int64(i, 2);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (n == 0)
+		return false;
+
+	values[0] = statement_id_array(ids, n);
+	statement_run(outbox_namespace(), only_text ? &redact_statement : &delete_statement, values, NULL);
+	return true;
+}
+
+static Statement orphans_statement = {
+	.sql = "SELECT id, account, attempts, coalesce(started_at, '-infinity') FROM %s"
+	" WHERE origin = $1 AND due_at IS NOT NULL AND status = 'sending'",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* The rows that a former worker left in the state 'sending'. */
+List *
+outbox_orphans(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	List	   *orphans = NIL;
+
+	statement_run(outbox_namespace(), &orphans_statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Orphan *orphan = palloc(sizeof(Orphan));
+
+		orphan->id = statement_int64(i, 1);
+		orphan->account = statement_name(i, 2);
+		orphan->attempts = statement_number(i, 3, INT2OID);
+		orphan->started_at = statement_int64(i, 4);
+		orphans = lappend(orphans, orphan);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return orphans;
+}
+
+static Statement has_foreign_statement = {
+	.sql = "(SELECT 1 FROM %1$s WHERE origin < $1 AND due_at IS NOT NULL LIMIT 1) UNION ALL"
+	" (SELECT 1 FROM %1$s WHERE origin > $1 AND due_at IS NOT NULL LIMIT 1)",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Tell whether there are unfinished messages that another database queued. */
+bool
+outbox_has_foreign(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	bool		any;
+
+	statement_run(outbox_namespace(), &has_foreign_statement, values, NULL);
+	any = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return any;
+}
+
+static Statement has_prepared_statement = {
+	.sql = "SELECT 1 FROM pg_catalog.pg_prepared_xacts"
+	" WHERE database = pg_catalog.current_database() LIMIT 1",
+	.nargs = 0, .argtypes = {0}
+};
+
+/* Tell whether this database has prepared transactions. */
+bool
+outbox_has_prepared(void)
+{
+	bool		any;
+
+	statement_run(outbox_namespace(), &has_prepared_statement, NULL, NULL);
+	any = SPI_processed > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return any;
+}
+

@@ -1,0 +1,57 @@
+/*
+ * candidates.h
+ *		The worker's statements on sms_outbox.
+ */
+#ifndef SMS3300_OUTBOX_CANDIDATES_H
+#define SMS3300_OUTBOX_CANDIDATES_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "storage/itemptr.h"
+
+/* An orphan: a row that a former worker left in the state 'sending'. */
+typedef struct Orphan
+{
+	int64		id;
+	char	   *account;
+	int			attempts;
+	TimestampTz started_at;
+} Orphan;
+
+/* A place among messages in the order of a time, when they are due or were finished. */
+typedef struct QueuePlace
+{
+	TimestampTz at;
+	int64		id;
+} QueuePlace;
+
+/* A message that may be claimed. */
+typedef struct Candidate
+{
+	int64		id;
+	ItemPointerData place;		/* of its row, when it was found */
+	int			priority;
+	TimestampTz due_at;
+} Candidate;
+
+/* Priorities are 0 to 9. */
+#define NUM_PRIORITIES 10
+
+/* For the worker, between outbox_open() and outbox_close() */
+extern int	outbox_candidates(const char *account, const NameData *but, int nbut,
+							 const QueuePlace *after, TimestampTz now, int skip, int limit,
+							 Candidate *candidates);
+extern TimestampTz outbox_next_due(const char *account, const NameData *but, int nbut,
+								  const QueuePlace *after);
+extern TimestampTz outbox_next_expiry(void);
+extern int	outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
+extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids);
+extern void outbox_hurry(const char *account);
+extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
+extern bool outbox_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
+						 int limit, QueuePlace *place);
+extern List *outbox_orphans(void);
+extern bool outbox_has_foreign(void);
+extern bool outbox_has_prepared(void);
+
+#endif							/* SMS3300_OUTBOX_CANDIDATES_H */

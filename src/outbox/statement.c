@@ -1,0 +1,168 @@
+/*
+ * statement.c
+ *		Prepared statements on sms_outbox, and the values that they return.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "outbox/statement.h"
+
+/* The plans are for the table in one schema, of one name. */
+static uint64 plan_generation = 0;
+static Oid	plans_namespace = InvalidOid;
+static NameData plans_schema;
+
+/* Begin a new generation of plans if the schema is another, or has another name. */
+static void
+use_namespace(Oid namespace)
+{
+	char	   *schema = get_namespace_name(namespace);
+
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("the schema of the extension does not exist any more")));
+	if (plans_namespace == namespace && strcmp(NameStr(plans_schema), schema) == 0)
+		return;
+	namestrcpy(&plans_schema, schema);
+	plans_namespace = namespace;
+	plan_generation++;
+}
+
+/* Refuse a table that is not what the statements take it for; it stays as it is until the commit. */
+static void
+check_table(Oid namespace)
+{
+	Oid			oid = get_relname_relid(OUTBOX_TABLE, namespace);
+	Relation	table = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : NULL;
+
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" does not exist", OUTBOX_TABLE)));
+	columns_check(table);
+	table_close(table, NoLock);
+}
+
+/* Prepare a statement for the schema in use, in place of what it was before. */
+static void
+statement_prepare(Statement *statement)
+{
+	const char *schema = quote_identifier(NameStr(plans_schema));
+	SPIPlanPtr	plan;
+
+	if (statement->plan)
+		SPI_freeplan(statement->plan);
+	statement->plan = NULL;
+	plan = SPI_prepare(psprintf(statement->sql, psprintf("%s." OUTBOX_TABLE, schema),
+								psprintf("%s.sms_status", schema)),
+					   statement->nargs, statement->argtypes);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+			 SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+	statement->generation = plan_generation;
+}
+
+void
+statement_run(Oid namespace, Statement *statement, Datum *values, const char *nulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int			code;
+
+	use_namespace(namespace);
+	check_table(namespace);
+	if (statement->plan == NULL || statement->generation != plan_generation)
+		statement_prepare(statement);
+	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
+			 SPI_result_code_string(code));
+	MemoryContextSwitchTo(caller);
+}
+
+Datum
+statement_value(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+int64
+statement_int64(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(statement_value(row, column, &isnull));
+}
+
+int
+statement_compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+Datum
+statement_id_array(const int64 *ids, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = Int64GetDatum(ids[i]);
+	return PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+int64 *
+statement_ids(int *nids)
+{
+	int64	   *ids = palloc(sizeof(int64) * (SPI_processed + 1));
+
+	*nids = (int) SPI_processed;
+	for (int i = 0; i < *nids; i++)
+		ids[i] = statement_int64(i, 1);
+	SPI_freetuptable(SPI_tuptable);
+	qsort(ids, *nids, sizeof(int64), statement_compare_ids);
+	return ids;
+}
+
+bool
+statement_bool(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetBool(statement_value(row, column, &isnull));
+}
+
+int
+statement_number(uint64 row, int column, Oid type)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+
+	if (isnull)
+		return NULL_NUMBER;
+	return type == INT2OID ? DatumGetInt16(value) : DatumGetInt32(value);
+}
+
+char *
+statement_string(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+char *
+statement_name(uint64 row, int column)
+{
+	char	   *name = statement_string(row, column);
+
+	return name ? name : pstrdup("");
+}

@@ -1,0 +1,67 @@
+/*
+ * statement.h
+ *		Prepared statements on sms_outbox, and the values that they return.
+ */
+#ifndef SMS3300_OUTBOX_STATEMENT_H
+#define SMS3300_OUTBOX_STATEMENT_H
+
+#include "executor/spi.h"
+
+#include "outbox/columns.h"
+
+/* What is looked up where a statement runs with the rights of the table's owner. */
+#define OUTBOX_SEARCH_PATH "pg_catalog, pg_temp"
+
+#define STATEMENT_MAX_ARGS 12
+
+/* What stands for null in a column of numbers from 0 on. */
+#define NULL_NUMBER (-1)
+
+/* A statement, prepared at its first use in a process. */
+typedef struct Statement
+{
+	const char *sql;			/* %1$s is the table, %2$s the type of its status, qualified */
+	int			nargs;
+	Oid			argtypes[STATEMENT_MAX_ARGS];
+	SPIPlanPtr	plan;			/* statement.c's, as the next */
+	uint64		generation;
+} Statement;
+
+/*
+ * Run a statement on the table in a schema, between SPI_connect() and
+ * SPI_finish(); the rows are in SPI_tuptable.  What the caller allocates
+ * afterwards outlives SPI_finish().
+ */
+extern void statement_run(Oid namespace, Statement *statement, Datum *values, const char *nulls);
+
+/* A value of a row of the last result; rows count from 0, columns from 1. */
+extern Datum statement_value(uint64 row, int column, bool *isnull);
+
+/* A 64-bit value of a row of the last result, such as an id or a time, not null. */
+extern int64 statement_int64(uint64 row, int column);
+
+/* Ids as a parameter. */
+extern Datum statement_id_array(const int64 *ids, int n);
+
+/* The ids in the first column of the last result, ordered, which is freed; and how many. */
+extern int64 *statement_ids(int *nids);
+
+/* The order of ids, for qsort() and bsearch(). */
+extern int	statement_compare_ids(const void *a, const void *b);
+
+/* A truth value of a row of the last result, not null. */
+extern bool statement_bool(uint64 row, int column);
+
+/* A small number of a row of the last result, NULL_NUMBER if it is null. */
+extern int	statement_number(uint64 row, int column, Oid type);
+
+/* A string of a row of the last result, NULL if it is null. */
+extern char *statement_string(uint64 row, int column);
+
+/*
+ * The same of a column that is not null; empty if somebody has seen to it that
+ * it is, by dropping the constraint or with a rule.
+ */
+extern char *statement_name(uint64 row, int column);
+
+#endif							/* SMS3300_OUTBOX_STATEMENT_H */

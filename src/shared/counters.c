@@ -1,0 +1,260 @@
+/*
+ * counters.c
+ *		What each account has done, and how it is doing, in shared memory.
+ *
+ * There is a slot an account, found by its database and server.  Where there
+ * are more accounts than slots, one that has been idle the longest loses its
+ * own: its figures begin anew when it is used again.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "shared/counters.h"
+
+#define MAX_ACCOUNTS 256
+
+typedef struct SharedCounters
+{
+	LWLock	   *lock;
+	AccountCounters slots[MAX_ACCOUNTS];
+} SharedCounters;
+
+static SharedCounters *shared_counters = NULL;
+static TimestampTz now;			/* when counters_begin() was called */
+
+/* How much shared memory is needed. */
+Size
+counters_size(void)
+{
+	return MAXALIGN(sizeof(SharedCounters));
+}
+
+/* Find the counters, or lay them out; the lock protects them. */
+void
+counters_startup(LWLock *lock)
+{
+	bool		found;
+
+	shared_counters = ShmemInitStruct("sms3300 counters", counters_size(), &found);
+	if (!found)
+	{
+		memset(shared_counters, 0, counters_size());
+		shared_counters->lock = lock;
+	}
+}
+
+/* Find the slot of an account of this database; NULL if it has none. */
+static AccountCounters *
+find_counters(Oid server)
+{
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+		if (shared_counters->slots[i].database == MyDatabaseId && shared_counters->slots[i].server == server)
+			return &shared_counters->slots[i];
+	return NULL;
+}
+
+/* The slot that is free, or can be spared the easiest; NULL if none can. */
+static AccountCounters *
+spare_slot(void)
+{
+	AccountCounters *spare = NULL;
+
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+	{
+		AccountCounters *slot = &shared_counters->slots[i];
+
+		if (!slot->live.stopped && slot->live.in_flight == 0 &&
+			(spare == NULL || slot->used_at < spare->used_at))
+			spare = slot;
+	}
+	return spare;
+}
+
+/*
+ * Find the slot of an account, or take one for it.  NULL if there is none, or
+ * no account: then it is not counted.
+ */
+static AccountCounters *
+find_or_take_slot(Oid server)
+{
+	AccountCounters *slot;
+
+	if (!OidIsValid(server))
+		return NULL;
+	slot = find_counters(server);
+	if (slot == NULL && (slot = spare_slot()) != NULL)
+	{
+		memset(slot, 0, sizeof(AccountCounters));
+		slot->database = MyDatabaseId;
+		slot->server = server;
+		slot->reset_at = now;
+	}
+	if (slot)
+		slot->used_at = now;
+	return slot;
+}
+
+/* Begin to count. */
+void
+counters_begin(void)
+{
+	now = GetCurrentTimestamp();
+	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
+}
+
+/* End counting. */
+void
+counters_end(void)
+{
+	LWLockRelease(shared_counters->lock);
+}
+
+/* Add to a counter. */
+void
+counters_add(Oid server, CounterId counter, int64 n)
+{
+	AccountCounters *slot = find_or_take_slot(server);
+
+	if (slot)
+		slot->counters[counter] += n;
+}
+
+/* Set how an account is doing, and what version of it that is about. */
+void
+counters_set_live(Oid server, uint64 version, const LiveState *live, const char *reason)
+{
+	AccountCounters *slot = find_or_take_slot(server);
+
+	if (slot == NULL)
+		return;
+	slot->version = version;
+	slot->live = *live;
+	strlcpy(slot->reason, reason, COUNTERS_REASON_SIZE);
+}
+
+/* Note the version of an account that has been used; the one that was known before, 0: none. */
+uint64
+counters_exchange_version(Oid server, uint64 version)
+{
+	AccountCounters *slot;
+	uint64		former = 0;
+
+	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
+	slot = find_counters(server);
+	if (slot)
+	{
+		former = slot->version;
+		slot->version = version;
+	}
+	LWLockRelease(shared_counters->lock);
+	return former;
+}
+
+/* Forget how the accounts of this database are doing: its worker leaves. */
+void
+counters_forget_live(void)
+{
+	counters_begin();
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+		if (shared_counters->slots[i].database == MyDatabaseId)
+			memset(&shared_counters->slots[i].live, 0, sizeof(LiveState));
+	counters_end();
+}
+
+/* Copy what is known of an account; false if nothing is. */
+bool
+counters_read(Oid server, AccountCounters *copy)
+{
+	AccountCounters *slot;
+
+	LWLockAcquire(shared_counters->lock, LW_SHARED);
+	slot = find_counters(server);
+	if (slot)
+		*copy = *slot;
+	LWLockRelease(shared_counters->lock);
+	return slot != NULL;
+}
+
+/* Begin anew for all accounts of this database. */
+void
+counters_reset(void)
+{
+	counters_begin();
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+	{
+		AccountCounters *slot = &shared_counters->slots[i];
+
+		if (slot->database != MyDatabaseId)
+			continue;
+		memset(slot->counters, 0, sizeof(slot->counters));
+		memset(slot->times, 0, sizeof(slot->times));
+		slot->reset_at = now;
+	}
+	counters_end();
+}
+
+/* -------------------------------------------------------------------------
+ * Histograms
+ *
+ * The unit is 16 us.  Eight buckets are one unit wide, the next eight too, and
+ * from there on the width doubles every eight.
+ * ------------------------------------------------------------------------- */
+
+#define UNIT 16
+
+/* The bucket of a duration. */
+static int
+bucket_of(int64 duration)
+{
+	uint64		units = (uint64) Max(duration, 0) / UNIT;
+	int			shift;
+
+	if (units < 8)
+		return (int) units;
+	shift = pg_leftmost_one_pos64(units) - 3;
+	return Min(shift * 8 + (int) (units >> shift), NUM_BUCKETS - 1);
+}
+
+/* Add a duration to a histogram of an account. */
+void
+counters_add_time(Oid server, TimeId id, int64 duration)
+{
+	AccountCounters *slot = find_or_take_slot(server);
+
+	if (slot == NULL)
+		return;
+	slot->times[id].sum += Max(duration, 0);
+	slot->times[id].counts[bucket_of(duration)]++;
+}
+
+/*
+ * The duration that a fraction of all do not exceed, as if those in a bucket
+ * were spread evenly; below 0 if there are none.
+ */
+double
+histogram_percentile(const Histogram *histogram, double fraction)
+{
+	int64		total = 0;
+	double		left;
+
+	for (int i = 0; i < NUM_BUCKETS; i++)
+		total += histogram->counts[i];
+	left = fraction * (double) total;
+
+	for (int i = 0; i < NUM_BUCKETS; i++)
+	{
+		int64		n = histogram->counts[i];
+		int			shift = Max(i / 8 - 1, 0);
+		double		low = (double) ((uint64) (i - shift * 8) << shift);
+		double		width = (double) (UINT64CONST(1) << shift);
+
+		if (n > 0 && (double) n >= left)
+			return UNIT * (low + width * left / (double) n);
+		left -= (double) n;
+	}
+	return -1;
+}

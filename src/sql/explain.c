@@ -1,0 +1,315 @@
+/*
+ * explain.c
+ *		sms3300_explain(): why a message is where it is, and what it waits for.
+ *
+ * The obstacles are asked for in the order in which somebody has to remove
+ * them; the first that there is makes the answer.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "account/account.h"
+#include "account/credentials.h"
+#include "compat.h"
+#include "outbox/access.h"
+#include "outbox/callers.h"
+#include "shared/counters.h"
+#include "shared/registry.h"
+
+PG_FUNCTION_INFO_V1(sms3300_explain);
+
+/* Those before a message are counted no further than this. */
+#define MAX_BEFORE 10000
+
+/* A message that is queued, and what is asked about it. */
+typedef struct Question
+{
+	Oid			namespace;
+	int64		id;
+	const OutboxRow *row;
+	const Account *account;		/* NULL: there is none */
+	TimestampTz now;
+	WorkerStat	worker;
+	AccountCounters counted;
+} Question;
+
+/* A time for a person, to the second, in the session's time zone. */
+static const char *
+show(TimestampTz time)
+{
+	if (!TIMESTAMP_NOT_FINITE(time))
+		time -= ((time % USECS_PER_SEC) + USECS_PER_SEC) % USECS_PER_SEC;
+	return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(time)));
+}
+
+/* Say how many requests were made. */
+static const char *
+attempts(const OutboxRow *row)
+{
+	return row->attempts == 1 ? "1 attempt" : psprintf("%d attempts", row->attempts);
+}
+
+/* Say how many messages come before this one. */
+static const char *
+others_before(const Question *question)
+{
+	int64		n = outbox_count_before(question->namespace, question->id, question->row,
+										MAX_BEFORE + 1);
+
+	if (n == 0)
+		return "it is the next one";
+	if (n > MAX_BEFORE)
+		return psprintf("it is behind more than %d others", MAX_BEFORE);
+	return n == 1 ? "it is behind 1 other" : psprintf("it is behind " INT64_FORMAT " others", n);
+}
+
+/* What keeps all messages of this database from being sent; NULL: nothing. */
+static const char *
+database_obstacle(const Question *question)
+{
+	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
+
+	if (RecoveryInProgress())
+		return "this server is a standby, which sends nothing";
+	if (!registry_attached())
+		return "nothing is sent, because the library sms3300 is not preloaded: "
+			"add it to shared_preload_libraries and restart the server";
+	if (mismatch)
+		return psprintf("nothing is sent, because %s: restart the server", mismatch);
+	if (!registry_enabled)
+		return "sending is disabled in the whole cluster: sms3300.enabled is off";
+	return NULL;
+}
+
+/* What somebody has to change about the account first; NULL: nothing. */
+static const char *
+account_obstacle(const Question *question)
+{
+	const OutboxRow *row = question->row;
+	const char *name = quote_identifier(row->account);
+	Credentials credentials;
+	const char *problem;
+
+	if (question->account == NULL)
+		return psprintf("its account %s does not exist: create the server, or cancel the message",
+						name);
+	if (question->account->paused)
+		return psprintf("its account %s is paused: ALTER SERVER %s OPTIONS (SET paused 'false')",
+						name, name);
+	problem = credentials_read(question->account, get_role_oid(row->sender, true), &credentials);
+	credentials_forget(&credentials);
+	if (problem)
+		return psprintf("its account %s cannot be used for the sender, %s: %s",
+						name, quote_identifier(row->sender), problem);
+	return NULL;
+}
+
+/* Whether a message waits for another try, rather than for the first. */
+static bool
+is_retry(const OutboxRow *row)
+{
+	return row->due_at != row->send_after && row->last_failure != NULL;
+}
+
+/* What of the message's own times keeps it from being sent; NULL: nothing. */
+static const char *
+time_obstacle(const Question *question)
+{
+	const OutboxRow *row = question->row;
+
+	if (row->send_before <= question->now)
+		return psprintf("its time is over since %s: it is about to expire", show(row->send_before));
+	if (row->due_at > question->now && !is_retry(row))
+		return psprintf("it waits for its time, %s", show(row->due_at));
+	return NULL;
+}
+
+/* Why the account sends nothing, as its worker found; NULL: it sends. */
+static const char *
+stop_obstacle(const Question *question)
+{
+	const LiveState *live = &question->counted.live;
+
+	if (!live->stopped)
+		return NULL;
+	return psprintf("its account %s has stopped: %s; %s; %s",
+					quote_identifier(question->account->name), question->counted.reason,
+					live->probe_at ? psprintf("next probe at %s", show(live->probe_at)) :
+					"a probe is under way", others_before(question));
+}
+
+/* What a message that was tried waits for; NULL: it is due. */
+static const char *
+retry_obstacle(const Question *question)
+{
+	const OutboxRow *row = question->row;
+
+	if (row->due_at <= question->now)
+		return NULL;
+	return psprintf("it waits for its next try at %s, after %s; the last error was: %s",
+					show(row->due_at), attempts(row), row->last_failure);
+}
+
+/* Why no worker is sending for this database; NULL: one is. */
+static const char *
+worker_obstacle(const Question *question)
+{
+	const WorkerStat *worker = &question->worker;
+
+	if (strcmp(worker->state, "running") == 0)
+		return NULL;
+	if (strcmp(worker->state, "starting") == 0)
+		return "a worker for this database is being started";
+	if (strcmp(worker->state, "restarting") == 0)
+		return psprintf("the worker of this database has ended, and comes back at %s",
+						show(worker->not_before));
+	if (strcmp(worker->state, "waiting") == 0 && worker->refused)
+		return "no background worker slot is free: raise max_worker_processes "
+			"and restart the server";
+	if (strcmp(worker->state, "waiting") == 0)
+		return psprintf("all %d workers are in use by other databases: "
+						"raise sms3300.max_workers and restart the server",
+						registry_max_workers);
+	return "no worker was told of it, as where rows were written with triggers off: "
+		"the next message that is queued wakes one";
+}
+
+/* What the message waits for where all is well. */
+static const char *
+turn(const Question *question)
+{
+	const Account *account = question->account;
+	const LiveState *live = &question->counted.live;
+	const char *name = quote_identifier(account->name);
+	const char *before = others_before(question);
+
+	if (live->in_flight >= account->max_in_flight)
+		return psprintf("%s, and all %d requests of the account %s are on the wire",
+						before, account->max_in_flight, name);
+	if (account->rate > 0)
+		return psprintf("it waits for the rate of the account %s, %g messages a second; %s",
+						name, account->rate, before);
+	return psprintf("%s, and about to be sent unless a transaction has locked it", before);
+}
+
+/* Explain a message that is queued. */
+static const char *
+explain_queued(Question *question)
+{
+	static const char *(*const obstacles[]) (const Question *) = {
+		database_obstacle, account_obstacle, time_obstacle, stop_obstacle, retry_obstacle,
+		worker_obstacle, turn
+	};
+	const char *obstacle = NULL;
+
+	if (question->row->origin != outbox_origin())
+		return "it was restored, or queued in another database, and is not sent: "
+			"sms3300_adopt() makes all such messages this one's";
+
+	question->account = account_find(question->row->account);
+	if (registry_attached())
+		registry_worker_stat(MyDatabaseId, &question->worker);
+	if (registry_attached() && question->account)
+		counters_read(question->account->serverid, &question->counted);
+
+	for (size_t i = 0; obstacle == NULL && i < lengthof(obstacles); i++)
+		obstacle = obstacles[i] (question);
+	return obstacle;
+}
+
+/* Explain a message that is on its way. */
+static const char *
+explain_sending(const OutboxRow *row)
+{
+	WorkerStat	worker = {0};
+	const char *since = psprintf("being sent since %s, attempt %d",
+								 show(row->started_at), row->attempts);
+
+	if (row->origin != outbox_origin())
+		return psprintf("%s, in the database of which this is a copy: "
+						"sms3300_adopt() makes it unknown here", since);
+	if (registry_attached())
+		registry_worker_stat(MyDatabaseId, &worker);
+	if (worker.pid == 0)
+		return psprintf("%s, but no worker is running: "
+						"the next one finds that it may have been sent", since);
+	return since;
+}
+
+/* Explain a message that was sent. */
+static const char *
+explain_sent(const OutboxRow *row)
+{
+	const Account *account = account_find(row->account);
+	const char *theirs = row->type != 2 && account ? account->line : NULL;
+	const char *when = psprintf("sent at %s", show(row->finished_at));
+
+	if (row->has_message_id)
+		when = psprintf("%s, the gateway's message " INT64_FORMAT, when, row->message_id);
+	if (row->sent_line == NULL)
+		return when;
+	if (row->line && strcmp(row->line, row->sent_line) != 0)
+		return psprintf("%s, by the fallback: line %s carried it instead of %s",
+						when, row->sent_line, row->line);
+	if (row->line == NULL && theirs && strcmp(theirs, row->sent_line) != 0)
+		return psprintf("%s, by line %s instead of the account's, %s: the fallback, "
+						"unless the account was altered since", when, row->sent_line, theirs);
+	return psprintf("%s, by line %s", when, row->sent_line);
+}
+
+/* Explain a message that was not sent and is not on its way, by its status. */
+static const char *
+explain_finished(const Question *question)
+{
+	const OutboxRow *row = question->row;
+	const char *when = show(row->finished_at);
+	const char *why = row->error ? row->error : "no reason was recorded";
+	const char *again = row->redacted ?
+		"queue a new message, because the text of this one was removed" :
+		psprintf("sms3300_resend(" INT64_FORMAT ") queues it again", question->id);
+
+	if (strcmp(row->status, "rejected") == 0)
+		return psprintf("rejected at %s: %s; once that is corrected, %s", when, why, again);
+	if (strcmp(row->status, "failed") == 0)
+		return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
+	if (strcmp(row->status, "unknown") == 0)
+		return psprintf("unknown since %s: %s; its request began at %s; ask the gateway, "
+						"and if it does not have the message, %s",
+						when, why, show(row->started_at), again);
+	if (strcmp(row->status, "expired") == 0)
+		return psprintf("expired at %s: %s; %s%s", when, why,
+						row->last_failure ?
+						psprintf("the last error was: %s; ", row->last_failure) : "", again);
+	return psprintf("%s at %s; %s", row->status, when, again);
+}
+
+/* sms3300_explain(id): say in one line why a message is where it is. */
+Datum
+sms3300_explain(PG_FUNCTION_ARGS)
+{
+	OutboxRow	row;
+	Question	question = {
+		.namespace = get_func_namespace(fcinfo->flinfo->fn_oid),
+		.id = PG_GETARG_INT64(0), .row = &row, .now = GetCurrentTimestamp()
+	};
+	const char *answer;
+
+	if (!outbox_read(question.namespace, question.id, &row))
+		answer = "there is no such message, or it is not yours to see";
+	else if (strcmp(row.status, "queued") == 0)
+		answer = psprintf("queued: %s", explain_queued(&question));
+	else if (strcmp(row.status, "sending") == 0)
+		answer = explain_sending(&row);
+	else if (strcmp(row.status, "sent") == 0)
+		answer = explain_sent(&row);
+	else
+		answer = explain_finished(&question);
+	PG_RETURN_TEXT_P(cstring_to_text(answer));
+}

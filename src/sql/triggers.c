@@ -1,0 +1,371 @@
+/*
+ * triggers.c
+ *		The triggers of sms_outbox, which check and complete each row.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "account/account.h"
+#include "account/input.h"
+#include "account/route.h"
+#include "compat.h"
+#include "outbox/access.h"
+#include "outbox/columns.h"
+#include "shared/wake.h"
+
+PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
+PG_FUNCTION_INFO_V1(sms3300_outbox_update);
+
+/* A row on its way into the table, and what the trigger changes of it. */
+typedef struct Row
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	int			nchanges;
+	int			columns[OUTBOX_ORIGIN];
+	Datum		values[OUTBOX_ORIGIN];
+	bool		nulls[OUTBOX_ORIGIN];
+} Row;
+
+/* A column's value; the ones that the trigger changed keep their old value here. */
+static Datum
+get(const Row *row, int column, bool *isnull)
+{
+	return heap_getattr(row->tuple, column, row->desc, isnull);
+}
+
+/* A text column's value as a string; NULL if it is null. */
+static char *
+get_text(const Row *row, int column)
+{
+	bool		isnull;
+	Datum		value = get(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* Change a column's value. */
+static void
+set(Row *row, int column, Datum value)
+{
+	row->columns[row->nchanges] = column;
+	row->values[row->nchanges] = value;
+	row->nulls[row->nchanges] = false;
+	row->nchanges++;
+}
+
+/* A timestamp column's value; a default where it is null, which is then set. */
+static TimestampTz
+get_timestamp(Row *row, int column, TimestampTz otherwise)
+{
+	bool		isnull;
+	Datum		value = get(row, column, &isnull);
+
+	if (!isnull)
+		return DatumGetTimestampTz(value);
+	set(row, column, TimestampTzGetDatum(otherwise));
+	return otherwise;
+}
+
+/* Bring a line to its canonical form. */
+static const char *
+check_line(Row *row, int column, const char *name)
+{
+	char	   *given = get_text(row, column);
+	char	   *line;
+
+	if (given == NULL)
+		return NULL;
+	line = input_line(given, (int) strlen(given), name);
+	if (strcmp(line, given) != 0)
+		set(row, column, CStringGetTextDatum(line));
+	return line;
+}
+
+/* A number that "check" accepts; ROUTE_NONE where it is null. */
+static int
+check_number(const Row *row, int column, void (*check) (int))
+{
+	bool		isnull;
+	Datum		value = get(row, column, &isnull);
+	int			number;
+
+	if (isnull)
+		return ROUTE_NONE;
+	number = TupleDescAttr(row->desc, column - 1)->atttypid == INT2OID ?
+		DatumGetInt16(value) : DatumGetInt32(value);
+	check(number);
+	return number;
+}
+
+/* Check the text: there must be one, and it must have a form in UTF-8. */
+static void
+check_message(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
+	text	   *message;
+
+	/* The size of a long one is known without fetching it. */
+	input_require_message(isnull, isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ);
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return;
+	message = DatumGetTextPP(value);
+	input_require_utf8(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message));
+}
+
+/* Refuse an empty key, which would swallow all messages but the first. */
+static void
+check_dedup_key(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_DEDUP_KEY, &isnull);
+
+	if (!isnull && toast_raw_datum_size(value) == VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"dedup_key\" is empty"),
+				 errhint("Give NULL for a message that may be queued more than once.")));
+}
+
+/*
+ * Check what the caller asks for, complete the caller's columns, and return
+ * when the message expires.  The account is looked up by the function given,
+ * which raises an error if need be.
+ */
+static TimestampTz
+check_caller_columns(Row *row, const Account *(*find_account) (const char *name))
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	const Account *account;
+	char	   *mobile = get_text(row, OUTBOX_MOBILE);
+	char	   *canonical;
+	bool		isnull;
+	Datum		value;
+	TimestampTz send_after;
+	TimestampTz send_before;
+	NameData   *name;
+	Route		own;
+
+	input_require_recipient(mobile == NULL);
+	canonical = input_mobile(mobile, (int) strlen(mobile));
+	if (strcmp(canonical, mobile) != 0)
+		set(row, OUTBOX_MOBILE, CStringGetTextDatum(canonical));
+	check_message(row);
+
+	value = get(row, OUTBOX_ACCOUNT, &isnull);
+	if (isnull)
+	{
+		/* Clips a long one between characters, as CREATE SERVER does. */
+		name = DatumGetName(DirectFunctionCall1(namein, CStringGetDatum(account_default_name)));
+		set(row, OUTBOX_ACCOUNT, NameGetDatum(name));
+	}
+	else
+		name = DatumGetName(value);
+	account = find_account(NameStr(*name));
+
+	own.line = check_line(row, OUTBOX_LINE, "line");
+	own.line2 = check_line(row, OUTBOX_LINE2, "line2");
+	own.type = check_number(row, OUTBOX_TYPE, input_check_type);
+	own.template = check_number(row, OUTBOX_TEMPLATE, input_check_template);
+	route_check(&own, account);
+	if (check_number(row, OUTBOX_PRIORITY, input_check_priority) == ROUTE_NONE)
+		set(row, OUTBOX_PRIORITY, Int16GetDatum(0));
+	check_dedup_key(row);
+
+	send_after = get_timestamp(row, OUTBOX_SEND_AFTER, now);
+	send_before = get_timestamp(row, OUTBOX_SEND_BEFORE,
+								send_after >= END_TIMESTAMP - account->validity ? DT_NOEND :
+								send_after + account->validity);
+	if (TIMESTAMP_NOT_FINITE(send_after))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_after\" must be a finite time"),
+				 errhint("Give a time, or nothing to send at once.")));
+	if (send_before <= send_after)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_before\" must be after \"send_after\""),
+				 errdetail("The message may be sent from %s, but not from %s on.",
+						   pstrdup(timestamptz_to_str(send_after)),
+						   pstrdup(timestamptz_to_str(send_before))),
+				 errhint("Give a later \"send_before\", or none for the account's validity.")));
+	return send_before;
+}
+
+/* The row that a trigger was fired for; refuses to serve a table other than it should be. */
+static Row
+trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Row			row = {.tuple = tuple, .desc = RelationGetDescr(trigger->tg_relation)};
+
+	if (strcmp(RelationGetRelationName(trigger->tg_relation), "sms_outbox") != 0 ||
+		RelationGetNamespace(trigger->tg_relation) != get_func_namespace(fcinfo->flinfo->fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s may only be used on sms_outbox",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	columns_check(trigger->tg_relation);
+	return row;
+}
+
+/* Tell whether the current user has the rights of the owner of a trigger's table. */
+static bool
+is_owner(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	return has_privs_of_role(GetUserId(), trigger->tg_relation->rd_rel->relowner);
+}
+
+/* Refuse to be called other than as a row trigger. */
+static void
+require_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_FOR_ROW(((TriggerData *) fcinfo->context)->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(((TriggerData *) fcinfo->context)->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("not called as a row trigger before insert or update")));
+}
+
+/* The row as the trigger leaves it. */
+static Datum
+finish_row(Row *row)
+{
+	if (row->nchanges == 0)
+		return PointerGetDatum(row->tuple);
+	return PointerGetDatum(heap_modify_tuple_by_cols(row->tuple, row->desc, row->nchanges,
+													 row->columns, row->values, row->nulls));
+}
+
+/* When a row asks to be sent: at once, where it does not say. */
+static TimestampTz
+send_time(const Row *row)
+{
+	bool		isnull;
+	Datum		send_after = get(row, OUTBOX_SEND_AFTER, &isnull);
+
+	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
+}
+
+/* Refuse a new message with a history: who has one to keep knows its origin. */
+static void
+check_status(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_STATUS, &isnull);
+	char	   *status = isnull ? NULL : DatumGetCString(DirectFunctionCall1(enum_out, value));
+
+	if (status && strcmp(status, "queued") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a new message cannot be \"%s\"", status),
+				 errdetail("A row without an \"origin\" is a new message, which is queued and sent."),
+				 errhint("Leave \"status\" out, or give the \"origin\" of a row that is restored or copied.")));
+}
+
+/* Refuse a row that was queued elsewhere, unless by who may do with the table what he likes. */
+static void
+check_may_restore(FunctionCallInfo fcinfo)
+{
+	if (!is_owner(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set \"origin\""),
+				 errdetail("A row with an \"origin\" is restored or copied as it is, which only superusers and the table's owner may do."),
+				 errhint("Leave \"origin\" out to queue a new message.")));
+}
+
+/*
+ * Before a row is queued: check it, complete it, and have the worker woken.
+ *
+ * A row that has an origin was queued before: it is being restored or copied.
+ * It is taken as it is, without asking who may send, and waits for
+ * sms3300_adopt(), even where it comes back to its own database: it may have
+ * been sent since it left.  The worker is woken to say so.
+ */
+Datum
+sms3300_outbox_insert(PG_FUNCTION_ARGS)
+{
+	Row			row;
+	NameData	sender;
+	TimestampTz due_at;
+	TimestampTz expires;
+	Datum		origin;
+	bool		isnull;
+
+	require_trigger(fcinfo);
+	row = trigger_row(fcinfo, ((TriggerData *) fcinfo->context)->tg_trigtuple);
+
+	origin = get(&row, OUTBOX_ORIGIN, &isnull);
+	if (!isnull)
+	{
+		check_may_restore(fcinfo);
+		if (DatumGetInt64(origin) == outbox_origin())
+			set(&row, OUTBOX_ORIGIN, Int64GetDatum(~outbox_origin()));
+		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
+		return finish_row(&row);
+	}
+
+	check_status(&row);
+	expires = check_caller_columns(&row, route_account);
+
+	namestrcpy(&sender, GetUserNameFromId(GetUserId(), false));
+	set(&row, OUTBOX_SENDER, NameGetDatum(&sender));
+	set(&row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
+
+	due_at = send_time(&row);
+	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
+	wake_at_commit(due_at, expires);
+
+	return finish_row(&row);
+}
+
+/*
+ * Before somebody with the right to do so changes a caller's column by hand:
+ * check the row again, and have it sent by its new time.  Who is not the
+ * table's owner may send with its account, or may not have it sent otherwise.
+ */
+Datum
+sms3300_outbox_update(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Row			row;
+	Row			old;
+	bool		finished;
+	TimestampTz send_after;
+
+	require_trigger(fcinfo);
+	row = trigger_row(fcinfo, trigger->tg_newtuple);
+	old = trigger_row(fcinfo, trigger->tg_trigtuple);
+
+	/* What is finished, or on its way, is history: its text may be removed. */
+	get(&row, OUTBOX_DUE_AT, &finished);
+	if (finished)
+		return PointerGetDatum(row.tuple);
+
+	check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
+	send_after = send_time(&row);
+	if (send_after != send_time(&old))
+		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(send_after));
+	wake_for_anything();
+
+	return finish_row(&row);
+}

@@ -1,0 +1,234 @@
+/*
+ * job.c
+ *		A claimed message in the worker: from its claim to its result's commit.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "account/account.h"
+#include "account/response.h"
+#include "compat.h"
+#include "worker/job.h"
+#include "worker/pace.h"
+
+/* The first delay after a transient refusal; the gateway asks for 5 s (code 409). */
+#define FIRST_RETRY_DELAY (5 * USECS_PER_SEC)
+
+/*
+ * A message whose request could not be made, or for which the gateway refused
+ * the account, may be itself what is wrong.  It is tried again after as long
+ * as it has waited already, which doubles each time, within these bounds;
+ * meanwhile others go.
+ */
+#define MIN_COMPOSE_DELAY USECS_PER_MINUTE
+#define MAX_COMPOSE_DELAY USECS_PER_HOUR
+#define MIN_REFUSED_DELAY USECS_PER_SEC
+#define MAX_REFUSED_DELAY (5 * USECS_PER_MINUTE)
+
+/* Where an account is gone, its messages are judged by the default. */
+#define DEFAULT_MAX_ATTEMPTS 10
+
+/* All jobs by their message's id; the latest, where the table was made anew meanwhile. */
+typedef struct JobEntry
+{
+	int64		id;				/* first: the key */
+	Job		   *job;
+} JobEntry;
+
+static HTAB *jobs = NULL;
+
+/* Note that a job is the latest of its message. */
+static void
+enter(Job *job)
+{
+	JobEntry   *entry;
+
+	if (jobs == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(JobEntry)};
+
+		jobs = hash_create("sms3300 jobs", 256, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(jobs, &job->id, HASH_ENTER, NULL);
+	entry->job = job;
+}
+
+/* The job of a message; NULL if there is none. */
+Job *
+job_find(int64 id)
+{
+	JobEntry   *entry = jobs ? hash_search(jobs, &id, HASH_FIND, NULL) : NULL;
+
+	return entry ? entry->job : NULL;
+}
+
+/* Begin a job for a claimed message. */
+Job *
+job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts)
+{
+	Job		   *job = MemoryContextAllocZero(TopMemoryContext, sizeof(Job));
+
+	job->id = id;
+	ItemPointerSetInvalid(&job->place);
+	job->started_at = started_at;
+	job->queue = queue;
+	job->attempts = attempts;
+	enter(job);
+	return job;
+}
+
+/* Keep why there is no reply, in characters that any database can hold. */
+static void
+set_problem(Job *job, const char *problem)
+{
+	strlcpy(job->problem, problem, JOB_PROBLEM_SIZE);
+	for (char *c = job->problem; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
+/* Note a reply, or that none came, and judge it. */
+void
+job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
+{
+	job->reply = reply;
+	set_problem(job, reply->error ? reply->error : "");
+	job->finished_at = GetCurrentTimestamp();
+
+	/* A reply that broke off says nothing but its HTTP status. */
+	if (reply->phase == HTTP_DONE)
+		gateway_parse_reply(reply->body, reply->body_size, &job->said);
+	job->verdict = gateway_verdict(reply->request_left, reply->status, &job->said, codes);
+}
+
+/* Finish a job without a request having been made, or anybody waiting for its reply. */
+void
+job_fail(Job *job, GatewayVerdict verdict, const char *problem)
+{
+	job->verdict = verdict;
+	set_problem(job, problem);
+	job->finished_at = GetCurrentTimestamp();
+}
+
+/* End a job, and give back what it holds. */
+void
+job_destroy(Job *job, Http *http)
+{
+	if (job->reply)
+		http_release(http, job->reply);
+	if (job_find(job->id) == job)
+		hash_search(jobs, &job->id, HASH_REMOVE, NULL);
+	pfree(job);
+}
+
+/* Say in short why a job did not end as 'sent'; in memory of the current context. */
+const char *
+job_reason(const Job *job)
+{
+	if (job->reply == NULL || job->reply->status == 0)
+		return job->problem;
+	if (job->said.has_status && job->reply->status < 300)
+		return psprintf("the gateway answered status %d", job->said.status);
+	if (job->problem[0])
+		return psprintf("HTTP status %d, %s", job->reply->status, job->problem);
+	return psprintf("HTTP status %d%s", job->reply->status,
+					job->reply->status < 300 ? " without a readable reply" : "");
+}
+
+/* Say for a person what went wrong; NULL if nothing did. */
+static const char *
+job_describe(const Job *job, Jsonb *response)
+{
+	const char *reason = job_reason(job);
+	const char *text = job->said.has_status ? response_text(response, "msg") : NULL;
+
+	if (job->verdict == VERDICT_SENT)
+		return NULL;
+	return psprintf("%s%s%s%s", reason, text ? ": " : "", text ? text : "",
+					job->verdict == VERDICT_UNKNOWN ? "; it may have been sent" : "");
+}
+
+/* When a job that left its message queued may be followed by another; DT_NOBEGIN: at once. */
+static TimestampTz
+next_try(const Job *job)
+{
+	const HttpReply *reply = job->reply;
+
+	if (reply == NULL && job->verdict == VERDICT_ACCOUNT)
+		return job->finished_at + Min(Max(job->age, MIN_COMPOSE_DELAY), MAX_COMPOSE_DELAY);
+
+	/* Who says when to come back, or was not reached, has nothing against the message. */
+	if (reply && reply->phase >= HTTP_SEND && reply->retry_after < 0)
+		return job->finished_at + Min(Max(job->age, MIN_REFUSED_DELAY), MAX_REFUSED_DELAY);
+	return DT_NOBEGIN;
+}
+
+/* What a finished job means for its row.  Needs a transaction. */
+void
+job_result(const Job *job, MessageResult *result)
+{
+	const Account *account = account_find(job->queue->name);
+	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
+	const HttpReply *reply = job->reply;
+
+	memset(result, 0, sizeof(MessageResult));
+	result->id = job->id;
+	result->place = job->place;
+	result->started_at = job->started_at;
+	result->at = job->finished_at;
+	result->due_at = DT_NOBEGIN;
+	result->counted = true;
+
+	if (reply && reply->status != 0)
+	{
+		result->http_status = reply->status;
+		result->has_api_status = job->said.has_status;
+		result->api_status = job->said.status;
+		result->has_message_id = job->said.has_message_id;
+		result->message_id = job->said.message_id;
+		result->sent_line = job->said.line[0] ? job->said.line : NULL;
+		result->response = response_as_jsonb(reply);
+	}
+	result->error = job_describe(job, result->response);
+	result->phase = reply ? http_phase_name(reply->phase) : "none";
+
+	switch (job->verdict)
+	{
+		case VERDICT_SENT:
+			result->status = "sent";
+			break;
+		case VERDICT_REJECTED:
+			result->status = "rejected";
+			break;
+		case VERDICT_TRANSIENT:
+			if (job->attempts >= max_attempts)
+				result->status = "failed";
+			else
+			{
+				result->status = "queued";
+				result->due_at = job->finished_at +
+					pace_backoff(FIRST_RETRY_DELAY, job->attempts);
+			}
+			break;
+		case VERDICT_ACCOUNT:
+		case VERDICT_NOT_SENT:
+			result->status = "queued";
+			result->counted = false;
+			result->due_at = next_try(job);
+			break;
+		case VERDICT_UNKNOWN:
+			if (account && account->resend_unknown && job->attempts < max_attempts)
+			{
+				result->status = "queued";
+				result->due_at = job->finished_at +
+					pace_backoff(FIRST_RETRY_DELAY, job->attempts);
+			}
+			else
+				result->status = "unknown";
+			break;
+	}
+}

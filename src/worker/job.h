@@ -1,0 +1,49 @@
+/*
+ * job.h
+ *		A claimed message in the worker: from its claim to its result's commit.
+ */
+#ifndef SMS3300_WORKER_JOB_H
+#define SMS3300_WORKER_JOB_H
+
+#include "lib/ilist.h"
+
+#include "gateway/gateway.h"
+#include "net/http.h"
+#include "outbox/result.h"
+#include "worker/queue.h"
+
+#define JOB_PROBLEM_SIZE 256
+
+typedef struct Job
+{
+	dlist_node	node;			/* among the finished ones */
+	int64		id;
+	ItemPointerData place;		/* of its row when it was claimed; invalid: not known */
+	TimestampTz started_at;		/* of the row: with the id, which claim this is */
+	TimestampTz claimed_at;		/* 0: by another worker */
+	TimestampTz due_at;			/* when it could be sent; 0: not known */
+	TimestampTz submitted_at;	/* when the request began; 0: none was made */
+	AccountQueue *queue;
+	int			attempts;		/* requests made, this one included */
+	int64		age;			/* how long it had been due when it was claimed */
+	HttpRequest request;		/* until it is submitted */
+
+	/* Once it is finished */
+	const HttpReply *reply;		/* NULL: no request was made, or nobody waits for it */
+	GatewayReply said;			/* what the reply's JSON says */
+	GatewayVerdict verdict;
+	char		problem[JOB_PROBLEM_SIZE];	/* why there is no whole reply; or empty */
+	TimestampTz finished_at;
+	TimestampTz retry_at;		/* no attempt to record it before this */
+	int			failures;		/* to record it, in a row */
+} Job;
+
+extern Job *job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts);
+extern Job *job_find(int64 id);
+extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
+extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
+extern const char *job_reason(const Job *job);
+extern void job_result(const Job *job, MessageResult *result);
+extern void job_destroy(Job *job, Http *http);
+
+#endif							/* SMS3300_WORKER_JOB_H */

@@ -1,0 +1,296 @@
+/*
+ * launcher.c
+ *		Which databases need a worker.
+ *
+ * At its start the launcher has every database probed, one after the other;
+ * after that it sleeps until it is woken, or a message is due in a database
+ * whose worker has left.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "shared/registry.h"
+#include "worker/launcher.h"
+
+#define LAUNCHER_TYPE "sms3300 launcher"
+#define WORKER_TYPE "sms3300 worker"
+
+/* A worker that did not come up is tried again after this. */
+#define RETRY_DELAY (5 * USECS_PER_SEC)
+
+/* And one for which there was no process, after this. */
+#define NO_PROCESS_DELAY (USECS_PER_SEC / 2)
+
+/* A database that waits this long for a worker is worth a line in the log. */
+#define LOG_WAIT_AFTER (10 * USECS_PER_SEC)
+
+/* A worker process that has not attached yet. */
+typedef struct Starting
+{
+	Oid			database;
+	BackgroundWorkerHandle *handle;
+} Starting;
+
+static List *starting = NIL;	/* of Starting */
+static List *unprobed = NIL;	/* of Oid */
+
+/* Register the launcher; called while the library is preloaded. */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "sms3300", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "sms3300_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, LAUNCHER_TYPE, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, LAUNCHER_TYPE, BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* The databases that can be connected to; or just whether one of them is. */
+static List *
+connectable_databases(Oid only)
+{
+	List	   *databases = NIL;
+	MemoryContext caller = CurrentMemoryContext;
+	Relation	catalog;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	catalog = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(catalog, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		/* A limit of -2 marks a database whose DROP was interrupted. */
+		if (database->datallowconn && database->datconnlimit != -2 &&
+			(!OidIsValid(only) || database->oid == only))
+		{
+			MemoryContext scanning = MemoryContextSwitchTo(caller);
+
+			databases = lappend_oid(databases, database->oid);
+			MemoryContextSwitchTo(scanning);
+		}
+	}
+	table_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return databases;
+}
+
+/* Tell whether a database can be connected to. */
+static bool
+is_connectable(Oid database)
+{
+	List	   *databases = connectable_databases(database);
+	bool		connectable = databases != NIL;
+
+	list_free(databases);
+	return connectable;
+}
+
+/* Start a worker for a database. */
+static void
+start_worker(Oid database)
+{
+	BackgroundWorker worker;
+	Starting   *entry = palloc(sizeof(Starting));
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "sms3300", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "sms3300_worker_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, WORKER_TYPE, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, WORKER_TYPE, BGW_MAXLEN);
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+
+	entry->database = database;
+	if (RegisterDynamicBackgroundWorker(&worker, &entry->handle))
+	{
+		starting = lappend(starting, entry);
+		return;
+	}
+	pfree(entry);
+	registry_start_failed(database, GetCurrentTimestamp() + NO_PROCESS_DELAY, true);
+}
+
+/*
+ * Start a worker for each database that wants one.  Returns when to look again;
+ * DT_NOEND: when woken.
+ */
+static TimestampTz
+start_workers(void)
+{
+	static TimestampTz waiting_since = 0;
+	static bool logged = false;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz wake_at;
+	Oid			database;
+	WorkerShortage shortage;
+
+	while (OidIsValid(database = registry_take_wanted(now, &wake_at, &shortage)))
+	{
+		if (!is_connectable(database))
+			registry_forget(database);
+		else
+			start_worker(database);
+	}
+
+	/* Idle workers make room for others; it is worth a word where none does. */
+	if (shortage == SHORT_OF_NOTHING)
+	{
+		waiting_since = 0;
+		logged = false;
+		return wake_at;
+	}
+	if (waiting_since == 0)
+		waiting_since = now;
+	if (now - waiting_since < LOG_WAIT_AFTER)
+		return Min(wake_at, waiting_since + LOG_WAIT_AFTER);
+	if (!logged)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 shortage == SHORT_OF_WORKERS ?
+				 errmsg("sms3300: messages wait because all %d workers are in use",
+						registry_max_workers) :
+				 errmsg("sms3300: messages wait because no background worker slot is free"),
+				 shortage == SHORT_OF_WORKERS ?
+				 errhint("Raise sms3300.max_workers and restart the server.") :
+				 errhint("Raise max_worker_processes and restart the server.")));
+	logged = true;
+	return wake_at;
+}
+
+/* Follow the workers that were started until they have attached, or failed. */
+static void
+follow_starting(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, starting)
+	{
+		Starting   *entry = lfirst(cell);
+		pid_t		pid;
+
+		if (registry_is_starting(entry->database))
+		{
+			if (GetBackgroundWorkerPid(entry->handle, &pid) != BGWH_STOPPED)
+				continue;
+			if (!is_connectable(entry->database))
+				registry_forget(entry->database);
+			else
+				registry_start_failed(entry->database, GetCurrentTimestamp() + RETRY_DELAY, false);
+		}
+		starting = foreach_delete_current(starting, cell);
+		pfree(entry->handle);
+		pfree(entry);
+	}
+}
+
+/*
+ * Sleep until something happens, or until a time at the latest.  As much as can be
+ * slept at once is less than 25 days; waking up too early does no harm.
+ */
+static void
+sleep_until(TimestampTz when)
+{
+	static uint32 wait_event = 0;
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long		timeout = -1;
+
+	if (wait_event == 0)
+		wait_event = wait_event_named("Sms3300LauncherMain");
+	if (when != DT_NOEND)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		events |= WL_TIMEOUT;
+		timeout = when <= now ? 0 : (long) Min((when - now + 999) / 1000, PG_INT32_MAX);
+	}
+	(void) WaitLatch(MyLatch, events, timeout, wait_event);
+	ResetLatch(MyLatch);
+}
+
+/* Follow the configuration file; when sending is switched on, look everywhere. */
+static void
+reload(void)
+{
+	bool		was_enabled = registry_enabled;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	if (registry_enabled && !was_enabled)
+		registry_look_everywhere();
+}
+
+/* Detach when the process ends. */
+static void
+launcher_on_exit(int code, Datum arg)
+{
+	registry_launcher_detach();
+}
+
+/*
+ * The launcher's main function.  On SIGTERM it exits with 1, after which the
+ * postmaster starts it again unless the server is stopping.
+ */
+void
+sms3300_launcher_main(Datum unused)
+{
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	before_shmem_exit(launcher_on_exit, (Datum) 0);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	registry_launcher_attach();
+	unprobed = connectable_databases(InvalidOid);
+
+	while (!ShutdownRequestPending)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload();
+		if (registry_take_overflow())
+		{
+			list_free(unprobed);
+			unprobed = connectable_databases(InvalidOid);
+		}
+
+		follow_starting();
+		if (unprobed != NIL && registry_probe(linitial_oid(unprobed)))
+			unprobed = list_delete_first(unprobed);
+		sleep_until(start_workers());
+	}
+	proc_exit(1);
+}

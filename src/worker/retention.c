@@ -1,0 +1,160 @@
+/*
+ * retention.c
+ *		An account's finished messages, which are deleted or redacted when old.
+ *
+ * They are passed over in the order in which they were finished, a small number
+ * in each transaction.  Where that fails, by a user's trigger or foreign key, it
+ * is tried with ever fewer, in the end with one; and a message that fails by
+ * itself is passed over until the next pass, so that it keeps no other.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "worker/retention.h"
+
+/* Messages that one transaction deletes or redacts, at the most. */
+#define MAX_LIMIT 1000
+
+/* How many times fewer after a failure, and more after a success. */
+#define LIMIT_FACTOR 10
+
+/* A pass follows the last one after this, unless more was finished meanwhile ... */
+#define PASS_INTERVAL USECS_PER_MINUTE
+
+/* ... and after this, if it had to leave messages where they are. */
+#define RETRY_DELAY (10 * USECS_PER_MINUTE)
+
+/* The steps of a pass.  The index has messages with and without a text apart. */
+static const struct
+{
+	bool		only_text;
+	bool		redacted;
+}			steps[] = {{false, false}, {false, true}, {true, false}};
+
+/* Begin a step of a pass, with its oldest message. */
+static void
+begin_step(RetentionPass *pass, int step)
+{
+	pass->step = step;
+	pass->place.at = DT_NOBEGIN;
+	pass->place.id = 0;
+}
+
+/* Take what the account's options say, and try again at once. */
+void
+retention_configure(Retention *retention, int64 delete_after, int64 redact_after)
+{
+	retention->delete_after = delete_after;
+	retention->redact_after = redact_after;
+	retention->not_before = DT_NOBEGIN;
+	retention->limit = MAX_LIMIT;
+	retention->failed = false;
+	begin_step(&retention->pass, 0);
+}
+
+/* Have a message that was finished at a time dealt with at its time. */
+static void
+expect(Retention *retention, int64 age, TimestampTz finished_at)
+{
+	if (age >= 0 && finished_at != DT_NOEND)
+		retention->tidy_at = Min(retention->tidy_at, finished_at + age);
+}
+
+/* Note that a message was finished. */
+void
+retention_recorded(Retention *retention, TimestampTz finished_at)
+{
+	expect(retention, retention->delete_after, finished_at);
+	expect(retention, retention->redact_after, finished_at);
+}
+
+/* When there is something to do; DT_NOEND: never. */
+TimestampTz
+retention_next(const Retention *retention)
+{
+	return Max(retention->tidy_at, retention->not_before);
+}
+
+/* Forget what was to be waited for: the clock was set back. */
+void
+retention_set_back(Retention *retention, TimestampTz now)
+{
+	retention->tidy_at = Min(retention->tidy_at, now);
+	retention->not_before = Min(retention->not_before, now);
+}
+
+/* Find out when there is something to do, by what is in the table. */
+void
+retention_look(Retention *retention, const char *account)
+{
+	retention->tidy_at = DT_NOEND;
+	if (retention->delete_after >= 0)
+		expect(retention, retention->delete_after, outbox_oldest_finished(account, false));
+	if (retention->redact_after >= 0)
+		expect(retention, retention->redact_after, outbox_oldest_finished(account, true));
+}
+
+/* Delete or redact the next messages that are old enough. */
+void
+retention_tidy(Retention *retention, const char *account, TimestampTz now)
+{
+	RetentionPass *ahead = &retention->ahead;
+
+	*ahead = retention->pass;
+	for (; ahead->step < (int) lengthof(steps); begin_step(ahead, ahead->step + 1))
+	{
+		bool		only_text = steps[ahead->step].only_text;
+		int64		age = only_text ? retention->redact_after : retention->delete_after;
+
+		if (age >= 0 &&
+			outbox_remove(account, only_text, steps[ahead->step].redacted, now - age,
+						 retention->limit, &ahead->place))
+			return;
+	}
+
+	/* What is left then is locked by somebody, or was passed over. */
+	retention_look(retention, account);
+	retention->tidy_at = Max(retention->tidy_at, now + PASS_INTERVAL);
+}
+
+/* Go on from where the committed transaction has come to. */
+void
+retention_tidied(Retention *retention, TimestampTz now)
+{
+	retention->pass = retention->ahead;
+	retention->limit = Min(retention->limit * LIMIT_FACTOR, MAX_LIMIT);
+	if (retention->pass.step < (int) lengthof(steps))
+		return;
+
+	retention->told &= retention->failed;
+	if (retention->failed)
+		retention->not_before = now + RETRY_DELAY;
+	retention->failed = false;
+	begin_step(&retention->pass, 0);
+}
+
+/*
+ * After a transaction that failed, try fewer, or pass over the one that failed.
+ * True, with its id, if that is news.
+ */
+bool
+retention_failed(Retention *retention, TimestampTz now, int64 *id)
+{
+	bool		news = false;
+
+	if (retention->ahead.place.id == retention->pass.place.id)
+		retention->not_before = now + RETRY_DELAY;	/* it failed before it came to any */
+	else if (retention->limit > 1)
+		retention->limit /= LIMIT_FACTOR;
+	else
+	{
+		*id = retention->ahead.place.id;
+		news = !retention->told;
+		retention->pass = retention->ahead;
+		retention->failed = retention->told = true;
+	}
+	retention->ahead = retention->pass;
+	return news;
+}
