@@ -181,7 +181,7 @@ SKIP:
 {
 	my $sleep = "/proc/$launcher/syscall";
 	skip 'the kernel does not show what a process sleeps in', 1 unless eval { slurp_file($sleep) };
-	SMS3300::Gateway::wait_until(sub { slurp_file($sleep) =~ / 0x7fffffff / },
+	wait_until(sub { slurp_file($sleep) =~ / 0x7fffffff / },
 		'the launcher to sleep as long as it can');
 	pass('the launcher wakes up before, if not sooner');
 }

@@ -33,7 +33,7 @@ sub is_shared
 	run_sql($node, "SELECT sms3300_send('09123456789', '#hang')", 'one');
 	$gateway->wait_for_taken($taken + 1);
 	run_sql($node, "SELECT sms3300_send('09123456789', '$name: after')", 'two');
-	$node->wait_for_log(qr/$message/);
+	wait_for_log($node, qr/$message/);
 	$gateway->stop;
 	$gateway->start;
 	wait_for_end($node, $_) for qw(one two);

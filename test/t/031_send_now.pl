@@ -103,7 +103,7 @@ $session->query_until(qr/asking/, "\\echo asking\n" . call('#hang') . ";\n");
 $gateway->wait_for_taken($taken + 1);
 run_sql($node, "SELECT pg_cancel_backend($pid)");
 like($session->query(call('after that')), qr/success/, 'pg_cancel_backend: the session goes on');
-$node->wait_for_log(qr/canceling statement due to user request/);
+wait_for_log($node, qr/canceling statement due to user request/);
 $session->quit;
 
 # It leaves no descriptor open in the session, however it ends.

@@ -158,7 +158,7 @@ run_sql($node, 'DROP TABLE orders');
 run_sql($node, 'ALTER TABLE sms_outbox ADD CONSTRAINT never CHECK (message_id IS NULL) NOT VALID');
 my $offset = -s $node->logfile;
 queue(3, 'never');
-$node->wait_for_log(qr/violates check constraint "never"/, $offset);
+wait_for_log($node, qr/violates check constraint "never"/, $offset);
 run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT never');
 is_sent(3, 'never', 'a result waits until a constraint allows it');
 run_sql($node, "ALTER TABLE sms_outbox ADD CONSTRAINT here CHECK (tableoid = 'sms_outbox'::regclass)");

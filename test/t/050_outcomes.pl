@@ -273,7 +273,7 @@ sub times_of
 {
 	my ($name) = @_;
 	my @times;
-	SMS3300::Gateway::wait_until(
+	wait_until(
 		sub {
 			@times = map { $_->{at} } grep { $_->{fields}{username} eq $name } $gateway->log;
 			return @times > 1;

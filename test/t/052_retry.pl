@@ -137,7 +137,7 @@ my $taken = $gateway->count->{taken};
 my $soon  = "clock_timestamp() + interval '500 ms'";
 queue('#http 503 retry-after=3600', account => "'stopped'");
 $gateway->wait_for_taken($taken + 1);
-$node->wait_for_log(qr/account "stopped" stopped/);
+wait_for_log($node, qr/account "stopped" stopped/);
 my %expires = (
 	'in the queue' => queue('late', send_after => "now() - interval '2 h'",
 		send_before => "now() - interval '1 h'"),

@@ -100,7 +100,7 @@ sub stop_for_long
 	my $stops   = logged("account \"$account\" stopped");
 	$gateway->mode('#http 503 retry-after=3600', 1);
 	queue($account, 1, 'hello');
-	$node->wait_for_log(qr/(account "$account" stopped.*){@{[ $stops + 1 ]}}/s);
+	wait_for_log($node, qr/(account "$account" stopped.*){@{[ $stops + 1 ]}}/s);
 	return;
 }
 
@@ -110,7 +110,7 @@ create('good', max_in_flight => 1);
 create('broke', max_in_flight => 4);
 $gateway{broke}->mode('#delay 300 #status 14 no credit');
 queue('broke', 100_000, 'hello');
-$node->wait_for_log(qr/account "broke" stopped: .*14/);
+wait_for_log($node, qr/account "broke" stopped: .*14/);
 my $reads = "SELECT pg_stat_get_tuples_returned('sms_outbox_queue_idx'::regclass)";
 my $before = run_sql($node, $reads);
 queue('good', 300, 'hello');

@@ -162,7 +162,7 @@ create_account($node, 'original', %account, paused => 'true');
 queue(2, 'copied', 'sms3300', 'original');
 run_sql($node, "ALTER SYSTEM SET sms3300.worker_idle_timeout = 0");
 run_sql($node, 'SELECT pg_reload_conf()');
-SMS3300::Gateway::wait_until(
+wait_until(
 	sub { $node->psql('postgres', 'CREATE DATABASE twin TEMPLATE original') == 0 },
 	'the worker to leave the database');
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')", 'twin');

@@ -104,7 +104,7 @@ run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#s
 # A worker that stays because of an account that has stopped leaves when it is gone.
 $gateway->mode('#http 503 retry-after=3600', 1);
 queue('spare', 'refused');
-$node->wait_for_log(qr/account "spare" stopped/);
+wait_for_log($node, qr/account "spare" stopped/);
 is(run_sql($node, $worker), 1, 'an account that has stopped keeps the worker');
 run_sql($node, 'DROP SERVER spare CASCADE');
 wait_for_leave();

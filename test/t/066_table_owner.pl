@@ -229,7 +229,7 @@ kill STOP => $pid;
 wait_for_sql($node, 'postgres',
 	"SELECT clock_timestamp() - xact_start > interval '13 s' FROM pg_stat_activity WHERE pid = $pid");
 kill CONT => $pid;
-$node->wait_for_log(qr/canceling statement due to statement timeout/, $logged);
+wait_for_log($node, qr/canceling statement due to statement timeout/, $logged);
 as_owner('DROP FUNCTION linger CASCADE');
 wait_for_status($id, 'sent');
 is(run_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 1, 'a worker that was held up goes on');

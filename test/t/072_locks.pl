@@ -98,7 +98,7 @@ queue_and_wait(20, $message);
 my $offset = -s $node->logfile;
 is(lock_rows($message, 'sending'), 20, 'all are on the wire');
 $gateway->release;
-$node->wait_for_log(qr/lock timeout/, $offset);
+wait_for_log($node, qr/lock timeout/, $offset);
 mark();
 is( $user->query_safe("SELECT count(*) FROM sms_outbox WHERE message = '$message' AND status = 'sending'"),
 	20, 'their results wait, others do not');
@@ -164,7 +164,7 @@ for my $what (sort keys %lock)
 	$offset = -s $node->logfile;
 	my $unlock = $lock{$what}->();
 	$gateway->release;
-	$node->wait_for_log(qr/account "$what" stopped/, $offset);
+	wait_for_log($node, qr/account "$what" stopped/, $offset);
 	pass("$what: replies are heard");
 
 	# This takes longer than those requests had time for.

@@ -51,7 +51,7 @@ my $worker = run_sql($node, $pid);
 system_or_bail('prlimit', '--pid', $worker, "--fsize=$limit:");
 queue(25);
 $gateway->wait_for_taken(26);
-$node->wait_for_log($full);
+wait_for_log($node, $full);
 cmp_ok(count_of('sending'), '>', 0, 'there is no room for some results');
 
 # Check that the worker goes on trying with pauses: for five seconds, which another
@@ -86,7 +86,7 @@ cmp_ok($size, '>', 1024 * 1024, 'a segment of the WAL is smaller');
 system_or_bail('prlimit', '--pid', $worker, "--fsize=$size:");
 my $offset = -s $node->logfile;
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')");
-$node->wait_for_log($full, $offset);
+wait_for_log($node, $full, $offset);
 is_patient('claims');
 system_or_bail('prlimit', '--pid', $worker, '--fsize=unlimited:');
 wait_for_end($node);

@@ -147,7 +147,7 @@ $gateway->wait_for_taken($taken + 1);
 my $pid = pid_of('worker', 'other');
 run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'other');
 $gateway->release;
-$node->wait_for_log(qr/extension was dropped while messages were being sent/, $offset);
+wait_for_log($node, qr/extension was dropped while messages were being sent/, $offset);
 wait_for_sql($node, 'template1', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 create_account($node, 'other', %account);
 mark('other');

@@ -100,7 +100,7 @@ INSERT INTO sms_outbox (mobile, message, line, account, send_before, sender, due
 SELECT '$mobile', '$text', '$line', 'sms3300', 'infinity', 'postgres', now(), origin + $origin
 FROM sms_outbox, generate_series(1, 2) LIMIT 2
 END
-	$node->wait_for_log(qr/LOG:  sms3300: sms_outbox has messages/, $offset);
+	wait_for_log($node, qr/LOG:  sms3300: sms_outbox has messages/, $offset);
 	queue('');
 	wait_for_sql($node, 'postgres',
 		"SELECT count(*) FROM sms_outbox WHERE status = 'queued' OR status = 'sending'", 2);
@@ -151,7 +151,7 @@ sub shortage
 	run_sql($other, "SELECT sms3300_send('$mobile', '#hang')");
 	$gateway->wait_for_taken($taken + 1);
 	run_sql($other, "SELECT sms3300_send('$mobile', '$text')", 'two');
-	$other->wait_for_log(qr/messages wait/);
+	wait_for_log($other, qr/messages wait/);
 	run_sql($other, "SELECT sms3300_send('$mobile', '$text')", 'two') for 1 .. 3;
 	run_sql($other, 'SELECT pg_reload_conf()');
 	$gateway->stop;

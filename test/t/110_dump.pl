@@ -45,7 +45,7 @@ sub go
 sub without_worker
 {
 	my ($sql) = @_;
-	SMS3300::Gateway::wait_until(sub { $node->psql('template1', $sql) == 0 }, $sql);
+	wait_until(sub { $node->psql('template1', $sql) == 0 }, $sql);
 	return;
 }
 

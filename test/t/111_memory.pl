@@ -37,7 +37,7 @@ sub memory_of
 	my ($pid) = @_;
 	my $from = -s $node->logfile;
 	run_sql($node, "SELECT pg_log_backend_memory_contexts($pid)");
-	$node->wait_for_log(qr/Grand total: .* used/, $from);
+	wait_for_log($node, qr/Grand total: .* used/, $from);
 	my ($used) = slurp_file($node->logfile, $from) =~ /Grand total: .* (\d+) used/;
 	my ($anonymous) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m;
 	return ($used, $anonymous * 1024);

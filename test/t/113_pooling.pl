@@ -82,7 +82,7 @@ for my $database (qw(one two three))
 my $hanging = sub {
 	join ' ', map { "$_:" . (taken(qr/^#hang/)->{"#hang $_"} // 0) } qw(one two three);
 };
-SMS3300::Gateway::wait_until(sub { $hanging->() eq 'one:4 two:4 three:4' }, 'four requests of each database');
+wait_until(sub { $hanging->() eq 'one:4 two:4 three:4' }, 'four requests of each database');
 run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox", $_) for qw(one two three);
 is(run_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'"),
 	4, 'a worker for each database');
@@ -124,7 +124,7 @@ END
 run_sql($node, 'CREATE ROLE app LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO app');
 my $bouncer = start [ $program, '-q', "$folder/pgbouncer.ini" ], '>', '/dev/null', '2>', '/dev/null';
 my $pooled  = "host=$folder port=$port dbname=postgres user=app";
-SMS3300::Gateway::wait_until(sub { run_log([ 'psql', '-Xqc', 'SELECT 1', $pooled ]) }, 'pgbouncer');
+wait_until(sub { run_log([ 'psql', '-Xqc', 'SELECT 1', $pooled ]) }, 'pgbouncer');
 
 # Each commit wakes the worker by itself, whosoever session it ran in; a key counts once;
 # and a rollback sends nothing. The worker has nothing else to hear of the messages by.

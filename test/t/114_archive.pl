@@ -78,7 +78,7 @@ is(run_sql($node, "SELECT count(*), count(DISTINCT status) FROM sms_outbox WHERE
 # while messages are sent.
 $gateway->mode('#delay 20');
 queue(400, 'meanwhile');
-SMS3300::Gateway::wait_until(
+wait_until(
 	sub {
 		my @sessions = map { start_job() } 1 .. 2;
 		run_sql($node, 'SELECT pg_terminate_backend(min(pid)) FROM pg_stat_activity WHERE query = ' . quote($call));

@@ -4,6 +4,7 @@
 #     $gateway->url;                      # for the option url of the server
 #     $gateway->mode('#http 503', 3);     # what the next three requests get
 #     my @requests = $gateway->log;       # what it took, as a list of hashes
+#     $gateway->taken('hello');           # those of one text
 
 package SMS3300::Gateway;
 
@@ -16,10 +17,9 @@ use File::Temp     qw(tempdir);
 use HTTP::Tiny;
 use JSON::PP       qw(decode_json encode_json);
 use POSIX          qw(_exit WNOHANG);
-use Time::HiRes    qw(time usleep);
+use SMS3300::Wait  qw(wait_until);
 
 my $program = abs_path(dirname(__FILE__) . '/../../gateway.pl');
-my $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 my $started = 0;
 
 # Start a gateway whose files' names begin with $path (in a new folder by default);
@@ -65,7 +65,7 @@ sub start
 	return $self;
 }
 
-# Start the program anew with other options, on the port it had.
+# Restart the program with other options, on the port it had.
 sub restart
 {
 	my ($self, %option) = @_;
@@ -123,6 +123,14 @@ sub log
 	return @entries;
 }
 
+# Return those of the log that have a text; their number, in scalar context.
+sub taken
+{
+	my ($self, $message) = @_;
+	my @taken = grep { ($_->{fields}{message} // '') eq $message } $self->log;
+	return @taken;
+}
+
 # Answer the next $times requests, or all of them, as a directive says; an empty
 # one ends that.
 sub mode
@@ -151,7 +159,9 @@ sub count
 sub wait_for_taken
 {
 	my ($self, $n) = @_;
-	wait_until(sub { $self->count->{taken} >= $n }, "$n requests");
+	my $taken;
+	wait_until(sub { ($taken = $self->count->{taken}) >= $n },
+		sub { "the gateway to take $n requests in all; it has taken $taken" });
 	return;
 }
 
@@ -172,19 +182,6 @@ sub at
 	my ($self, $path) = @_;
 	my $scheme = $self->{option}{'tls-cert'} ? 'https' : 'http';
 	return "$scheme://127.0.0.1:$self->{port}/$path";
-}
-
-# Wait until a condition holds; die when that takes too long.
-sub wait_until
-{
-	my ($condition, $what) = @_;
-	my $deadline = time + $timeout;
-	until ($condition->())
-	{
-		die "timed out waiting for $what" if time > $deadline;
-		usleep(10_000);
-	}
-	return;
 }
 
 # Return the only line of a file.
