@@ -5,18 +5,25 @@
  * Both are read in two steps.  First the text is reduced to what a telephone
  * would be given: "+" and ASCII digits.  Separators and invisible marks may
  * stand anywhere, even an unpaired parenthesis, because they cannot change
- * which number is meant.  Any other character could, so it is refused rather
- * than skipped: letters, the comma between two numbers, a "#", a "+" after a
- * digit.
+ * which number is meant.  At the ends there may also be what copying a cell or
+ * a link leaves there.  Any other character could change the number, so it is
+ * refused rather than skipped: letters, the comma between two numbers, a "#",
+ * a "+" between digits.
  *
  * Then what precedes the national number must be one of a few prefixes.
  * Operator codes are not looked at: they change, and a number refused here
  * could not be sent to at all.
+ *
+ * One kind of separator does change which number is meant.  A spreadsheet that
+ * took a number for a decimal leaves 912345678.0 where a digit was lost, and a
+ * range of numbers is written 0912345678-9.  Without the separator each is
+ * the number of a stranger.
  */
 #include "text/mobile.h"
 
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #include "text/utf8.h"
 
@@ -29,20 +36,25 @@
 #define LINE_MIN_DIGITS		4
 #define LINE_MAX_DIGITS		14
 
-/* The longest prefix and the longest line */
-#define DIALLED_MAX			(5 + LINE_MAX_DIGITS)
+/* More digits than any prefix, line and decimal part have */
+#define DIALLED_MAX			32
 
-/* What fold() says of a character that is neither a digit nor "+" */
-#define FOLD_SKIP			0
-#define FOLD_REFUSE			(-1)
+/* What separates digits, as flags; what cannot be seen separates nothing */
+#define SPACE				1
+#define DASH				2
+#define DOT					4
+#define SLASH				8
+#define PARENTHESIS			16
+#define INVISIBLE			0
 
 /*
  * What may come before a national number, longest first where one begins with
- * another.  The 0 after the country code is wrong but common: "+98 (0) 912".
- * "+0" is missing because no country code begins with 0.
+ * another.  The 0 after the country code is wrong but common: "+98 (0) 912", and
+ * so is the one before it: "0989".  "+0" is missing because no country code
+ * begins with 0.
  */
 static const char *const prefixes[] = {
-	"00980", "0098", "+980", "+98", "980", "98", "0", ""
+	"00980", "0098", "+980", "+98", "980", "098", "98", "0", ""
 };
 
 /* The zeros of the ten-digit runs that are understood */
@@ -58,88 +70,202 @@ static const struct
 {
 	uint32_t	first;
 	uint32_t	last;
-}			skipped[] = {
-	{' ', ' '},
-	{'(', ')'},
-	{'-', '/'},					/* dash, dot, slash */
-	{0x00A0, 0x00A0},			/* no-break space */
-	{0x00AD, 0x00AD},			/* soft hyphen */
-	{0x061C, 0x061C},			/* Arabic letter mark */
-	{0x0640, 0x0640},			/* tatweel */
-	{0x2000, 0x200A},			/* spaces of various widths */
-	{0x200B, 0x200F},			/* zero-width space, ZWNJ, ZWJ, LRM, RLM */
-	{0x2010, 0x2015},			/* hyphens and dashes */
-	{0x202A, 0x202E},			/* embeddings and overrides of direction */
-	{0x2060, 0x2060},			/* word joiner */
-	{0x2066, 0x2069},			/* isolates of direction */
-	{0x2212, 0x2212},			/* minus sign */
-	{0xFEFF, 0xFEFF}			/* byte order mark */
+	int			kind;
+}			separators[] = {
+	{' ', ' ', SPACE},
+	{'(', ')', PARENTHESIS},
+	{'-', '-', DASH},
+	{'.', '.', DOT},
+	{'/', '/', SLASH},
+	{0x00A0, 0x00A0, SPACE},	/* no-break space */
+	{0x00AD, 0x00AD, INVISIBLE},	/* soft hyphen */
+	{0x061C, 0x061C, INVISIBLE},	/* Arabic letter mark */
+	{0x0640, 0x0640, INVISIBLE},	/* tatweel */
+	{0x2000, 0x200A, SPACE},	/* spaces of various widths */
+	{0x200B, 0x200F, INVISIBLE},	/* zero-width space, ZWNJ, ZWJ, LRM, RLM */
+	{0x2010, 0x2015, DASH},		/* hyphens and dashes */
+	{0x202A, 0x202E, INVISIBLE},	/* embeddings and overrides of direction */
+	{0x202F, 0x202F, SPACE},	/* narrow no-break space */
+	{0x2060, 0x2060, INVISIBLE},	/* word joiner */
+	{0x2066, 0x2069, INVISIBLE},	/* isolates of direction */
+	{0x2212, 0x2212, DASH},		/* minus sign */
+	{0x3000, 0x3000, SPACE},	/* ideographic space */
+	{0xFEFF, 0xFEFF, INVISIBLE},	/* byte order mark */
+	{0xFF08, 0xFF09, PARENTHESIS},	/* full-width parentheses */
+	{0xFF0D, 0xFF0D, DASH}		/* full-width hyphen */
 };
 
-/*
- * Return the ASCII digit or "+" that a character stands for, or FOLD_SKIP, or
- * FOLD_REFUSE.
- */
-static int
-fold(uint32_t c)
+/* What a telephone would be given */
+typedef struct Dialled
 {
-	if (c == '+')
+	char		digits[DIALLED_MAX];	/* the first may be "+" */
+	unsigned char before[DIALLED_MAX];	/* the separators between a digit and the last one */
+	size_t		n;
+} Dialled;
+
+/* Return the ASCII digit or "+" that a character stands for, or 0. */
+static char
+symbol_of(uint32_t c)
+{
+	if (c == '+' || c == 0xFF0B)
 		return '+';
-
 	for (size_t i = 0; i < lengthof(zeros); i++)
-	{
 		if (c >= zeros[i] && c <= zeros[i] + 9)
-			return '0' + (int) (c - zeros[i]);
-	}
+			return (char) ('0' + (c - zeros[i]));
+	return 0;
+}
 
-	for (size_t i = 0; i < lengthof(skipped) && c >= skipped[i].first; i++)
-	{
-		if (c <= skipped[i].last)
-			return FOLD_SKIP;
-	}
+/* Return the kind of a separator or an invisible mark, or -1. */
+static int
+separator_kind(uint32_t c)
+{
+	for (size_t i = 0; i < lengthof(separators) && c >= separators[i].first; i++)
+		if (c <= separators[i].last)
+			return separators[i].kind;
+	return -1;
+}
 
-	return FOLD_REFUSE;
+/* Tell whether a character may stand at either end of a number. */
+static bool
+is_wrapping(uint32_t c)
+{
+	return c == '\t' || c == '\n' || c == '\r' || c == '\'' || c == '"';
+}
+
+/* Return what follows "tel:", or the =" of a spreadsheet's formula, where it begins a text. */
+static const char *
+skip_opening(const char *text, const char *end)
+{
+	if (end - text >= 4 && strncasecmp(text, "tel:", 4) == 0)
+		return text + 4;
+	if (end - text >= 2 && text[0] == '=' && text[1] == '"')
+		return text + 2;
+	return text;
+}
+
+/* Append a digit, or a "+" before the first one; false if there is no place for it. */
+static bool
+append_symbol(Dialled *dialled, char symbol, int separated)
+{
+	if (dialled->n == DIALLED_MAX || (symbol == '+' && dialled->n > 0))
+		return false;
+	dialled->before[dialled->n] = (unsigned char) separated;
+	dialled->digits[dialled->n++] = symbol;
+	return true;
 }
 
 /*
- * Reduce a text to what would be dialled and return the length of that, or 0
- * if nothing can be dialled.
+ * Reduce a text to what would be dialled, or return false if something else is
+ * in it.
  */
-static size_t
-read_dialled(const char *text, size_t len, char dialled[DIALLED_MAX])
+static bool
+read_dialled(const char *text, size_t len, Dialled *dialled)
 {
 	const char *end = text + len;
-	size_t		n = 0;
+	int			separated = 0;	/* since the last digit */
+	bool		ended = false;	/* only what may stand at the end can follow */
+	bool		closed = false; /* by a sign of which there may be one */
 
+	dialled->n = 0;
 	while (text < end)
 	{
-		int			symbol = fold(utf8_next(&text, end));
+		const char *opened = dialled->n == 0 ? skip_opening(text, end) : text;
+		uint32_t	c;
+		char		symbol;
+		int			kind;
 
-		if (symbol == FOLD_SKIP)
+		if (opened != text)
+		{
+			text = opened;
 			continue;
-		if (symbol == FOLD_REFUSE || n == DIALLED_MAX)
-			return 0;
-		if (symbol == '+' && n > 0)
-			return 0;
-		dialled[n++] = (char) symbol;
+		}
+		c = utf8_next(&text, end);
+		symbol = symbol_of(c);
+		kind = separator_kind(c);
+		if (kind >= 0)
+			separated |= kind;
+		else if (is_wrapping(c))
+			ended = dialled->n > 0;
+		else if ((c == ',' || c == ';' || symbol == '+') && dialled->n > 0)
+		{
+			if (closed || (symbol == '+' && dialled->digits[0] == '+'))
+				return false;
+			ended = closed = true;
+		}
+		else if (symbol == 0 || ended || !append_symbol(dialled, symbol, separated))
+			return false;
+		else
+			separated = 0;
 	}
+	return true;
+}
 
-	return n;
+/* Tell whether a separator is of a kind that stands at one place of a number only. */
+static bool
+is_single(const Dialled *dialled, size_t first, size_t place, int kinds)
+{
+	int			here = dialled->before[place] & kinds;
+
+	for (size_t i = first; i < dialled->n; i++)
+		if (i != place)
+			here &= ~dialled->before[i];
+	return here != 0;
+}
+
+/*
+ * Tell whether the digits from the first one on are those of a decimal, or of a
+ * range of numbers: what a separator that stands alone before the last of them
+ * means.
+ */
+static bool
+is_decimal_or_range(const Dialled *dialled, size_t first)
+{
+	size_t		last = dialled->n - 1;
+
+	return (last > first && is_single(dialled, first + 1, last, SPACE | DASH | DOT | SLASH)) ||
+		(last > first + 1 && is_single(dialled, first + 1, last - 1, DOT | SLASH)) ||
+		(last > first && dialled->before[last] & PARENTHESIS) ||
+		(last > first + 1 && dialled->before[last - 1] & PARENTHESIS);
 }
 
 /* Return the length of the longest prefix that leaves at least min_digits. */
 static size_t
-prefix_length(const char *dialled, size_t n, size_t min_digits)
+prefix_length(const Dialled *dialled, size_t min_digits)
 {
 	for (size_t i = 0; i < lengthof(prefixes); i++)
 	{
 		size_t		length = strlen(prefixes[i]);
 
-		if (length + min_digits <= n && memcmp(dialled, prefixes[i], length) == 0)
+		if (length + min_digits <= dialled->n &&
+			memcmp(dialled->digits, prefixes[i], length) == 0)
 			return length;
 	}
 
 	return 0;
+}
+
+/* Tell whether what would be dialled is a mobile number, and where its national number begins. */
+static bool
+is_mobile(const Dialled *dialled, size_t *national)
+{
+	*national = prefix_length(dialled, MOBILE_DIGITS);
+	return dialled->n - *national == MOBILE_DIGITS && dialled->digits[*national] == '9';
+}
+
+/* Drop the decimal part of a mobile number if it is one of zeros only. */
+static void
+drop_zero_decimals(Dialled *dialled)
+{
+	Dialled		whole = *dialled;
+	size_t		national;
+
+	while (whole.n > 1 && whole.digits[whole.n - 1] == '0')
+		if (whole.before[--whole.n] == DOT)
+		{
+			if (is_mobile(&whole, &national))
+				*dialled = whole;
+			return;
+		}
 }
 
 /* Write the canonical form of a national number. */
@@ -161,14 +287,16 @@ write_canonical(char *out, const char *national, size_t n)
 bool
 mobile_canonical(const char *text, size_t len, char out[MOBILE_SIZE])
 {
-	char		dialled[DIALLED_MAX];
-	size_t		n = read_dialled(text, len, dialled);
-	size_t		skip = prefix_length(dialled, n, MOBILE_DIGITS);
+	Dialled		dialled;
+	size_t		national;
 
-	if (n - skip != MOBILE_DIGITS || dialled[skip] != '9')
+	if (!read_dialled(text, len, &dialled))
+		return false;
+	drop_zero_decimals(&dialled);
+	if (!is_mobile(&dialled, &national) || is_decimal_or_range(&dialled, national))
 		return false;
 
-	write_canonical(out, dialled + skip, MOBILE_DIGITS);
+	write_canonical(out, dialled.digits + national, MOBILE_DIGITS);
 	return true;
 }
 
@@ -186,16 +314,19 @@ mobile_canonical(const char *text, size_t len, char out[MOBILE_SIZE])
 bool
 line_canonical(const char *text, size_t len, char out[LINE_SIZE])
 {
-	char		dialled[DIALLED_MAX];
-	size_t		n = read_dialled(text, len, dialled);
-	size_t		skip = prefix_length(dialled, n, 0);
-	size_t		digits = n - skip;
+	Dialled		dialled;
+	size_t		skip;
+	size_t		digits;
 
+	if (!read_dialled(text, len, &dialled))
+		return false;
+	skip = prefix_length(&dialled, 0);
+	digits = dialled.n - skip;
 	if (digits < LINE_MIN_DIGITS || digits > LINE_MAX_DIGITS)
 		return false;
-	if (dialled[skip] < '1' || dialled[skip] > '9')
+	if (dialled.digits[skip] < '1' || dialled.digits[skip] > '9')
 		return false;
 
-	write_canonical(out, dialled + skip, digits);
+	write_canonical(out, dialled.digits + skip, digits);
 	return true;
 }

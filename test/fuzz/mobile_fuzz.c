@@ -6,6 +6,7 @@
  */
 #undef NDEBUG
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -14,25 +15,39 @@
 #define lengthof(array)		(sizeof(array) / sizeof((array)[0]))
 
 /* What a mobile may begin with, before its ten digits. */
-static const char *const prefixes[] = {"", "0", "98", "980", "+98", "+980", "0098", "00980"};
+static const char *const prefixes[] = {"", "0", "98", "980", "098", "+98", "+980", "0098", "00980"};
 
 /* The zeros of digits; the other nine follow, in the last byte. */
 static const char *const zeros[] = {"0", "\u0660", "\u06F0", "\uFF10"};
 
-/* What may stand between digits: the first and the last of each range. */
-static const char *const marks[] = {
-	"", " ", "(", ")", "-", ".", "/", "\u00A0", "\u00AD", "\u061C", "\u0640", "\u2000", "\u200A",
-	"\u200B", "\u200F", "\u2010", "\u2015", "\u202A", "\u202E", "\u2060", "\u2066", "\u2069",
-	"\u2212", "\uFEFF"
+/* What may stand between digits, the first and the last of each range, and of which kind it is. */
+static const struct
+{
+	const char *text;
+	char		kind;			/* 0: it separates nothing */
+}			marks[] = {
+	{"", 0}, {" ", ' '}, {"(", '('}, {")", '('}, {"-", '-'}, {".", '.'}, {"/", '/'},
+	{"\u00A0", ' '}, {"\u00AD", 0}, {"\u061C", 0}, {"\u0640", 0}, {"\u2000", ' '},
+	{"\u200A", ' '}, {"\u200B", 0}, {"\u200F", 0}, {"\u2010", '-'}, {"\u2015", '-'},
+	{"\u202A", 0}, {"\u202E", 0}, {"\u202F", ' '}, {"\u2060", 0}, {"\u2066", 0},
+	{"\u2069", 0}, {"\u2212", '-'}, {"\u3000", ' '}, {"\uFEFF", 0}, {"\uFF08", '('},
+	{"\uFF09", '('}, {"\uFF0D", '-'}
 };
 
 /* What may not: the neighbours of all these, and some more. */
 static const char *const strangers[] = {
-	"a", "#", ":", "*", "\x1F", "!", "'", ",", "\xC2\x9F", "\u00A1", "\u00AC", "\u00AE", "\u061B",
-	"\u061D", "\u063F", "\u0641", "\u065F", "\u066A", "\u06EF", "\u06FA", "\u1FFF", "\u2016",
-	"\u2029", "\u202F", "\u205F", "\u2061", "\u2065", "\u206A", "\u2211", "\u2213", "\uFEFE",
-	"\uFF0B", "\uFF0F", "\uFF1A", "\xFF", "\xD8"
+	"a", "#", ":", "*", "\x1F", "!", ",", ";", "=", "\xC2\x9F", "\u00A1", "\u00AC", "\u00AE",
+	"\u061B", "\u061D", "\u063F", "\u0641", "\u065F", "\u066A", "\u06EF", "\u06FA", "\u1FFF",
+	"\u2016", "\u2029", "\u205F", "\u2061", "\u2065", "\u206A", "\u2211", "\u2213", "\u3001",
+	"\uFEFE", "\uFF0C", "\uFF0E", "\uFF0F", "\uFF1A", "\xFF", "\xD8"
 };
+
+/* What may stand before a number, and after it. */
+static const char *const openings[] = {"", "\"", "'", "=\"", "tel:", "Tel:", "\r\n", "\t"};
+static const char *const closings[] = {"", "\"", "'", ",", ";", "\r\n", "\t", ".", ", \n"};
+
+/* How many separators there are between the digits of a national number. */
+#define NUM_GAPS 9
 
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -76,26 +91,57 @@ choose(const uint8_t **at, const uint8_t *end, size_t n)
 	return *at < end ? *(*at)++ % n : 0;
 }
 
-/* Check that a mobile is read however it is written, but not with a stranger in it. */
+/* Tell whether one of the kinds given stands in a gap, and in no other. */
+static bool
+is_single(const char gaps[NUM_GAPS], int gap, const char *kinds)
+{
+	int			count = 0;
+
+	for (int i = 0; i < NUM_GAPS; i++)
+		count += gaps[i] == gaps[gap];
+	return count == 1 && gaps[gap] != 0 && strchr(kinds, gaps[gap]);
+}
+
+/* Tell whether the separators between its digits make a number a decimal or a range. */
+static bool
+is_decimal_or_range(const char gaps[NUM_GAPS])
+{
+	return is_single(gaps, NUM_GAPS - 1, " -./") || is_single(gaps, NUM_GAPS - 2, "./") ||
+		gaps[NUM_GAPS - 1] == '(' || gaps[NUM_GAPS - 2] == '(';
+}
+
+/*
+ * Check that a mobile is read however it is written, but not with a stranger in
+ * it, and not as a decimal.  Its last digit is no 0, which could be all that is
+ * left of one.
+ */
 static void
 check_written(const uint8_t *at, const uint8_t *end)
 {
 	char		mobile[MOBILE_SIZE] = "989";
 	char		dialled[32];
-	char		text[256] = "";
-	char		spoilt[256] = "";
+	char		text[512] = "";
+	char		spoilt[512] = "";
+	char		gaps[NUM_GAPS + 1];
 	char		read[MOBILE_SIZE];
 	size_t		place;
+	size_t		ndigits;
 
 	for (int i = 3; i < MOBILE_SIZE - 1; i++)
 		mobile[i] = (char) ('0' + choose(&at, end, 10));
+	if (mobile[MOBILE_SIZE - 2] == '0')
+		mobile[MOBILE_SIZE - 2] = '1';
 	strcpy(dialled, prefixes[choose(&at, end, lengthof(prefixes))]);
 	strcat(dialled, mobile + 2);
-	place = choose(&at, end, strlen(dialled));
+	ndigits = strlen(dialled);
+	place = choose(&at, end, ndigits);
+	strcpy(text, openings[choose(&at, end, lengthof(openings))]);
+	strcpy(spoilt, text);
 
-	for (size_t i = 0; i < strlen(dialled); i++)
+	for (size_t i = 0; i < ndigits; i++)
 	{
-		char		symbol[8] = "+";
+		char		symbol[16] = "+";
+		size_t		mark = choose(&at, end, lengthof(marks));
 
 		if (i == place)
 		{
@@ -107,13 +153,21 @@ check_written(const uint8_t *at, const uint8_t *end)
 			strcpy(symbol, zeros[choose(&at, end, lengthof(zeros))]);
 			symbol[strlen(symbol) - 1] += (char) (dialled[i] - '0');
 		}
-		strcat(symbol, marks[choose(&at, end, lengthof(marks))]);
+		strcat(symbol, marks[mark].text);
+		if (i + NUM_GAPS + 1 >= ndigits)
+			gaps[i + NUM_GAPS + 1 - ndigits] = marks[mark].kind;
 		strcat(text, symbol);
 		if (i >= place)
 			strcat(spoilt, symbol);
 	}
-	assert(mobile_canonical(text, strlen(text), read));
-	assert(strcmp(read, mobile) == 0);
+	strcat(text, closings[choose(&at, end, lengthof(closings))]);
+	if (is_decimal_or_range(gaps))
+		assert(!mobile_canonical(text, strlen(text), read));
+	else
+	{
+		assert(mobile_canonical(text, strlen(text), read));
+		assert(strcmp(read, mobile) == 0);
+	}
 	assert(!mobile_canonical(spoilt, strlen(spoilt), read));
 }
 

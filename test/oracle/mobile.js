@@ -12,17 +12,20 @@ const PLAIN_SPELLINGS = 100000;
 const MUTATED_SPELLINGS = 100000;
 
 const ZEROS = [0x30, 0x660, 0x6f0, 0xff10];
-const PREFIXES = ['', '0', '98', '980', '+98', '+980', '0098', '00980'];
-const WRONG_PREFIXES = ['+', '+0', '00', '098', '0980', '9898', '+0098', '+9898', '000', '+1', '+44', '0044', '+91'];
+const PREFIXES = ['', '0', '98', '980', '098', '+98', '+980', '0098', '00980'];
+const WRONG_PREFIXES = ['+', '+0', '00', '0980', '+098', '9898', '+0098', '+9898', '000', '+1', '+44', '0044', '+91'];
 const SEPARATORS = ['', '', '', ' ', ' ', '-', '.', '/', '  ', ' - ', '\u00a0', '\u2010', '\u2011', '\u2013', '\u2212', '\u2060'];
 const MARKS = [
 	' ', '-', '.', '(', ')', '/', '\u00a0', '\u00ad', '\u061c', '\u0640', '\u2000', '\u2005', '\u200a', '\u200b', '\u200c', '\u200d',
-	'\u200e', '\u200f', '\u2010', '\u2015', '\u202a', '\u202c', '\u202e', '\u2060', '\u2066', '\u2069', '\u2212', '\ufeff'
+	'\u200e', '\u200f', '\u2010', '\u2015', '\u202a', '\u202c', '\u202e', '\u2060', '\u2066', '\u2069', '\u202f', '\u2212', '\u3000', '\ufeff',
+	'\uff08', '\uff09', '\uff0d'
 ];
+const OPENINGS = ['tel:', 'TEL:', "'", '"', '="', '\n', '\t', ' '];
+const CLOSINGS = ['"', "'", ',', ';', '+', '\r\n', '\t', '.0', '.00', '.5', '.'];
 const NEIGHBOURS = [
 	'\t', '\n', '!', "'", '*', ',', ':', ';', '_', '#', '\u009f', '\u00a1', '\u00ac', '\u00ae', '\u061b', '\u061d', '\u063f', '\u0641',
-	'\u065f', '\u066a', '\u06ef', '\u06fa', '\u1fff', '\u2016', '\u2029', '\u202f', '\u205f', '\u2061', '\u2065', '\u206a', '\u2211',
-	'\u2213', '\u3000', '\ufefe', '\uff00', '\uff0b', '\uff0f', '\uff1a', '\u0966', '\u{1d7ce}', '😀', 'O', 'l', 'x'
+	'\u065f', '\u066a', '\u06ef', '\u06fa', '\u1fff', '\u2016', '\u2029', '\u205e', '\u205f', '\u2061', '\u2065', '\u206a', '\u2211',
+	'\u2213', '\u3001', '\ufefe', '\uff00', '\uff0c', '\uff0e', '\uff0f', '\uff1a', '\u0966', '\u{1d7ce}', '😀', 'O', 'l', 'x'
 ];
 
 // Return so many random digits.
@@ -61,6 +64,8 @@ function plainSpelling(random) {
 // Return a spelling with a few characters inserted, removed, replaced or moved.
 function mutatedSpelling(random) {
 	const text = [...plainSpelling(random)];
+	if (random.below(4) === 0) text.unshift(random.pick(OPENINGS));
+	if (random.below(4) === 0) text.push(random.pick(CLOSINGS));
 	for (let changes = 1 + random.below(6); changes > 0; changes--) {
 		const at = random.below(text.length + 1);
 		switch (random.below(12)) {
@@ -76,13 +81,46 @@ function mutatedSpelling(random) {
 	return text.join('');
 }
 
+// Return a text in which each separator and digit has one spelling, and nothing that cannot be seen.
+function normalized(text) {
+	return text
+		.replace(/[\u200b-\u200f\u061c\u202a-\u202e\u2060\u2066-\u2069\ufeff\u00ad\u0640]/g, '')
+		.replace(/[\u0660-\u0669\u06f0-\u06f9\uff10-\uff19]/g, (digit) => digit.codePointAt(0) % 16)
+		.replace(/\uff0b/g, '+')
+		.replace(/[\u00a0\u2000-\u200a\u202f\u3000]/g, ' ')
+		.replace(/[\u2010-\u2015\u2212\uff0d]/g, '-')
+		.replace(/[)\uff08\uff09]/g, '(');
+}
+
+// Return the national number in a text of digits and separators, with the separators, or null.
+function national(text) {
+	const digits = text.replace(/[^0-9+]/g, '');
+	if (!/^(?:0|(?:00|\+)?980?|098)?9[0-9]{9}$/.test(digits)) return null;
+	return /(?:[0-9][^0-9]*){9}[0-9]$/.exec(text)[0];
+}
+
+// Tell whether a separator of the kinds given is the only one of its kind in a number.
+function isSingle(number, separators, kinds) {
+	return [...kinds].some((kind) => separators.includes(kind) &&
+		number.match(/[^0-9]+/g).filter((run) => run.includes(kind)).length === 1);
+}
+
+// Tell whether a national number is what is left of a decimal, or a range.
+function isDecimalOrRange(number) {
+	const beforeOne = /([^0-9]*)[0-9]$/.exec(number)[1];
+	const beforeTwo = /([^0-9]*)[0-9][^0-9]*[0-9]$/.exec(number)[1];
+	return isSingle(number, beforeOne, ' -./') || isSingle(number, beforeTwo, './') || (beforeOne + beforeTwo).includes('(');
+}
+
 // Return the canonical form by the letter of the rule, or null.
 function byRule(text) {
-	const dialled = text
-		.replace(/[ \u00a0\u2000-\u200a\-\u2010-\u2015\u2212.()/\u200b-\u200f\u061c\u202a-\u202e\u2060\u2066-\u2069\ufeff\u00ad\u0640]/g, '')
-		.replace(/[\u0660-\u0669\u06f0-\u06f9\uff10-\uff19]/g, (digit) => digit.codePointAt(0) % 16);
-	const match = /^(?:0|(?:00|\+)?980?)?(9[0-9]{9})$/.exec(dialled);
-	return match && '98' + match[1];
+	const match = /^(?:[ \-./(\t\n\r'"]|tel:|=")*(\+?[ \-./(]*[0-9](?:[0-9 \-./(]*[0-9])?)([ \-./(\t\n\r'",;+]*)$/i.exec(normalized(text));
+	if (!match) return null;
+	const [, body, tail] = match;
+	if (tail.replace(/[^,;+]/g, '').length > 1 || (body.startsWith('+') && tail.includes('+'))) return null;
+	const decimal = /^(.*[0-9])\.+0(?:[ \-./(]*0)*$/.exec(body);
+	const number = (decimal && national(decimal[1])) || national(body);
+	return number && !isDecimalOrRange(number) ? '98' + number.replace(/[^0-9]/g, '') : null;
 }
 
 // Compare with libphonenumber-js: what is a valid number for it is the same
