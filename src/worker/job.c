@@ -76,6 +76,7 @@ job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts)
 	ItemPointerSetInvalid(&job->place);
 	job->started_at = started_at;
 	job->queue = queue;
+	queue_hold(queue);
 	job->attempts = attempts;
 	enter(job);
 	return job;
@@ -114,14 +115,13 @@ job_fail(Job *job, GatewayVerdict verdict, const char *problem)
 	job->finished_at = GetCurrentTimestamp();
 }
 
-/* End a job, and give back what it holds. */
+/* End a job. */
 void
-job_destroy(Job *job, Http *http)
+job_destroy(Job *job)
 {
-	if (job->reply)
-		http_release(http, job->reply);
 	if (job_find(job->id) == job)
 		hash_search(jobs, &job->id, HASH_REMOVE, NULL);
+	queue_release(job->queue);
 	pfree(job);
 }
 

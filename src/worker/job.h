@@ -44,6 +44,6 @@ extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *cod
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
 extern const char *job_reason(const Job *job);
 extern void job_result(const Job *job, MessageResult *result);
-extern void job_destroy(Job *job, Http *http);
+extern void job_destroy(Job *job);
 
 #endif							/* SMS3300_WORKER_JOB_H */

@@ -1,6 +1,6 @@
 /*
  * queue.h
- *		What the worker knows of each account's queue.
+ *		What the worker knows of each account, and of its queue.
  *
  * A queue keeps what is needed of its account between transactions.
  */
@@ -10,27 +10,16 @@
 #include "lib/ilist.h"
 
 #include "account/account.h"
-#include "outbox/candidates.h"
 #include "shared/counters.h"
 #include "worker/pace.h"
 #include "worker/retention.h"
-
-/* Candidates are fetched in windows of this many. */
-#define QUEUE_WINDOW 1000
-
-/* How many senders without credentials are passed over at once. */
-#define QUEUE_MAX_MUTED 16
-
-/* How many messages are left alone at once, for a reason of their own. */
-#define QUEUES_MAX_SHUNNED 32
-
-extern int	queue_poll_interval;	/* ms, sms3300.poll_interval */
+#include "worker/window.h"
 
 typedef struct AccountQueue
 {
 	dlist_node	node;
 	char		name[NAMEDATALEN];	/* the account's */
-	int			njobs;			/* jobs that refer to this queue */
+	int			nholds;			/* by those who refer to this queue */
 
 	/* Of the account, as of the last transaction */
 	bool		exists;
@@ -41,56 +30,69 @@ typedef struct AccountQueue
 	double		rate;
 	GatewayCodes codes;
 
-	Retention		retention;
-
-	/* The queue */
-	Pace	pace;
+	Pace		pace;			/* whether and how fast it may send */
 	char		reason[COUNTERS_REASON_SIZE];	/* why it stopped */
 	int64		refused;		/* the message that met that last */
+	int			claimed;		/* in this transaction */
 	LiveState	published;		/* as others see it */
-	bool		fresh;			/* new messages may come before the candidates soon */
-	QueuePlace	places[NUM_PRIORITIES];	/* nothing is queued up to there */
-	TimestampTz begin_at;		/* when to look from the beginning, all the same */
-	Candidate candidates[QUEUE_WINDOW]; /* best first */
-	int			ncandidates;
-	int			next;			/* those before were taken */
-	int			passed;			/* those before were claimed: the places are behind them */
-	bool		unbroken;		/* all that were taken could be claimed, in their order */
-	bool		fetched_all;	/* no more were due when they were fetched */
-	TimestampTz stale_at;		/* others may come before them from then on */
-	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when told */
-	NameData	muted[QUEUE_MAX_MUTED];	/* senders that have no credentials */
-	int			nmuted;
-	TimestampTz muted_until;
-	int			skip;			/* rows before the candidates, all of them locked */
-	bool		window_claimed; /* one of the candidates could be claimed */
-	int			taken;			/* candidates taken in this transaction */
-	int			claimed;		/* and how many of them were claimed */
+
+	Window		window;			/* what it sends next */
+	Retention	retention;		/* and what it has finished */
 } AccountQueue;
 
-/* In a transaction with the outbox open, in this order */
+/*
+ * In a transaction with the outbox open, in this order: follow changes of the
+ * accounts, and with "look" those of the queues, in which what is new is due from a
+ * time on; take candidates, room of them at the most; and note what became of them.
+ */
 extern void queues_begin(bool look, TimestampTz from);
 extern int	queues_take(int room, TimestampTz now, int64 *ids, ItemPointer places);
+extern void queue_claimed(AccountQueue *queue, TimestampTz now);
 extern void queues_end(TimestampTz now);
 
-/* Anywhere */
+/* Forget all candidates, because a transaction failed. */
+extern void queues_reset(void);
+
+/* Find the queue of an account, or begin one. */
+extern AccountQueue *queue_find_or_add(const char *name);
+
+/* Keep a queue although its account may be dropped, and no longer. */
+extern void queue_hold(AccountQueue *queue);
+extern void queue_release(AccountQueue *queue);
+
+/* The queue whose finished messages are to be tidied first; NULL if there is none; and when. */
 extern AccountQueue *queues_to_tidy(void);
 extern TimestampTz queues_tidy_at(void);
-extern AccountQueue *queue_find_or_add(const char *name);
-extern void queue_claimed(AccountQueue *queue, TimestampTz now);
-extern void queue_submitting(AccountQueue *queue, int64 delay);
-extern void queue_mute(AccountQueue *queue, const char *sender, TimestampTz now);
-extern void queue_cancelled(AccountQueue *queue, TimestampTz now);
-extern void queues_shun(int64 id, TimestampTz until);
-extern int	queues_shunned(TimestampTz now, int64 *ids);
-extern void queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict, int64 retry_after,
-						  const char *reason, TimestampTz now);
-extern void queue_due(AccountQueue *queue, TimestampTz due);
-extern void queues_reset(void);
-extern void queues_set_back(TimestampTz now);
+
+/* How many messages may be claimed now, as far as is known. */
 extern int	queues_wanted(TimestampTz now);
+
+/*
+ * Note that what was claimed leaves only now, as long after its claim as the
+ * commit took: the rate is one of requests, not of claims.
+ */
+extern void queue_submitting(AccountQueue *queue, int64 delay);
+
+/* Note that a message was claimed in vain: it cannot be sent, or was not in the end. */
+extern void queue_cancelled(AccountQueue *queue, TimestampTz now);
+
+/* Note what became of a request, which may stop the account or open it again. */
+extern void queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict,
+						   int64 retry_after, const char *reason, TimestampTz now);
+
+/* Forget what was to be waited for: the clock was set back. */
+extern void queues_set_back(TimestampTz now);
+
+/* When something can be done without being told; DT_NOEND: never. */
 extern TimestampTz queues_next_event(TimestampTz now);
+
+/*
+ * Until when the worker has to stay, as another would not know of it: an account
+ * that has stopped with messages queued, or whose rate allows none yet.
+ */
 extern TimestampTz queues_stay_until(TimestampTz now);
+
+/* Tell those who look what has changed since the last time. */
 extern void queues_publish(void);
 
 #endif							/* SMS3300_WORKER_QUEUE_H */

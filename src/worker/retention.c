@@ -9,10 +9,13 @@
  */
 #include "postgres.h"
 
+#include "postmaster/interrupt.h"
 #include "utils/timestamp.h"
 
+#include "account/account.h"
 #include "compat.h"
 #include "worker/retention.h"
+#include "worker/transaction.h"
 
 /* Messages that one transaction deletes or redacts, at the most. */
 #define MAX_LIMIT 1000
@@ -42,7 +45,6 @@ begin_step(RetentionPass *pass, int step)
 	pass->place.id = 0;
 }
 
-/* Take what the account's options say, and try again at once. */
 void
 retention_configure(Retention *retention, int64 delete_after, int64 redact_after)
 {
@@ -62,7 +64,6 @@ expect(Retention *retention, int64 age, TimestampTz finished_at)
 		retention->tidy_at = Min(retention->tidy_at, finished_at + age);
 }
 
-/* Note that a message was finished. */
 void
 retention_recorded(Retention *retention, TimestampTz finished_at)
 {
@@ -70,14 +71,12 @@ retention_recorded(Retention *retention, TimestampTz finished_at)
 	expect(retention, retention->redact_after, finished_at);
 }
 
-/* When there is something to do; DT_NOEND: never. */
 TimestampTz
 retention_next(const Retention *retention)
 {
 	return Max(retention->tidy_at, retention->not_before);
 }
 
-/* Forget what was to be waited for: the clock was set back. */
 void
 retention_set_back(Retention *retention, TimestampTz now)
 {
@@ -85,7 +84,6 @@ retention_set_back(Retention *retention, TimestampTz now)
 	retention->not_before = Min(retention->not_before, now);
 }
 
-/* Find out when there is something to do, by what is in the table. */
 void
 retention_look(Retention *retention, const char *account)
 {
@@ -97,7 +95,7 @@ retention_look(Retention *retention, const char *account)
 }
 
 /* Delete or redact the next messages that are old enough. */
-void
+static void
 retention_tidy(Retention *retention, const char *account, TimestampTz now)
 {
 	RetentionPass *ahead = &retention->ahead;
@@ -120,7 +118,7 @@ retention_tidy(Retention *retention, const char *account, TimestampTz now)
 }
 
 /* Go on from where the committed transaction has come to. */
-void
+static void
 retention_tidied(Retention *retention, TimestampTz now)
 {
 	retention->pass = retention->ahead;
@@ -139,7 +137,7 @@ retention_tidied(Retention *retention, TimestampTz now)
  * After a transaction that failed, try fewer, or pass over the one that failed.
  * True, with its id, if that is news.
  */
-bool
+static bool
 retention_failed(Retention *retention, TimestampTz now, int64 *id)
 {
 	bool		news = false;
@@ -157,4 +155,50 @@ retention_failed(Retention *retention, TimestampTz now, int64 *id)
 	}
 	retention->ahead = retention->pass;
 	return news;
+}
+
+/* What one transaction tidies. */
+typedef struct Tidying
+{
+	Retention  *retention;
+	const char *account;
+} Tidying;
+
+/* The body: tidy, by what the account's options say now. */
+static void
+retention_body(OutboxAccess access, void *arg)
+{
+	Tidying    *tidying = arg;
+	Retention  *retention = tidying->retention;
+	const Account *account = account_find(tidying->account);
+	int64		delete_after = account ? account->retention : -1;
+	int64		redact_after = account ? account->redact_after : -1;
+
+	retention->ahead = retention->pass;
+	if (access == OUTBOX_NEWER)
+		return;
+	if (retention->delete_after != delete_after || retention->redact_after != redact_after)
+		retention_configure(retention, delete_after, redact_after);
+	transaction_limit_triggers();
+	retention_tidy(retention, tidying->account, GetCurrentTimestamp());
+	transaction_unlimit_triggers();
+}
+
+/* Never with triggers off: the foreign keys of others are triggers too. */
+void
+retention_run(Retention *retention, const char *account)
+{
+	Tidying		tidying = {retention, account};
+	TransactionError error;
+	TransactionOutcome outcome = transaction_run(TRANSACTION_QUIET, retention_body, &tidying, &error);
+	TimestampTz now = GetCurrentTimestamp();
+	int64		id;
+
+	if (outcome == TRANSACTION_DONE)
+		retention_tidied(retention, now);
+	else if (outcome == TRANSACTION_FAILED && !ShutdownRequestPending &&
+			 retention_failed(retention, now, &id))
+		transaction_report(&error, psprintf("message " INT64_FORMAT " of account \"%s\" is old, but cannot be "
+											"deleted or redacted, and is passed over, as are others like it",
+											id, account));
 }

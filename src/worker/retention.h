@@ -29,17 +29,22 @@ typedef struct Retention
 	bool		told;			/* the log says so */
 } Retention;
 
+/* Take what the account's options say (-1: none), and try again at once. */
 extern void retention_configure(Retention *retention, int64 delete_after, int64 redact_after);
+
+/* Note that a message was finished. */
 extern void retention_recorded(Retention *retention, TimestampTz finished_at);
+
+/* When there is something to do; DT_NOEND: never. */
 extern TimestampTz retention_next(const Retention *retention);
+
+/* Forget what was to be waited for: the clock was set back. */
 extern void retention_set_back(Retention *retention, TimestampTz now);
 
-/* In a transaction with the queue open */
+/* In a transaction: find out when there is something to do, by what is in the table. */
 extern void retention_look(Retention *retention, const char *account);
-extern void retention_tidy(Retention *retention, const char *account, TimestampTz now);
 
-/* After it */
-extern void retention_tidied(Retention *retention, TimestampTz now);
-extern bool retention_failed(Retention *retention, TimestampTz now, int64 *id);
+/* Delete and redact some of what is old enough, in a transaction of its own. */
+extern void retention_run(Retention *retention, const char *account);
 
 #endif							/* SMS3300_WORKER_RETENTION_H */

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -20,14 +21,11 @@
 
 #include "outbox/candidates.h"
 #include "shared/registry.h"
+#include "worker/dispatch.h"
 #include "worker/round.h"
-#include "worker/transaction.h"
 
 /* The table is tried again after this while somebody holds a lock on it. */
 #define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
-
-/* A message that cannot be claimed even with triggers off is left alone for this. */
-#define SHUN_TIME USECS_PER_MINUTE
 
 /* Rows fail one by one until so many more have failed than worked. */
 #define MAX_FAILURES 10
@@ -35,104 +33,135 @@
 /* Claims one by one, without looking at the network. */
 #define MAX_CLAIMS_ALONE 32
 
+/* What a round's transaction does. */
+typedef struct Round
+{
+	Worker	   *worker;
+	Recording	recording;
+	Dispatch   *dispatch;
+	TimestampTz now;
+} Round;
+
+/* Have the next round take nothing for known about the table. */
+static void
+look_at_everything(Worker *worker)
+{
+	worker->look = true;
+	worker->look_from = DT_NOBEGIN;
+}
+
+void
+round_init(Worker *worker, bool orphans)
+{
+	memset(worker, 0, sizeof(Worker));
+	wire_open(&worker->wire);
+	recorder_init(&worker->recorder);
+	expiry_init(&worker->expiry);
+	worker->orphans = orphans;
+	look_at_everything(worker);
+	worker->prepared = true;
+	worker->poll_at = worker->retry_at = DT_NOBEGIN;
+}
+
+/* -------------------------------------------------------------------------
+ * A round's transaction
+ * ------------------------------------------------------------------------- */
+
+/*
+ * Note whether the extension is newer than this library, which then only
+ * records what became of requests that have left.
+ */
+static void
+note_extension_version(Worker *worker, OutboxAccess access)
+{
+	bool		was_outdated = worker->outdated;
+	const char *mismatch;
+
+	worker->outdated = access == OUTBOX_NEWER;
+	if (was_outdated || !worker->outdated)
+		return;
+	mismatch = extension_mismatch(EXTENSION_NEWER);
+	if (mismatch && registry_worker_error(mismatch))
+		ereport(LOG,
+				(errmsg("sms3300: nothing is sent in database \"%s\", because %s",
+						get_database_name(MyDatabaseId), mismatch),
+				 errhint("Restart the server, so that it loads the library that was installed for it.")));
+}
+
+/* Look at what no one tells of: prepared transactions, and messages of another database. */
+static void
+look_around(Worker *worker, TimestampTz now)
+{
+	if (worker->prepared)
+	{
+		/* Whoever is not in this list has rows that the next statements see. */
+		worker->prepared = outbox_has_prepared();
+		worker->poll_at = now + (int64) queue_poll_interval * 1000;
+	}
+
+	/* Once, until there are none. */
+	if (registry_worker_foreign(outbox_has_foreign()))
+		ereport(LOG,
+				(errmsg("sms3300: sms_outbox has messages that another database queued, which are not sent"),
+				 errhint("To have them sent from here, call sms3300_adopt().")));
+}
+
+/* The body: record results, claim messages. */
+static void
+round_body(OutboxAccess access, void *arg)
+{
+	Round	   *round = arg;
+	Worker	   *worker = round->worker;
+	TimestampTz now = GetCurrentTimestamp();
+
+	note_extension_version(worker, access);
+	if (worker->outdated)
+	{
+		recording_write(&round->recording);
+		return;
+	}
+	if (worker->look)
+		look_around(worker, now);
+	queues_begin(worker->look, worker->look_from);
+	recording_write(&round->recording);
+	if (!worker->stopping)
+	{
+		dispatch_claim(round->dispatch, &round->recording, &worker->wire, now);
+		queues_end(now);
+	}
+	if (worker->look && worker->look_from == DT_NOBEGIN)
+		expiry_look(&worker->expiry);
+}
+
+/* Do it; where a row of a result is locked, leave out those that are. */
+static TransactionOutcome
+run_round(Round *round)
+{
+	for (;;)
+	{
+		TransactionError error;
+		TransactionOutcome outcome = transaction_run(0, round_body, round, &error);
+
+		if (outcome != TRANSACTION_FAILED)
+			return outcome;
+		dispatch_undo(round->dispatch);
+		if (error.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE || round->recording.skip_locked)
+			return outcome;
+		round->recording.skip_locked = true;
+	}
+}
+
 /* -------------------------------------------------------------------------
  * One row at a time
  * ------------------------------------------------------------------------- */
 
-/*
- * Record one result by itself, in the end with triggers off.  False if that
- * does not work now; it is tried again later.
- */
-static bool
-record_alone(Work *work, Job *job)
-{
-	Batch	   *batch = palloc0(sizeof(Batch));
-
-	batch->jobs = &job;
-	batch->njobs = 1;
-	for (int i = 0; i < 2; i++)
-	{
-		BatchOutcome outcome = transaction_run(work, batch);
-
-		if (outcome == BATCH_DONE && batch->results[0].recorded)
-		{
-			if (batch->triggers_off)
-				ereport(LOG,
-						(errmsg("sms3300: the result of message " INT64_FORMAT
-								" was recorded with triggers off", job->id),
-						 errdetail("A trigger on sms_outbox failed, or suppressed the update.")));
-			transaction_settle(work, batch);
-			return true;
-		}
-		if (outcome == BATCH_LOCKED || outcome == BATCH_MISSING ||
-			(outcome == BATCH_FAILED && batch->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE))
-			break;
-		batch->triggers_off = true;
-	}
-	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
-	return false;
-}
-
-/* Claim one message by itself, in the end with triggers off; false if there is none to claim. */
-static bool
-claim_alone(Work *work, bool *failed)
-{
-	Batch	   *batch = palloc0(sizeof(Batch));
-	BatchOutcome outcome;
-
-	batch->limit = 1;
-	outcome = transaction_run(work, batch);
-	if (outcome == BATCH_FAILED && batch->nids == 1)
-	{
-		batch->triggers_off = true;
-		outcome = transaction_run(work, batch);
-		if (outcome == BATCH_DONE)
-			ereport(LOG,
-					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers off",
-							batch->ids[0]),
-					 errdetail("A trigger on sms_outbox failed.")));
-		else
-			queues_shun(batch->ids[0], GetCurrentTimestamp() + SHUN_TIME);
-	}
-	*failed = outcome != BATCH_DONE;
-	if (!*failed)
-		transaction_settle(work, batch);
-	return batch->nids > 0;
-}
-
-/* -------------------------------------------------------------------------
- * A round
- * ------------------------------------------------------------------------- */
-
-/* The jobs whose result may be recorded now. */
-static Job **
-recordable(Work *work, TimestampTz now, int *njobs)
-{
-	dlist_iter	iter;
-	Job		  **jobs;
-	int			n = 0;
-
-	dlist_foreach(iter, &work->finished)
-		n++;
-	jobs = palloc(sizeof(Job *) * Max(n, 1));
-	*njobs = 0;
-	dlist_foreach(iter, &work->finished)
-	{
-		Job		   *job = dlist_container(Job, node, iter.cur);
-
-		if (job->retry_at <= now || work->stopping)
-			jobs[(*njobs)++] = job;
-	}
-	return jobs;
-}
-
 /* After a failure: leave the table alone for a while. */
 static void
-back_off(Work *work)
+back_off(Worker *worker)
 {
-	work->failures++;
-	work->retry_at = GetCurrentTimestamp() +
-		pace_backoff(USECS_PER_SEC, work->failures) / (work->stopping ? 10 : 1);
+	worker->failures++;
+	worker->retry_at = GetCurrentTimestamp() +
+		pace_backoff(USECS_PER_SEC, worker->failures) / (worker->stopping ? 10 : 1);
 }
 
 /*
@@ -140,190 +169,137 @@ back_off(Work *work)
  * left for later; where nothing works, the trouble is not the rows', and all is.
  */
 static void
-one_by_one(Work *work, Batch *batch)
+one_by_one(Worker *worker, const Recording *recording)
 {
+	DispatchAlone last = DISPATCHED_ONE;
 	int			worked = 0;
 	int			failed = 0;
 
-	for (int i = 0; i < batch->njobs && failed - worked < MAX_FAILURES; i++)
+	for (int i = 0; i < recording->njobs && failed - worked < MAX_FAILURES; i++)
 	{
-		if (record_alone(work, batch->jobs[i]))
+		if (recorder_record_alone(recording->jobs[i], &worker->wire))
 			worked++;
 		else
 			failed++;
 	}
-	for (int i = 0; i < Min(batch->limit, MAX_CLAIMS_ALONE) && failed - worked < MAX_FAILURES &&
-		 !ShutdownRequestPending; i++)
+	for (int i = 0; !worker->stopping && i < MAX_CLAIMS_ALONE && failed - worked < MAX_FAILURES &&
+		 (last == DISPATCHED_ONE || last == DISPATCH_FAILED_ONE) && !ShutdownRequestPending; i++)
 	{
-		bool		this_failed;
-		bool		any = claim_alone(work, &this_failed);
-
-		if (this_failed)
-			failed++;
-		else if (any)
+		last = dispatch_alone(&worker->wire, &worker->recorder);
+		if (last == DISPATCHED_ONE)
 			worked++;
-		if (!any)
-			break;
+		else if (last != DISPATCHED_NONE)
+			failed++;
 	}
 	if (failed > 0 && worked == 0)
-		back_off(work);
+		back_off(worker);
 }
 
-/* Expire one message by itself, in the end with triggers off; else leave it alone. */
+/* -------------------------------------------------------------------------
+ * A round
+ * ------------------------------------------------------------------------- */
+
+/* Take the news of what was queued since the last look. */
 static void
-expire_alone(Work *work, int64 id)
+take_news(Worker *worker, TimestampTz now)
 {
-	Batch	   *batch = palloc0(sizeof(Batch));
-
-	batch->expire = true;
-	batch->ids[0] = id;
-	batch->nids = 1;
-	if (transaction_run(work, batch) == BATCH_FAILED)
-	{
-		batch->expired = NIL;
-		batch->triggers_off = true;
-		if (transaction_run(work, batch) == BATCH_FAILED)
-		{
-			queues_shun(id, GetCurrentTimestamp() + SHUN_TIME);
-			return;
-		}
-	}
-	transaction_count(batch);
-}
-
-/* Expire what is due; where that fails together, one by one, some at a time. */
-static void
-expire(Work *work)
-{
-	Batch	   *batch = palloc0(sizeof(Batch));
-
-	batch->expire = true;
-	if (transaction_run(work, batch) != BATCH_FAILED)
-	{
-		transaction_count(batch);
-		return;
-	}
-	for (int i = 0; i < Min(batch->nids, MAX_FAILURES) && !ShutdownRequestPending; i++)
-		expire_alone(work, batch->ids[i]);
-	work->expire_not_before = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
-}
-
-/*
- * Delete and redact some of what is old enough, of one account.  Never with
- * triggers off: the foreign keys of others are triggers too.
- */
-static void
-tidy(Work *work)
-{
-	Batch	   *batch = palloc0(sizeof(Batch));
-	Retention    *retention;
-	BatchOutcome outcome;
-	int64		id;
-
-	batch->tidy = queues_to_tidy();
-	retention = &batch->tidy->retention;
-	batch->tidy->njobs++;		/* keeps the queue */
-	outcome = transaction_run(work, batch);
-	batch->tidy->njobs--;
-	if (outcome == BATCH_DONE)
-		retention_tidied(retention, GetCurrentTimestamp());
-	else if (outcome == BATCH_FAILED && !ShutdownRequestPending &&
-			 retention_failed(retention, GetCurrentTimestamp(), &id))
-		transaction_tell_error(batch, psprintf("message " INT64_FORMAT " of account \"%s\" is old, but cannot be "
-								   "deleted or redacted, and is passed over, as are others like it",
-								   id, batch->tidy->name));
-}
-
-/* Have the next round take nothing for known about the table. */
-static void
-look_at_everything(Work *work)
-{
-	work->look = true;
-	work->look_from = DT_NOBEGIN;
-}
-
-/* When something expires; DT_NOEND: never. */
-static TimestampTz
-next_expiry(const Work *work)
-{
-	return Max(work->next_expiry, work->expire_not_before);
-}
-
-/* Do a round in memory that is freed after it. */
-static bool
-round_in_context(Work *work)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	Batch	   *batch = palloc0(sizeof(Batch));
-	BatchOutcome outcome;
-
-	if (!work->stopping && !work->outdated && next_expiry(work) <= now)
-		expire(work);
-	if (!work->stopping && !work->outdated && queues_tidy_at() <= now)
-		tidy(work);
-
 	if (registry_worker_wanted(now))
 	{
 		WorkerNews	news;
 
 		registry_worker_begin_look(&news);
-		work->prepared |= news.prepared;
-		work->look_from = Min(work->look_from, news.due);
-		work->next_expiry = Min(work->next_expiry, news.expires);
-		work->look = true;
+		worker->prepared |= news.prepared;
+		worker->look_from = Min(worker->look_from, news.due);
+		expiry_expect(&worker->expiry, news.expires);
+		worker->look = true;
 	}
-	if (work->prepared && work->poll_at <= now)
-		look_at_everything(work);
+	if (worker->prepared && worker->poll_at <= now)
+		look_at_everything(worker);
+}
 
-	batch->look = work->look;
-	batch->jobs = recordable(work, now, &batch->njobs);
-	batch->limit = work->stopping ? 0 : BATCH_MAX_CLAIMS;
-	for (int i = 0; i < batch->njobs; i++)
-		batch->skip_locked |= batch->jobs[i]->retry_at != 0;
-
-	outcome = transaction_run(work, batch);
-	if (outcome == BATCH_FAILED && batch->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE &&
-		!batch->skip_locked)
+/* Do what is due besides sending. */
+static void
+keep_house(Worker *worker, TimestampTz now)
+{
+	if (expiry_next(&worker->expiry) <= now)
+		expiry_run(&worker->expiry);
+	if (queues_tidy_at() <= now)
 	{
-		batch->skip_locked = true;
-		batch->nids = 0;
-		outcome = transaction_run(work, batch);
+		AccountQueue *queue = queues_to_tidy();
+
+		queue_hold(queue);
+		retention_run(&queue->retention, queue->name);
+		queue_release(queue);
+	}
+}
+
+/* After a round's commit: send what it claimed, and see to the results that it could not record. */
+static void
+settle_round(Worker *worker, Round *round)
+{
+	worker->look = false;
+	worker->look_from = DT_NOEND;
+	worker->failures = 0;
+	worker->retry_at = DT_NOBEGIN;
+	recording_settle(&round->recording, &worker->wire);
+	dispatch_send(round->dispatch, &worker->wire, &worker->recorder);
+	for (int i = 0; i < round->recording.njobs; i++)
+		recorder_record_alone(round->recording.jobs[i], &worker->wire);
+}
+
+/* Take over what a former worker left, once; what to do if that does not work now. */
+static TransactionOutcome
+find_orphans(Worker *worker)
+{
+	TransactionOutcome outcome = TRANSACTION_DONE;
+
+	if (worker->orphans)
+		outcome = recorder_find_orphans(&worker->recorder);
+	if (outcome == TRANSACTION_DONE)
+		worker->orphans = false;
+	return outcome;
+}
+
+/* Do a round in memory that is freed after it. */
+static bool
+round_in_context(Worker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Round		round = {.worker = worker};
+	TransactionOutcome outcome = find_orphans(worker);
+
+	if (outcome == TRANSACTION_DONE)
+	{
+		if (!worker->stopping && !worker->outdated)
+			keep_house(worker, now);
+		take_news(worker, now);
+		round.recording = recorder_due(&worker->recorder, now, worker->stopping);
+		round.dispatch = dispatch_create(DISPATCH_MAX);
+		outcome = run_round(&round);
 	}
 	switch (outcome)
 	{
-		case BATCH_DONE:
-			work->look = false;
-			work->look_from = DT_NOEND;
-			work->failures = 0;
-			work->retry_at = DT_NOBEGIN;
-			transaction_settle(work, batch);
-			for (int i = 0; i < batch->njobs; i++)
-			{
-				if (batch->results[i].locked)
-					batch->jobs[i]->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
-				else if (!batch->results[i].recorded)
-					record_alone(work, batch->jobs[i]);
-			}
+		case TRANSACTION_DONE:
+			settle_round(worker, &round);
 			break;
-		case BATCH_LOCKED:
-			work->retry_at = now + LOCKED_TABLE_DELAY;
+		case TRANSACTION_LOCKED:
+			worker->retry_at = now + LOCKED_TABLE_DELAY;
 			break;
-		case BATCH_MISSING:
+		case TRANSACTION_MISSING:
 			return false;
-		case BATCH_FAILED:
-			one_by_one(work, batch);
+		case TRANSACTION_FAILED:
+			if (worker->orphans)
+				back_off(worker);
+			else
+				one_by_one(worker, &round.recording);
 			break;
 	}
 	registry_worker_end_look();
 	return true;
 }
 
-/*
- * Record and claim what can be.  False if the extension is no longer in this
- * database.
- */
 bool
-round_run(Work *work)
+round_run(Worker *worker)
 {
 	static MemoryContext context = NULL;
 	MemoryContext caller;
@@ -334,7 +310,7 @@ round_run(Work *work)
 										ALLOCSET_DEFAULT_SIZES);
 	pgstat_report_activity(STATE_RUNNING, "sms3300: recording and claiming messages");
 	caller = MemoryContextSwitchTo(context);
-	present = round_in_context(work);
+	present = round_in_context(worker);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(context);
 	pgstat_report_stat(false);
@@ -342,74 +318,64 @@ round_run(Work *work)
 	return present;
 }
 
-/* When the next result can be recorded; DT_NOEND: there is none. */
-static TimestampTz
-next_recordable(Work *work)
-{
-	dlist_iter	iter;
-	TimestampTz next = DT_NOEND;
+/* -------------------------------------------------------------------------
+ * When the next one is
+ * ------------------------------------------------------------------------- */
 
-	dlist_foreach(iter, &work->finished)
-		next = Min(next, dlist_container(Job, node, iter.cur)->retry_at);
-	return next;
-}
-
-/* Tell whether there is anything for a round to do. */
 bool
-round_is_wanted(Work *work, TimestampTz now)
+round_is_wanted(Worker *worker, TimestampTz now)
 {
-	int			wanted;
-
-	if (work->retry_at > now)
+	if (worker->retry_at > now)
 		return false;
-	if (next_recordable(work) <= now)
+	if (recorder_next(&worker->recorder) <= now)
 		return true;
-	if (work->stopping)
+	if (worker->stopping)
 		return false;
-	if (work->look || registry_worker_wanted(now))
+	if (worker->look || registry_worker_wanted(now))
 		return true;
-	if (work->outdated)
+	if (worker->outdated)
 		return false;
-	if (next_expiry(work) <= now || queues_tidy_at() <= now || (work->prepared && work->poll_at <= now))
+	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now ||
+		(worker->prepared && worker->poll_at <= now))
 		return true;
-	wanted = queues_wanted(now);
-	return wanted > 0 && http_reserve(work->http, wanted) > 0;
+	return wire_room(&worker->wire, queues_wanted(now)) > 0;
 }
 
-/* Forget what was to be waited for: the clock was set back. */
 void
-round_set_back(Work *work, TimestampTz now)
+round_set_back(Worker *worker, TimestampTz now)
 {
-	dlist_iter	iter;
-
-	work->retry_at = Min(work->retry_at, now);
-	work->expire_not_before = Min(work->expire_not_before, now);
-	look_at_everything(work);
-	dlist_foreach(iter, &work->finished)
-	{
-		Job		   *job = dlist_container(Job, node, iter.cur);
-
-		job->retry_at = Min(job->retry_at, now);
-	}
+	worker->retry_at = Min(worker->retry_at, now);
+	expiry_set_back(&worker->expiry, now);
+	look_at_everything(worker);
+	recorder_set_back(&worker->recorder, now);
 	queues_set_back(now);
 }
 
-/* When there may be something to do without being told; DT_NOEND: never. */
 TimestampTz
-round_next_event(Work *work, TimestampTz now)
+round_next_event(Worker *worker, TimestampTz now)
 {
-	TimestampTz next = Min(next_recordable(work), registry_worker_due());
+	TimestampTz next = Min(recorder_next(&worker->recorder), registry_worker_due());
 
-	if (work->look || registry_worker_wanted(now))
+	if (worker->look || registry_worker_wanted(now))
 		next = DT_NOBEGIN;
-	if (work->outdated)
-		return Max(next, work->retry_at);
-	next = Min(next, Min(next_expiry(work), queues_tidy_at()));
-	if (work->prepared)
-		next = Min(next, work->poll_at);
+	if (worker->outdated)
+		return Max(next, worker->retry_at);
+	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at()));
+	if (worker->prepared)
+		next = Min(next, worker->poll_at);
 
 	/* Without room for a request, a reply makes some. */
-	if (http_reserve(work->http, 1) > 0)
+	if (wire_room(&worker->wire, 1) > 0)
 		next = Min(next, queues_next_event(now));
-	return Max(next, work->retry_at);
+	return Max(next, worker->retry_at);
+}
+
+TimestampTz
+round_stay_until(Worker *worker, TimestampTz now)
+{
+	if (worker->wire.in_flight > 0 || worker->retry_at > now ||
+		!recorder_is_empty(&worker->recorder) || worker->look ||
+		(worker->prepared && !worker->outdated))
+		return DT_NOEND;
+	return worker->outdated ? DT_NOBEGIN : queues_stay_until(now);
 }

@@ -1,51 +1,39 @@
 /*
  * transaction.h
- *		One transaction of the worker: results, claims, and what else is due.
+ *		A transaction of the worker on sms_outbox.
  */
 #ifndef SMS3300_WORKER_TRANSACTION_H
 #define SMS3300_WORKER_TRANSACTION_H
 
 #include <signal.h>
 
-#include "outbox/result.h"
-#include "worker/job.h"
-#include "worker/queue.h"
-#include "worker/work.h"
+#include "outbox/access.h"
 
-/* The most that one transaction claims, or expires. */
-#define BATCH_MAX_CLAIMS 1000
+/* Options of a transaction. */
+#define TRANSACTION_TRIGGERS_OFF 0x01	/* user triggers do not run */
+#define TRANSACTION_QUIET 0x02	/* the caller reports an error, or does not */
 
-/* What one transaction is to do, and what it did. */
-typedef struct Batch
+typedef enum TransactionOutcome
 {
-	bool		look;
-	bool		expire;
-	AccountQueue *tidy;			/* whose history to tidy; NULL: none's */
-	bool		triggers_off;
-	bool		skip_locked;	/* leave results alone whose row is locked */
-	Job		  **jobs;			/* to record */
-	int			njobs;
-	MessageResult *results;		/* of those jobs */
-	int			limit;			/* how many to claim at the most */
-	int64		ids[BATCH_MAX_CLAIMS];	/* to claim; taken from the queues if none are given */
-	ItemPointerData places[BATCH_MAX_CLAIMS];	/* where those to claim were last seen */
-	int			nids;
-	dlist_head	claimed;		/* jobs */
-	List	   *expired;		/* the account of each message that expired */
-	int			sqlstate;		/* of the error, if it failed */
-	const char *error;			/* likewise */
-} Batch;
+	TRANSACTION_DONE,			/* committed */
+	TRANSACTION_LOCKED,			/* not begun: another session has locked the table */
+	TRANSACTION_MISSING,		/* not begun: the extension is not in this database */
+	TRANSACTION_FAILED			/* rolled back */
+} TransactionOutcome;
 
-typedef enum BatchOutcome
+/* Why a transaction failed; in memory of the caller's context. */
+typedef struct TransactionError
 {
-	BATCH_DONE,
-	BATCH_LOCKED,
-	BATCH_MISSING,				/* the extension is not in this database */
-	BATCH_FAILED
-} BatchOutcome;
+	int			sqlstate;
+	const char *message;
+} TransactionError;
 
-/* A row that is locked, or left alone, is tried again after this. */
-#define LOCKED_ROW_DELAY USECS_PER_SEC
+/*
+ * What is done in a transaction, with the table open.  What it changes in memory
+ * has to be undone by the caller if the transaction fails.  It runs in the
+ * caller's memory context; access is OUTBOX_OPEN or OUTBOX_NEWER.
+ */
+typedef void (*TransactionBody) (OutboxAccess access, void *arg);
 
 /* Whether a transaction is being committed, which a cancel must not cut short. */
 extern volatile sig_atomic_t transaction_committing;
@@ -53,9 +41,22 @@ extern volatile sig_atomic_t transaction_committing;
 /* Whether the process is to end, because a trigger went on after it was cancelled. */
 extern volatile sig_atomic_t transaction_overrun;
 
-extern BatchOutcome transaction_run(Work *work, Batch *batch);
-extern void transaction_count(const Batch *batch);
-extern void transaction_settle(Work *work, Batch *batch);
-extern void transaction_tell_error(const Batch *batch, const char *what);
+/*
+ * Run body in a transaction of its own.  No error gets out: one is logged without
+ * its detail, which may show a row, and told in *error.  Call it outside any
+ * transaction.
+ */
+extern TransactionOutcome transaction_run(int options, TransactionBody body, void *arg,
+										  TransactionError *error);
+
+/*
+ * In a body: from here on user triggers may run, and are cancelled if they take
+ * too long; and the end of that.
+ */
+extern void transaction_limit_triggers(void);
+extern void transaction_unlimit_triggers(void);
+
+/* Log why a transaction failed, and show it in sms3300_stat_worker. */
+extern void transaction_report(const TransactionError *error, const char *what);
 
 #endif							/* SMS3300_WORKER_TRANSACTION_H */

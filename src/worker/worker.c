@@ -21,12 +21,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "outbox/access.h"
-#include "outbox/candidates.h"
 #include "shared/registry.h"
+#include "worker/queue.h"
 #include "worker/round.h"
-#include "worker/transaction.h"
 #include "worker/worker.h"
 
 int			worker_idle_timeout = 60 * 1000;
@@ -136,28 +134,24 @@ serve_interrupts(void)
 
 /* Take the replies that have come. */
 static void
-collect_replies(Work *work)
+collect_replies(Worker *worker)
 {
 	static MemoryContext context = NULL;
 	MemoryContext caller;
-	const HttpReply *reply;
+	Job		   *job;
 
 	if (context == NULL)
 		context = AllocSetContextCreate(TopMemoryContext, "sms3300 replies",
 										ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
-	while ((reply = http_next(work->http)) != NULL)
+	while ((job = wire_next(&worker->wire)) != NULL)
 	{
-		Job		   *job = reply->owner;
-
-		work->in_flight--;
-		job_finish(job, reply, &job->queue->codes);
-		if (work->stopping)
+		if (worker->stopping)
 			pace_end(&job->queue->pace); /* the stop is not the account's fault */
 		else
-			queue_finished(job->queue, job->id, job->verdict, reply->retry_after,
-						  job_reason(job), job->finished_at);
-		dlist_push_tail(&work->finished, &job->node);
+			queue_finished(job->queue, job->id, job->verdict, job->reply->retry_after,
+						   job_reason(job), job->finished_at);
+		recorder_add(&worker->recorder, job);
 		MemoryContextReset(context);
 	}
 	MemoryContextSwitchTo(caller);
@@ -165,27 +159,24 @@ collect_replies(Work *work)
 
 /* Tell those who look how many requests are on the wire, and which accounts have stopped. */
 static void
-publish(const Work *work)
+publish(int in_flight)
 {
 	static int	published = 0;
 
-	if (work->in_flight != published)
-		registry_worker_in_flight(work->in_flight);
-	published = work->in_flight;
+	if (in_flight != published)
+		registry_worker_in_flight(in_flight);
+	published = in_flight;
 	queues_publish();
 }
 
 /* Wait until something happens, or until a time at the latest. */
 static void
-wait_until(Work *work, TimestampTz when)
+wait_until(Worker *worker, TimestampTz when)
 {
-	static uint32 wait_event = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (wait_event == 0)
-		wait_event = wait_event_named("Sms3300Main");
-	publish(work);
-	http_wait(work->http, when == DT_NOEND ? -1 : when <= now ? 0 : when - now, wait_event);
+	publish(worker->wire.in_flight);
+	wire_wait(&worker->wire, when == DT_NOEND ? -1 : when <= now ? 0 : when - now);
 }
 
 /*
@@ -193,51 +184,41 @@ wait_until(Work *work, TimestampTz when)
  * known.
  */
 static WorkerExit
-stop(Work *work)
+stop(Worker *worker)
 {
 	TimestampTz begun_at = GetCurrentTimestamp();
 	TimestampTz deadline = begun_at + STOP_GRACE;
 
-	work->stopping = true;
-	while (work->in_flight > 0 && GetCurrentTimestamp() < deadline)
+	worker->stopping = true;
+	while (worker->wire.in_flight > 0 && GetCurrentTimestamp() < deadline)
 	{
-		wait_until(work, deadline);
+		wait_until(worker, deadline);
 		serve_interrupts();
-		collect_replies(work);
-		if (round_is_wanted(work, GetCurrentTimestamp()))
-			round_run(work);
+		collect_replies(worker);
+		if (round_is_wanted(worker, GetCurrentTimestamp()))
+			round_run(worker);
 	}
-	http_abort_all(work->http, "the server was stopped before a reply came");
-	collect_replies(work);
+	wire_abort(&worker->wire, "the server was stopped before a reply came");
+	collect_replies(worker);
 
-	while (!dlist_is_empty(&work->finished) && round_run(work) &&
-		   !dlist_is_empty(&work->finished) &&
+	while (!recorder_is_empty(&worker->recorder) && round_run(worker) &&
+		   !recorder_is_empty(&worker->recorder) &&
 		   GetCurrentTimestamp() < begun_at + STOP_LIMIT)
 	{
-		wait_until(work, GetCurrentTimestamp() + STOP_PAUSE);
+		wait_until(worker, GetCurrentTimestamp() + STOP_PAUSE);
 		serve_interrupts();
 	}
-	return dlist_is_empty(&work->finished) ? WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
-}
-
-/* Tell whether the worker has nothing under way, and nothing to look at. */
-static bool
-is_idle(Work *work, TimestampTz now)
-{
-	return work->in_flight == 0 && work->retry_at <= now && dlist_is_empty(&work->finished) &&
-		!work->look && (work->outdated || !work->prepared);
+	return recorder_is_empty(&worker->recorder) ? WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
 }
 
 /* When the worker may leave, as far as is known; DT_NOEND: not by time alone. */
 static TimestampTz
-leave_time(Work *work, bool probe, TimestampTz last_active, TimestampTz now)
+leave_time(Worker *worker, bool probe, TimestampTz last_active, TimestampTz now)
 {
 	int64		stay = probe || registry_worker_is_crowded() ? 0 :
 		(int64) worker_idle_timeout * 1000;
 
-	if (!is_idle(work, now))
-		return DT_NOEND;
-	return Max(last_active + stay, work->outdated ? DT_NOBEGIN : queues_stay_until(now));
+	return Max(last_active + stay, round_stay_until(worker, now));
 }
 
 /*
@@ -246,7 +227,7 @@ leave_time(Work *work, bool probe, TimestampTz last_active, TimestampTz now)
  * at once.
  */
 static void
-serve(Work *work, bool probe)
+serve(Worker *worker, bool probe)
 {
 	TimestampTz last_active = GetCurrentTimestamp();
 	TimestampTz now = last_active;
@@ -261,16 +242,16 @@ serve(Work *work, bool probe)
 		now = GetCurrentTimestamp();
 		if (now < before - CLOCK_TOLERANCE)
 		{
-			round_set_back(work, now);
+			round_set_back(worker, now);
 			last_active = now;
 		}
 		serve_interrupts();
-		collect_replies(work);
-		if (round_is_wanted(work, now))
+		collect_replies(worker);
+		if (round_is_wanted(worker, now))
 		{
-			if (!round_run(work))
+			if (!round_run(worker))
 			{
-				if (work->in_flight > 0 || !dlist_is_empty(&work->finished))
+				if (worker->wire.in_flight > 0 || !recorder_is_empty(&worker->recorder))
 					ereport(LOG,
 							(errmsg("sms3300: the extension was dropped while messages were being sent")));
 				if (registry_worker_forget())
@@ -279,14 +260,14 @@ serve(Work *work, bool probe)
 			worked = true;
 			now = last_active = GetCurrentTimestamp();
 		}
-		if (work->in_flight > 0)
+		if (worker->wire.in_flight > 0)
 		{
 			probe = false;
 			last_active = now;
 		}
 
-		next = round_next_event(work, now);
-		leave_at = leave_time(work, probe, last_active, now);
+		next = round_next_event(worker, now);
+		leave_at = leave_time(worker, probe, last_active, now);
 		if (leave_at <= now && next > now)
 		{
 			pgstat_report_stat(true);
@@ -296,9 +277,9 @@ serve(Work *work, bool probe)
 		}
 
 		/* What waits in a round may have taken the latch's news: look again first. */
-		wait_until(work, worked ? DT_NOBEGIN : Min(next, leave_at));
+		wait_until(worker, worked ? DT_NOBEGIN : Min(next, leave_at));
 	}
-	registry_worker_detach(stop(work));
+	registry_worker_detach(stop(worker));
 }
 
 /*
@@ -353,8 +334,8 @@ name_worker(void)
 void
 sms3300_worker_main(Datum database)
 {
-	Work		work = {.look = true, .look_from = DT_NOBEGIN, .prepared = true, .poll_at = DT_NOBEGIN,
-	.next_expiry = DT_NOEND, .expire_not_before = DT_NOBEGIN, .retry_at = DT_NOBEGIN};
+	Worker		worker;
+	bool		orphans;
 	bool		probe;
 
 	pqsignal(SIGTERM, on_sigterm);
@@ -369,14 +350,13 @@ sms3300_worker_main(Datum database)
 	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
 	mallopt(M_TOP_PAD, KEPT_MEMORY / 4);
 
-	if (!registry_worker_attach(&work.orphans, &probe))
+	if (!registry_worker_attach(&orphans, &probe))
 		return;
 	name_worker();
 	while (!extension_is_here(probe))
 		if (registry_worker_forget())
 			return;
 
-	dlist_init(&work.finished);
-	work.http = http_open();
-	serve(&work, probe);
+	round_init(&worker, orphans);
+	serve(&worker, probe);
 }

@@ -1,0 +1,204 @@
+/*
+ * dispatch.c
+ *		From the queues to the wire: messages are claimed, and their requests sent.
+ *
+ * A request leaves after the commit of its claim, never before.
+ */
+#include "postgres.h"
+
+#include "postmaster/interrupt.h"
+#include "utils/acl.h"
+#include "utils/timestamp.h"
+
+#include "account/request.h"
+#include "outbox/claim.h"
+#include "worker/dispatch.h"
+#include "worker/shunned.h"
+
+/* A message that cannot be claimed even with triggers off is left alone for this. */
+#define SHUN_TIME USECS_PER_MINUTE
+
+Dispatch *
+dispatch_create(int limit)
+{
+	Dispatch   *dispatch = palloc(sizeof(Dispatch));
+
+	Assert(limit <= DISPATCH_MAX);
+	dispatch->limit = limit;
+	dispatch->nids = 0;
+	dlist_init(&dispatch->jobs);
+	return dispatch;
+}
+
+/*
+ * Leave out messages whose requests are under way: somebody, or a trigger, has
+ * queued them again by hand.  Their results will come.
+ */
+static void
+leave_out_jobs(Dispatch *dispatch, const Recording *recording)
+{
+	int			left = 0;
+
+	for (int i = 0; i < dispatch->nids; i++)
+	{
+		const Job  *job = job_find(dispatch->ids[i]);
+
+		if (job && !recording_has(recording, job) && result_is_awaited(job->id, job->started_at))
+			continue;
+		dispatch->ids[left] = dispatch->ids[i];
+		dispatch->places[left++] = dispatch->places[i];
+	}
+	dispatch->nids = left;
+}
+
+/* Make a job of a claimed message, with its request. */
+static void
+begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
+{
+	AccountQueue *queue = queue_find_or_add(claim->account);
+	Job		   *job = job_create(claim->id, claim->started_at, queue, claim->attempts);
+	Route		route = {claim->line, claim->line2, claim->type, claim->template};
+	const Account *account;
+	const char *problem;
+	bool		of_sender = false;
+
+	/* From here on an error finds the job, and undoes this. */
+	dlist_push_tail(&dispatch->jobs, &job->node);
+	queue_claimed(queue, now);
+	job->claimed_at = now;
+	job->age = now - claim->send_after;
+	job->due_at = claim->due_at;
+	job->place = claim->place;
+
+	account = account_find(queue->name);
+	problem = account == NULL ? "the account does not exist any more" :
+		request_compose(account, get_role_oid(claim->sender, true),
+						claim->mobile, claim->message, &route, &job->request, &of_sender);
+	if (problem)
+	{
+		job_fail(job, VERDICT_ACCOUNT, problem);
+		if (of_sender)
+			window_mute(&queue->window, claim->sender, now);
+	}
+}
+
+/* Claim the messages that were chosen. */
+static void
+claim_chosen(Dispatch *dispatch, TimestampTz now)
+{
+	Claim	   *claims;
+	int			nclaims;
+
+	if (dispatch->nids == 0)
+		return;
+	transaction_limit_triggers();
+	claims = claim_messages(dispatch->ids, dispatch->places, dispatch->nids, now, &nclaims);
+	transaction_unlimit_triggers();
+	for (int i = 0; i < nclaims; i++)
+		begin_job(dispatch, &claims[i], now);
+}
+
+void
+dispatch_claim(Dispatch *dispatch, const Recording *recording, Wire *wire, TimestampTz now)
+{
+	int			room = wire_room(wire, Min(queues_wanted(now), dispatch->limit));
+
+	dispatch->nids = queues_take(room, now, dispatch->ids, dispatch->places);
+	leave_out_jobs(dispatch, recording);
+	claim_chosen(dispatch, now);
+}
+
+void
+dispatch_undo(Dispatch *dispatch)
+{
+	while (!dlist_is_empty(&dispatch->jobs))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));
+
+		pace_cancel(&job->queue->pace);
+		request_discard(&job->request);
+		job_destroy(job);
+	}
+	queues_reset();
+}
+
+void
+dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	while (!dlist_is_empty(&dispatch->jobs))
+	{
+		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));
+
+		if (job->request.body && !ShutdownRequestPending)
+		{
+			queue_submitting(job->queue, now - job->claimed_at);
+			wire_submit(wire, job, now);
+			continue;
+		}
+		request_discard(&job->request);
+		if (job->problem[0] == '\0')
+			job_fail(job, VERDICT_NOT_SENT, "the server was stopping");
+		queue_cancelled(job->queue, now);
+		recorder_add(recorder, job);
+	}
+}
+
+/* -------------------------------------------------------------------------
+ * One claim alone
+ * ------------------------------------------------------------------------- */
+
+typedef struct ClaimAlone
+{
+	Dispatch   *dispatch;
+	Wire	   *wire;
+} ClaimAlone;
+
+/* The body: choose a message and claim it; or claim the one that is chosen. */
+static void
+claim_body(OutboxAccess access, void *arg)
+{
+	ClaimAlone *alone = arg;
+	Recording	nothing = {0};
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (access == OUTBOX_NEWER)
+		return;
+	queues_begin(false, DT_NOEND);
+	if (alone->dispatch->nids > 0)
+		claim_chosen(alone->dispatch, now);
+	else
+		dispatch_claim(alone->dispatch, &nothing, alone->wire, now);
+	queues_end(now);
+}
+
+DispatchAlone
+dispatch_alone(Wire *wire, Recorder *recorder)
+{
+	Dispatch   *dispatch = dispatch_create(1);
+	ClaimAlone	alone = {dispatch, wire};
+	TransactionError error;
+	TransactionOutcome outcome = transaction_run(0, claim_body, &alone, &error);
+
+	if (outcome == TRANSACTION_FAILED)
+		dispatch_undo(dispatch);
+	if (outcome == TRANSACTION_FAILED && dispatch->nids == 1)
+	{
+		outcome = transaction_run(TRANSACTION_TRIGGERS_OFF, claim_body, &alone, &error);
+		if (outcome == TRANSACTION_DONE)
+			ereport(LOG,
+					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers off",
+							dispatch->ids[0]),
+					 errdetail("A trigger on sms_outbox failed.")));
+		else
+		{
+			dispatch_undo(dispatch);
+			shun(dispatch->ids[0], GetCurrentTimestamp() + SHUN_TIME);
+		}
+	}
+	if (outcome != TRANSACTION_DONE)
+		return dispatch->nids > 0 ? DISPATCH_FAILED_ONE : DISPATCH_FAILED;
+	dispatch_send(dispatch, wire, recorder);
+	return dispatch->nids > 0 ? DISPATCHED_ONE : DISPATCHED_NONE;
+}

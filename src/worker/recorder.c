@@ -1,0 +1,260 @@
+/*
+ * recorder.c
+ *		Finished jobs, until their results are recorded.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "outbox/candidates.h"
+#include "shared/counters.h"
+#include "worker/recorder.h"
+
+/* -------------------------------------------------------------------------
+ * The finished jobs
+ * ------------------------------------------------------------------------- */
+
+void
+recorder_init(Recorder *recorder)
+{
+	dlist_init(&recorder->jobs);
+}
+
+bool
+recorder_is_empty(Recorder *recorder)
+{
+	return dlist_is_empty(&recorder->jobs);
+}
+
+void
+recorder_add(Recorder *recorder, Job *job)
+{
+	Assert(job->finished_at != 0);
+	dlist_push_tail(&recorder->jobs, &job->node);
+}
+
+TimestampTz
+recorder_next(Recorder *recorder)
+{
+	dlist_iter	iter;
+	TimestampTz next = DT_NOEND;
+
+	dlist_foreach(iter, &recorder->jobs)
+		next = Min(next, dlist_container(Job, node, iter.cur)->retry_at);
+	return next;
+}
+
+void
+recorder_set_back(Recorder *recorder, TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &recorder->jobs)
+	{
+		Job		   *job = dlist_container(Job, node, iter.cur);
+
+		job->retry_at = Min(job->retry_at, now);
+	}
+}
+
+Recording
+recorder_due(Recorder *recorder, TimestampTz now, bool all)
+{
+	Recording	recording = {0};
+	dlist_iter	iter;
+	int			n = 0;
+
+	dlist_foreach(iter, &recorder->jobs)
+		n++;
+	recording.jobs = palloc(sizeof(Job *) * Max(n, 1));
+	dlist_foreach(iter, &recorder->jobs)
+	{
+		Job		   *job = dlist_container(Job, node, iter.cur);
+
+		if (job->retry_at > now && !all)
+			continue;
+		recording.jobs[recording.njobs++] = job;
+		recording.skip_locked |= job->retry_at != 0;
+	}
+	return recording;
+}
+
+/* -------------------------------------------------------------------------
+ * In a transaction, and after it
+ * ------------------------------------------------------------------------- */
+
+void
+recording_write(Recording *recording)
+{
+	if (recording->njobs == 0)
+		return;
+	recording->results = palloc(sizeof(MessageResult) * recording->njobs);
+	for (int i = 0; i < recording->njobs; i++)
+		job_result(recording->jobs[i], &recording->results[i]);
+	transaction_limit_triggers();
+	results_record(recording->results, recording->njobs, recording->skip_locked);
+	transaction_unlimit_triggers();
+}
+
+bool
+recording_has(const Recording *recording, const Job *job)
+{
+	for (int i = 0; i < recording->njobs; i++)
+		if (recording->jobs[i] == job)
+			return recording->results[i].recorded;
+	return false;
+}
+
+/* Count a result that was recorded, between counters_begin() and counters_end(). */
+static void
+count_result(const Job *job, const MessageResult *result)
+{
+	Oid			server = job->queue->serverid;
+	bool		requested = job->submitted_at != 0;
+
+	if (requested)
+	{
+		counters_add(server, COUNTER_REQUESTS, 1);
+		counters_add_time(server, TIME_REQUEST, job->finished_at - job->submitted_at);
+	}
+	if (strcmp(result->status, "queued") == 0)
+	{
+		if (requested)
+			counters_add(server, COUNTER_RETRIED, 1);
+		return;
+	}
+	counters_add(server,
+				 strcmp(result->status, "sent") == 0 ? COUNTER_SENT :
+				 strcmp(result->status, "rejected") == 0 ? COUNTER_REJECTED :
+				 strcmp(result->status, "failed") == 0 ? COUNTER_FAILED : COUNTER_UNKNOWN, 1);
+	if (job->due_at != 0)
+		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
+}
+
+/* Let go of a job whose result is recorded. */
+static void
+settle_job(Job *job, const MessageResult *result, Wire *wire)
+{
+	if (strcmp(result->status, "queued") == 0)
+		window_due(&job->queue->window, result->due_at);
+	else
+		retention_recorded(&job->queue->retention, result->at);
+	dlist_delete(&job->node);
+	wire_release(wire, job);
+}
+
+void
+recording_settle(Recording *recording, Wire *wire)
+{
+	int			left = 0;
+
+	if (recording->njobs == 0)
+		return;
+	counters_begin();
+	for (int i = 0; i < recording->njobs; i++)
+		if (recording->results[i].recorded)
+			count_result(recording->jobs[i], &recording->results[i]);
+	counters_end();
+
+	for (int i = 0; i < recording->njobs; i++)
+	{
+		Job		   *job = recording->jobs[i];
+		const MessageResult *result = &recording->results[i];
+
+		if (result->recorded)
+		{
+			settle_job(job, result, wire);
+			continue;
+		}
+		if (result->locked)
+			job->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
+		else
+			recording->jobs[left++] = job;
+	}
+	recording->njobs = left;
+}
+
+/* -------------------------------------------------------------------------
+ * One result alone
+ * ------------------------------------------------------------------------- */
+
+/* The body: the result of one job. */
+static void
+record_body(OutboxAccess access, void *arg)
+{
+	recording_write(arg);
+}
+
+bool
+recorder_record_alone(Job *job, Wire *wire)
+{
+	int64		id = job->id;
+	int			options = 0;
+
+	for (;;)
+	{
+		Recording	recording = {.jobs = &job, .njobs = 1};
+		TransactionError error;
+		TransactionOutcome outcome = transaction_run(options, record_body, &recording, &error);
+
+		if (outcome == TRANSACTION_DONE && recording.results[0].recorded)
+		{
+			if (options & TRANSACTION_TRIGGERS_OFF)
+				ereport(LOG,
+						(errmsg("sms3300: the result of message " INT64_FORMAT
+								" was recorded with triggers off", id),
+						 errdetail("A trigger on sms_outbox failed, or suppressed the update.")));
+			recording_settle(&recording, wire);
+			return true;
+		}
+		if (outcome == TRANSACTION_LOCKED || outcome == TRANSACTION_MISSING ||
+			(outcome == TRANSACTION_FAILED && error.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE) ||
+			options & TRANSACTION_TRIGGERS_OFF)
+			break;
+		options = TRANSACTION_TRIGGERS_OFF;
+	}
+	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
+	return false;
+}
+
+/* -------------------------------------------------------------------------
+ * Orphans
+ * ------------------------------------------------------------------------- */
+
+/* The body: read them. */
+static void
+orphans_body(OutboxAccess access, void *arg)
+{
+	List	  **orphans = arg;
+
+	*orphans = outbox_orphans();
+}
+
+TransactionOutcome
+recorder_find_orphans(Recorder *recorder)
+{
+	List	   *orphans = NIL;
+	ListCell   *cell;
+	TransactionError error;
+	TransactionOutcome outcome = transaction_run(0, orphans_body, &orphans, &error);
+
+	if (outcome != TRANSACTION_DONE)
+		return outcome;
+	foreach(cell, orphans)
+	{
+		Orphan	   *orphan = lfirst(cell);
+		Job		   *job = job_create(orphan->id, orphan->started_at,
+									 queue_find_or_add(orphan->account), orphan->attempts);
+
+		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply came");
+		recorder_add(recorder, job);
+	}
+	if (orphans != NIL)
+		ereport(LOG,
+				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",
+							   "sms3300: %d messages were being sent when the last worker ended",
+							   list_length(orphans), list_length(orphans)),
+				 errdetail("It is not known whether the gateway got what was on the wire.")));
+	return outcome;
+}

@@ -1,0 +1,253 @@
+/*
+ * window.c
+ *		The messages of an account that are sent next.
+ *
+ * Candidates for sending are fetched in windows, not one by one, and each
+ * window begins where the last one ended: the entries of messages that are done
+ * stay in the queue's index until vacuum, or as long as anybody holds an old
+ * snapshot, and a look from the beginning passes over all of them.  Who queues
+ * messages says from when on they are due, so that nothing is left behind.  Once
+ * every poll_interval the look is from the beginning, for what was changed by hand.
+ * While messages are being queued, a window would be outdated before it is
+ * used up; then only what can be sent at once is fetched.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "worker/shunned.h"
+#include "worker/window.h"
+
+/* A sender without credentials is asked for again after this. */
+#define MUTE_TIME (5 * USECS_PER_MINUTE)
+
+/* A window is used for this long: then others may be due, and come first. */
+#define WINDOW_AGE USECS_PER_SEC
+
+/* Messages that are due but locked by somebody are looked at again after this. */
+#define LOCKED_RETRY_DELAY USECS_PER_SEC
+
+int			queue_poll_interval = 60 * 1000;
+
+void
+window_init(Window *window)
+{
+	window->begin_at = DT_NOBEGIN;
+	window->next_due = DT_NOBEGIN;
+}
+
+/* Tell whether candidates are left that were not taken. */
+static bool
+has_untaken(const Window *window)
+{
+	return window->next < window->ncandidates;
+}
+
+bool
+window_has_candidates(const Window *window, TimestampTz now)
+{
+	return window_next(window) <= now;
+}
+
+TimestampTz
+window_next(const Window *window)
+{
+	return has_untaken(window) ? DT_NOBEGIN : window->next_due;
+}
+
+void
+window_go_back(Window *window, TimestampTz from)
+{
+	for (int i = 0; i < NUM_PRIORITIES; i++)
+	{
+		if (window->places[i].at < from)
+			continue;
+		window->places[i].at = from == DT_NOBEGIN ? DT_NOBEGIN : from - 1;
+		window->places[i].id = from == DT_NOBEGIN ? 0 : PG_INT64_MAX;
+		window->unbroken = false;
+	}
+}
+
+void
+window_reset(Window *window, TimestampTz from)
+{
+	window_go_back(window, from);
+	window->ncandidates = window->next = window->skip = window->passed = 0;
+	window->fetched_all = false;
+	window->next_due = DT_NOBEGIN;
+}
+
+void
+window_due(Window *window, TimestampTz due)
+{
+	window_go_back(window, due);
+	window->next_due = Min(window->next_due, due);
+	window->stale_at = Min(window->stale_at, due);
+}
+
+void
+window_mute(Window *window, const char *sender, TimestampTz now)
+{
+	for (int i = 0; i < window->nmuted; i++)
+		if (strcmp(NameStr(window->muted[i]), sender) == 0)
+			return;
+	if (window->nmuted == 0)
+		window->muted_until = now + MUTE_TIME;
+	if (window->nmuted < WINDOW_MAX_MUTED)
+		namestrcpy(&window->muted[window->nmuted++], sender);
+	window->stale_at = now;		/* there are more of them in the window */
+}
+
+void
+window_unmute(Window *window)
+{
+	if (window->nmuted > 0)
+		window_go_back(window, DT_NOBEGIN);
+	window->nmuted = 0;
+}
+
+void
+window_set_back(Window *window, TimestampTz now)
+{
+	window_reset(window, DT_NOBEGIN);
+	window->muted_until = now;
+}
+
+void
+window_begin(Window *window, bool fresh)
+{
+	window->fresh = fresh;
+	window->taken = window->claimed = 0;
+}
+
+/* Fetch the candidates of an account. */
+static void
+fetch(Window *window, const char *account, bool stopped, int wanted, TimestampTz now)
+{
+	int			size = window->fresh ? Min(wanted, WINDOW_SIZE) : WINDOW_SIZE;
+
+	if (stopped)
+		size = Max(size, 2);	/* see prefer_another() */
+
+	if (window->muted_until <= now)
+		window_unmute(window);
+	if (window->begin_at <= now)
+	{
+		window_go_back(window, DT_NOBEGIN);
+		window->begin_at = now + (int64) queue_poll_interval * 1000;
+	}
+	window->ncandidates = outbox_candidates(account, window->muted, window->nmuted, window->places,
+											now, window->skip, size, window->candidates);
+	window->next = window->passed = 0;
+	window->unbroken = window->skip == 0;
+	window->fetched_all = window->ncandidates < size;
+	window->stale_at = now + WINDOW_AGE;
+	window->next_due = DT_NOEND;	/* until window_end() */
+	window->any_claimed = false;
+}
+
+/*
+ * Try another message than the last in vain, if there is one: it may be the
+ * message itself that is refused.
+ */
+static void
+prefer_another(Window *window, int64 avoid)
+{
+	Candidate  *next = &window->candidates[window->next];
+
+	if (window->next + 1 < window->ncandidates && next[0].id == avoid)
+	{
+		Candidate	refused = next[0];
+
+		next[0] = next[1];
+		next[1] = refused;
+		window->unbroken = false;
+	}
+}
+
+/* They are not fetched again after that, since those taken would be found once more. */
+int
+window_take(Window *window, const char *account, bool stopped, int64 avoid,
+			int wanted, TimestampTz now, int64 *ids, ItemPointer places)
+{
+	int			taken = 0;
+
+	if (wanted > 0 && (!has_untaken(window) || window->stale_at <= now))
+		fetch(window, account, stopped, wanted, now);
+	if (stopped)
+		prefer_another(window, avoid);
+	for (; taken < wanted && has_untaken(window); window->next++)
+	{
+		const Candidate *candidate = &window->candidates[window->next];
+
+		if (is_shunned(candidate->id, now))
+		{
+			window->unbroken = false;
+			continue;
+		}
+		ids[taken] = candidate->id;
+		places[taken++] = candidate->place;
+	}
+	window->taken += taken;
+	return taken;
+}
+
+void
+window_claimed(Window *window)
+{
+	window->claimed++;
+}
+
+/*
+ * Move the places behind the candidates that were claimed.  Where one was not,
+ * it may be queued still: then they stay, for as long as this window is used.
+ */
+static void
+advance(Window *window)
+{
+	if (window->claimed != window->taken)
+		window->unbroken = false;
+	if (!window->unbroken)
+		return;
+	for (; window->passed < window->next; window->passed++)
+	{
+		const Candidate *claimed = &window->candidates[window->passed];
+
+		window->places[claimed->priority] = (QueuePlace) {claimed->due_at, claimed->id};
+	}
+}
+
+/*
+ * Find out when to fetch again after a window was used up.  Rows that somebody
+ * has locked, or whose claim a trigger suppresses, are passed over until the
+ * end of the queue, and looked at again after a while.
+ */
+static void
+use_up(Window *window, const char *account, TimestampTz now)
+{
+	bool		passed_over = window->skip > 0 || !window->any_claimed;
+
+	if (!window->fetched_all)
+	{
+		if (!window->any_claimed)
+			window->skip += window->ncandidates;
+		window->next_due = DT_NOBEGIN;
+		return;
+	}
+	window->skip = 0;
+	window->next_due = outbox_next_due(account, window->muted, window->nmuted, window->places);
+	if (window->next_due <= now)
+		window->next_due = passed_over ? now + LOCKED_RETRY_DELAY : DT_NOBEGIN;
+	if (window->nmuted > 0)
+		window->next_due = Min(window->next_due, window->muted_until);
+}
+
+void
+window_end(Window *window, const char *account, TimestampTz now)
+{
+	window->any_claimed |= window->claimed > 0;
+	advance(window);
+	if (!has_untaken(window) && (window->taken > 0 || window->next_due == DT_NOEND))
+		use_up(window, account, now);
+}

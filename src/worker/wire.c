@@ -1,0 +1,69 @@
+/*
+ * wire.c
+ *		The requests of this worker that are on the wire.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "worker/wire.h"
+
+void
+wire_open(Wire *wire)
+{
+	wire->http = http_open();
+	wire->in_flight = 0;
+}
+
+int
+wire_room(Wire *wire, int wanted)
+{
+	return wanted > 0 ? Min(http_reserve(wire->http, wanted), wanted) : 0;
+}
+
+void
+wire_submit(Wire *wire, Job *job, TimestampTz now)
+{
+	job->submitted_at = now;
+	job->request.owner = job;
+	http_submit(wire->http, &job->request);
+	wire->in_flight++;
+}
+
+Job *
+wire_next(Wire *wire)
+{
+	const HttpReply *reply = http_next(wire->http);
+	Job		   *job;
+
+	if (reply == NULL)
+		return NULL;
+	Assert(wire->in_flight > 0);
+	wire->in_flight--;
+	job = reply->owner;
+	job_finish(job, reply, &job->queue->codes);
+	return job;
+}
+
+void
+wire_release(Wire *wire, Job *job)
+{
+	if (job->reply)
+		http_release(wire->http, job->reply);
+	job_destroy(job);
+}
+
+void
+wire_wait(Wire *wire, int64 timeout)
+{
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = wait_event_named("Sms3300Main");
+	http_wait(wire->http, timeout, wait_event);
+}
+
+void
+wire_abort(Wire *wire, const char *reason)
+{
+	http_abort_all(wire->http, reason);
+}
