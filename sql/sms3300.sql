@@ -12,7 +12,7 @@
 CREATE TYPE @extschema@.sms_status AS ENUM
 	('queued', 'sending', 'sent', 'rejected', 'failed', 'unknown', 'expired', 'cancelled');
 COMMENT ON TYPE @extschema@.sms_status IS
-	'queued, sending; sent: the gateway accepted it; rejected: it refused it; failed: given up; unknown: it may have been sent; expired; cancelled';
+	'Status of a message. queued: waiting to be sent. sending: its request is on the wire. sent: the gateway accepted it. rejected: the gateway refused it. failed: given up after repeated refusals. unknown: it may have been sent. expired: not sent before send_before. cancelled: withdrawn before it was sent.';
 
 -- due_at is NULL once a message is finished: it makes the queue's index. A claim
 -- changes no indexed column, and half of each page is left free: so it finds room
@@ -77,45 +77,69 @@ ALTER TABLE @extschema@.sms_outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY sms_outbox_own ON @extschema@.sms_outbox FOR SELECT
 	USING (sender OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY sms_outbox_own ON @extschema@.sms_outbox IS
-	'a role sees the messages that it queued';
+	'A role sees the messages that it queued';
 
 -- There is none for UPDATE and DELETE: a message that is changed by hand would be sent
 -- without asking who may send, also by who has these rights on all tables.
 CREATE POLICY sms_outbox_queue ON @extschema@.sms_outbox FOR INSERT
 	WITH CHECK (sender OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY sms_outbox_queue ON @extschema@.sms_outbox IS
-	'a role queues messages in its own name';
+	'A role queues messages only in its own name';
 
 COMMENT ON TABLE @extschema@.sms_outbox IS
-	'SMS: queued by INSERT or sms3300_send(), sent by a background worker, with the gateway''s reply';
-COMMENT ON COLUMN @extschema@.sms_outbox.id IS 'the message''s number';
-COMMENT ON COLUMN @extschema@.sms_outbox.mobile IS 'recipient; any spelling of an Iranian mobile, stored as 989XXXXXXXXX';
-COMMENT ON COLUMN @extschema@.sms_outbox.message IS 'the text, sent as it is; NULL once it was redacted';
-COMMENT ON COLUMN @extschema@.sms_outbox.line IS 'sender number; NULL: the account''s';
-COMMENT ON COLUMN @extschema@.sms_outbox.line2 IS 'second line, for recipients who opted out of the first; NULL: the account''s';
-COMMENT ON COLUMN @extschema@.sms_outbox.type IS '0 ordinary, 1 with Chelcheleh, 2 with Negin Rayaneh''s service line; NULL: the account''s';
-COMMENT ON COLUMN @extschema@.sms_outbox.template IS 'number of the registered text template; NULL: the account''s';
-COMMENT ON COLUMN @extschema@.sms_outbox.account IS 'the foreign server to send with; NULL in an INSERT: the setting sms3300.account';
-COMMENT ON COLUMN @extschema@.sms_outbox.priority IS '0 to 9, higher first';
-COMMENT ON COLUMN @extschema@.sms_outbox.send_after IS 'not sent before this time';
-COMMENT ON COLUMN @extschema@.sms_outbox.send_before IS 'expires at this time; NULL in an INSERT: send_after plus the account''s validity';
-COMMENT ON COLUMN @extschema@.sms_outbox.dedup_key IS 'unique for a sender while the row exists';
-COMMENT ON COLUMN @extschema@.sms_outbox.metadata IS 'the caller''s own';
-COMMENT ON COLUMN @extschema@.sms_outbox.sender IS 'the role that queued it';
-COMMENT ON COLUMN @extschema@.sms_outbox.created_at IS 'when it was queued';
-COMMENT ON COLUMN @extschema@.sms_outbox.status IS 'see the type sms_status';
-COMMENT ON COLUMN @extschema@.sms_outbox.attempts IS 'requests made since it was queued; those that never left do not count';
-COMMENT ON COLUMN @extschema@.sms_outbox.due_at IS 'next time it may be sent; NULL once it is finished';
-COMMENT ON COLUMN @extschema@.sms_outbox.started_at IS 'when the last request began';
-COMMENT ON COLUMN @extschema@.sms_outbox.finished_at IS 'when the final status was reached';
+	'Text messages and their results. Messages are queued by INSERT or sms3300_send() and sent by a background worker.';
+COMMENT ON COLUMN @extschema@.sms_outbox.id IS
+	'Message number, assigned when the message is queued';
+COMMENT ON COLUMN @extschema@.sms_outbox.mobile IS
+	'Recipient, an Iranian mobile number. Accepted in any common spelling and stored as 989XXXXXXXXX.';
+COMMENT ON COLUMN @extschema@.sms_outbox.message IS
+	'Text, sent unchanged. NULL after the account''s redact_after has removed it.';
+COMMENT ON COLUMN @extschema@.sms_outbox.line IS
+	'Sender number, 98 and 4 to 14 digits. NULL uses the line of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.line2 IS
+	'Backup line, which the gateway uses for a recipient who opted out of line. NULL uses the line2 of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.type IS
+	'Type of sending: 0 ordinary, 1 with Chelcheleh as backup, 2 with Negin Rayaneh''s service line. NULL uses the type of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.template IS
+	'Number of the registered text template, for type 2. NULL uses the template of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.account IS
+	'Foreign server to send with. An INSERT without it uses the setting sms3300.account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.priority IS
+	'0 to 9; messages with a higher priority are sent first. The default is 0.';
+COMMENT ON COLUMN @extschema@.sms_outbox.send_after IS
+	'Time before which the message is not sent. The default is now.';
+COMMENT ON COLUMN @extschema@.sms_outbox.send_before IS
+	'Time at which the message expires. The default is send_after plus the validity of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.dedup_key IS
+	'Key that is unique among the messages of the sender. A second INSERT with the same key raises 23505; sms3300_send() returns the id of the first message.';
+COMMENT ON COLUMN @extschema@.sms_outbox.metadata IS
+	'Data of the caller, which is neither read nor sent';
+COMMENT ON COLUMN @extschema@.sms_outbox.sender IS
+	'Role that queued the message, set by the extension';
+COMMENT ON COLUMN @extschema@.sms_outbox.created_at IS 'Time at which the message was queued';
+COMMENT ON COLUMN @extschema@.sms_outbox.status IS
+	'Status, set by the extension. See the type sms_status.';
+COMMENT ON COLUMN @extschema@.sms_outbox.attempts IS
+	'Number of requests made since the message was queued. Attempts that sent no request do not count.';
+COMMENT ON COLUMN @extschema@.sms_outbox.due_at IS
+	'Time of the next attempt. NULL once the message is finished.';
+COMMENT ON COLUMN @extschema@.sms_outbox.started_at IS 'Time at which the last request began';
+COMMENT ON COLUMN @extschema@.sms_outbox.finished_at IS
+	'Time at which the message reached its final status';
 COMMENT ON COLUMN @extschema@.sms_outbox.http_status IS 'HTTP status of the last reply';
-COMMENT ON COLUMN @extschema@.sms_outbox.api_status IS '"status" of the last reply: negative is success';
-COMMENT ON COLUMN @extschema@.sms_outbox.message_id IS '"data.message_id" of the last reply: the gateway''s number of the message';
-COMMENT ON COLUMN @extschema@.sms_outbox.sent_line IS '"data.line" of the last reply: the line that carried it';
-COMMENT ON COLUMN @extschema@.sms_outbox.response IS 'the last reply; {"raw": "..."} where it was no JSON; cut at 64 kB';
-COMMENT ON COLUMN @extschema@.sms_outbox.error IS 'why the last attempt failed';
-COMMENT ON COLUMN @extschema@.sms_outbox.errors IS 'an object for each failed attempt, the last 50: attempt, at, phase, http_status, api_status, error';
-COMMENT ON COLUMN @extschema@.sms_outbox.origin IS 'hash of the cluster and database that queued it; others do not send it';
+COMMENT ON COLUMN @extschema@.sms_outbox.api_status IS
+	'"status" of the last reply. A negative value means success.';
+COMMENT ON COLUMN @extschema@.sms_outbox.message_id IS
+	'"data.message_id" of the last reply, the gateway''s number for the message';
+COMMENT ON COLUMN @extschema@.sms_outbox.sent_line IS
+	'"data.line" of the last reply, the line that carried the message';
+COMMENT ON COLUMN @extschema@.sms_outbox.response IS
+	'The last reply. Text that is not valid JSON is kept as {"raw": "..."}. At most 64 kB are kept.';
+COMMENT ON COLUMN @extschema@.sms_outbox.error IS 'Reason why the last attempt failed, for people';
+COMMENT ON COLUMN @extschema@.sms_outbox.errors IS
+	'Array of the last 50 failed attempts, each an object with attempt, at, phase, http_status, api_status and error';
+COMMENT ON COLUMN @extschema@.sms_outbox.origin IS
+	'Hash of the cluster and database that queued the message. Other databases do not send it; see sms3300_adopt().';
 
 -- What is queued, what became of it, and the numbering, belong in a dump.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_outbox', '');
@@ -128,23 +152,23 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_outbox_id_seq', '');
 CREATE FUNCTION @extschema@.sms3300_outbox_insert() RETURNS trigger
 	AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.sms3300_outbox_insert() IS
-	'checks and completes a row of sms_outbox, and wakes the worker at commit';
+	'Trigger function of sms_outbox: checks and completes a new row and wakes the worker at commit';
 CREATE TRIGGER sms3300_insert BEFORE INSERT ON @extschema@.sms_outbox
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.sms3300_outbox_insert();
 COMMENT ON TRIGGER sms3300_insert ON @extschema@.sms_outbox IS
-	'checks and completes each row, and wakes the worker at commit';
+	'Checks and completes each new row and wakes the worker at commit';
 
 CREATE FUNCTION @extschema@.sms3300_outbox_update() RETURNS trigger
 	AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.sms3300_outbox_update() IS
-	'checks a queued row of sms_outbox that is changed by hand';
+	'Trigger function of sms_outbox: checks a queued row that is changed by hand';
 CREATE TRIGGER sms3300_update
 	BEFORE UPDATE OF mobile, message, line, line2, type, template, account, priority,
 		send_after, send_before, dedup_key
 	ON @extschema@.sms_outbox
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.sms3300_outbox_update();
 COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS
-	'checks a queued row that is changed by hand';
+	'Checks each queued row that is changed by hand';
 
 -- ---------------------------------------------------------------------------
 -- Accounts
@@ -153,11 +177,11 @@ COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS
 CREATE FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) IS
-	'checks the options of accounts and their user mappings';
+	'Validates the options of accounts (servers) and their user mappings';
 
 CREATE FOREIGN DATA WRAPPER sms3300 VALIDATOR @extschema@.sms3300_fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER sms3300 IS
-	'accounts of the 3300 SMS gateway; USAGE on a server of this wrapper lets a role send with it';
+	'Accounts of the 3300 SMS gateway. Each server of this wrapper is an account, and USAGE on it lets a role send with it.';
 
 -- ---------------------------------------------------------------------------
 -- Numbers and texts
@@ -166,18 +190,18 @@ COMMENT ON FOREIGN DATA WRAPPER sms3300 IS
 CREATE FUNCTION @extschema@.sms3300_mobile(text) RETURNS text
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION @extschema@.sms3300_mobile(text) IS
-	'canonical form of an Iranian mobile number, 989XXXXXXXXX; error 22023 if it is none';
+	'Returns an Iranian mobile number in its canonical form, 989XXXXXXXXX. Raises 22023 if the argument is not a mobile number.';
 
 CREATE FUNCTION @extschema@.sms3300_is_mobile(text) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION @extschema@.sms3300_is_mobile(text) IS
-	'whether sms3300_mobile takes the text for a mobile number';
+	'Returns whether sms3300_mobile() accepts the argument';
 
 CREATE FUNCTION @extschema@.sms3300_segments(text,
 	OUT encoding text, OUT units integer, OUT parts integer, OUT units_left integer) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION @extschema@.sms3300_segments(text) IS
-	'how a text is split: encoding GSM-7 or UCS-2, units in all, parts, and units left in the last part';
+	'Returns how a text is split into SMS parts: encoding (GSM-7 or UCS-2), units (septets or UTF-16 units in total), parts, and units_left in the last part';
 
 -- ---------------------------------------------------------------------------
 -- What callers call
@@ -193,7 +217,7 @@ CREATE FUNCTION @extschema@.sms3300_send(
 	metadata jsonb DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) IS
-	'queues a message in the current transaction; returns its id, or that of the message with the same dedup_key';
+	'Queues a message in the current transaction and returns its id. If the caller already has a message with this dedup_key, queues nothing and returns the id of that message. Raises 22023 or 23502 for an invalid or missing value, 42704 for an unknown account or missing user mapping, and 42501 without USAGE on the account.';
 
 CREATE FUNCTION @extschema@.sms3300_send_now(
 	mobile text, message text, line text DEFAULT NULL, line2 text DEFAULT NULL,
@@ -201,29 +225,29 @@ CREATE FUNCTION @extschema@.sms3300_send_now(
 	RETURNS jsonb
 	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) IS
-	'asks the gateway at once and returns its reply; for trying an account out: nothing is queued, and a rollback does not unsend';
+	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 08006 or 08P01 if the gateway gives no usable reply; the detail says whether the message may have been sent.';
 
 CREATE FUNCTION @extschema@.sms3300_cancel(id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_cancel(bigint) IS
-	'a queued message will not be sent; false if it is not queued, or not the caller''s to see';
+	'Cancels a queued message. Returns false if the message is not queued or not visible to the caller.';
 
 CREATE FUNCTION @extschema@.sms3300_resend(id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_resend(bigint) IS
-	'queues a finished message again, any but one that was sent; false if there is none, or not the caller''s to see';
+	'Queues a finished message again unless it was sent. Returns false if there is no such message or it is not visible to the caller. Raises 55000 if its text was removed, and 42501 without USAGE on its account.';
 
 CREATE FUNCTION @extschema@.sms3300_adopt() RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_adopt() IS
-	'makes queued rows that came from another database (restored, copied, replicated) this one''s; returns how many';
+	'Takes over the queued messages of another database, which were restored, copied or replicated into this one. Returns their number.';
 
 -- The answer changes with what the message waits for, not within a statement; said
 -- so that a report is sorted and cut before its lines are explained.
 CREATE FUNCTION @extschema@.sms3300_explain(id bigint) RETURNS text
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
-	'one line: why this message is where it is, and what it waits for';
+	'Returns one line that says why a message has its status and what it is waiting for';
 
 -- ---------------------------------------------------------------------------
 -- What DBAs look at
@@ -239,7 +263,7 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_worker(database oid,
 	OUT last_error text, OUT last_error_at timestamptz) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) IS
-	'a row of sms3300_stat_worker';
+	'Returns one row of sms3300_stat_worker';
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT origin bigint, OUT state text, OUT reason text, OUT next_probe_at timestamptz,
@@ -252,7 +276,7 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT stats_reset timestamptz) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
-	'a row of sms3300_stat_account, without what is counted in the table';
+	'Returns the columns of sms3300_stat_account that are kept in shared memory';
 
 -- A message that is due later is not on its way, so that the index alone tells that it
 -- is queued. The time is taken once the snapshot is: no claim that this has is later.
@@ -273,7 +297,7 @@ BEGIN ATOMIC
 		(SELECT pg_catalog.clock_timestamp() AS now) AS t;
 END;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) IS
-	'how many messages of an account wait';
+	'Returns the number of queued messages of an account';
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(origin bigint, account name)
 	RETURNS timestamptz
@@ -289,7 +313,7 @@ BEGIN ATOMIC
 		ORDER BY o.due_at, o.id LIMIT 1) AS q;
 END;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) IS
-	'when the first of the messages of an account that wait was, or is, due';
+	'Returns the earliest due_at among the queued messages of an account';
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_foreign_rows(origin bigint, account name)
 	RETURNS bigint
@@ -305,12 +329,12 @@ BEGIN ATOMIC
 			AND o.due_at IS NOT NULL);
 END;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) IS
-	'how many unfinished messages of an account another database queued';
+	'Returns the number of unfinished messages of an account that another database queued';
 
 CREATE FUNCTION @extschema@.sms3300_stat_reset() RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_reset() IS
-	'the counters of this database''s accounts begin anew';
+	'Resets the counters of all accounts of this database';
 
 -- ---------------------------------------------------------------------------
 -- Views
@@ -322,15 +346,17 @@ FROM pg_catalog.pg_database AS d
 CROSS JOIN LATERAL @extschema@.sms3300_stat_get_worker(d.oid) AS w
 WHERE w.state IS NOT NULL;
 COMMENT ON VIEW @extschema@.sms3300_stat_worker IS
-	'the workers: a row for each database that sends, or may have to';
-COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'the database';
-COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS 'the worker''s process; NULL: none';
+	'Statistics of workers: one row for each database that sends messages or may have to';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'Name of the database';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS
+	'Process ID of the worker. NULL if none is running.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.state IS
-	'running; starting; waiting: all workers are in use; restarting: it has ended, and comes back after a pause; none: there is nothing to do';
-COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'when the worker started';
-COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'requests on the wire';
-COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS 'the last error of a worker of this database';
-COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error_at IS 'when that was';
+	'running; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'Time at which the worker started';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'Number of requests on the wire';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS
+	'Last error of a worker of this database';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error_at IS 'Time of last_error';
 
 CREATE VIEW @extschema@.sms3300_stat_account AS
 SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
@@ -345,31 +371,52 @@ JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
 CROSS JOIN LATERAL @extschema@.sms3300_stat_get_account(s.srvname) AS a;
 COMMENT ON VIEW @extschema@.sms3300_stat_account IS
-	'the accounts of this database: how each is doing, and what it has done since stats_reset';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'the foreign server';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.state IS 'ok; paused: by an option or a setting; stopped: by a refusal, and probing';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS 'why it is paused or stopped';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS 'stopped: when a message is tried next; NULL while one is being tried';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS 'messages that wait, those for later included';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.oldest_due_at IS 'when the first of them was, or is, due';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.in_flight IS 'requests on the wire';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.sent IS 'messages that the gateway accepted';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.rejected IS 'messages that it refused';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.failed IS 'messages given up after max_attempts';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.unknown IS 'messages that may have been sent';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.expired IS 'messages that were not sent in time';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.retried IS 'requests after which the message was queued again';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.foreign_rows IS 'unfinished messages that another database queued; see sms3300_adopt()';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.requests IS 'requests that ended';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_sum IS 'from the start to the end of all requests, in milliseconds';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p50 IS 'the median of that, in milliseconds; percentiles are right to an eighth';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p95 IS '95 of 100 requests took no longer, in milliseconds';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p99 IS '99 of 100 requests took no longer, in milliseconds';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_sum IS 'from when messages were due to their last request, in milliseconds; of those sent, rejected, failed and unknown';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p50 IS 'the median of that, in milliseconds';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p95 IS '95 of 100 messages waited no longer, in milliseconds';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS '99 of 100 messages waited no longer, in milliseconds';
-COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS 'since when is counted: the first use after the servers start, or sms3300_stat_reset(); NULL: not used yet';
+	'Statistics of accounts: one row for each account of this database, counted since stats_reset';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'Name of the foreign server';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.state IS
+	'ok; paused: by an option or a setting; stopped: by a refusal, and probing';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS
+	'Reason why the account is paused or stopped';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS
+	'Time at which a stopped account tries its next message. NULL while it is trying one.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS
+	'Number of queued messages, including those scheduled for later';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.oldest_due_at IS
+	'Earliest due_at of the queued messages';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.in_flight IS 'Number of requests on the wire';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.sent IS
+	'Number of messages that the gateway accepted';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.rejected IS
+	'Number of messages that the gateway refused';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.failed IS
+	'Number of messages given up after max_attempts';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.unknown IS
+	'Number of messages that may have been sent';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.expired IS
+	'Number of messages not sent before send_before';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.retried IS
+	'Number of requests after which the message was queued again';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.foreign_rows IS
+	'Number of unfinished messages that another database queued. See sms3300_adopt().';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.requests IS 'Number of finished requests';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_sum IS
+	'Total duration of the requests, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p50 IS
+	'Median duration of a request, in milliseconds. Percentiles are accurate to within 12.5%.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p95 IS
+	'95th percentile of the duration of a request, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.request_time_p99 IS
+	'99th percentile of the duration of a request, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_sum IS
+	'Total time from due_at to the last request, in milliseconds, of messages that became sent, rejected, failed or unknown';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p50 IS
+	'Median time from due_at to the last request, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p95 IS
+	'95th percentile of the time from due_at to the last request, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
+	'99th percentile of the time from due_at to the last request, in milliseconds';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
+	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
 
 -- The view reads through a function, because a function in a view has the rights of
 -- whoever asks: row-level security shows each role its own messages. The planner
@@ -397,23 +444,24 @@ BEGIN ATOMIC
 			ELSE o.error END
 	FROM @extschema@.sms_outbox AS o;
 END;
-COMMENT ON FUNCTION @extschema@.sms3300_report() IS
-	'the rows of sms_report';
+COMMENT ON FUNCTION @extschema@.sms3300_report() IS 'Returns the rows of sms_report';
 
 CREATE VIEW @extschema@.sms_report AS
 SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason
 FROM @extschema@.sms3300_report() AS r;
 COMMENT ON VIEW @extschema@.sms_report IS
-	'sms_outbox for a person: a line for each message that the caller may see, times in the session''s time zone';
-COMMENT ON COLUMN @extschema@.sms_report.id IS 'the message''s number';
-COMMENT ON COLUMN @extschema@.sms_report.queued_at IS 'when it was queued, local time';
-COMMENT ON COLUMN @extschema@.sms_report.mobile IS 'recipient, as it is dialled in Iran';
-COMMENT ON COLUMN @extschema@.sms_report.message IS 'the first 30 characters of the text';
+	'Readable form of sms_outbox: one row for each message visible to the caller, with times in the session''s time zone';
+COMMENT ON COLUMN @extschema@.sms_report.id IS 'Message number';
+COMMENT ON COLUMN @extschema@.sms_report.queued_at IS 'Local time at which the message was queued';
+COMMENT ON COLUMN @extschema@.sms_report.mobile IS 'Recipient, as dialled in Iran';
+COMMENT ON COLUMN @extschema@.sms_report.message IS 'First 30 characters of the text';
 COMMENT ON COLUMN @extschema@.sms_report.status IS
-	'waiting, waiting for its next try, on its way, sent, refused, given up, may have been sent, expired, cancelled';
-COMMENT ON COLUMN @extschema@.sms_report.changed_at IS 'when it came to that, local time; of one that waits: its last try';
-COMMENT ON COLUMN @extschema@.sms_report.line IS 'the line that carried it';
-COMMENT ON COLUMN @extschema@.sms_report.reason IS 'what it waits for, or why it was not sent';
+	'waiting, waiting for its next try, on its way, sent, refused, given up, may have been sent, expired or cancelled';
+COMMENT ON COLUMN @extschema@.sms_report.changed_at IS
+	'Local time at which the message reached this status. For a waiting message, the time of its last attempt.';
+COMMENT ON COLUMN @extschema@.sms_report.line IS 'Line that carried the message';
+COMMENT ON COLUMN @extschema@.sms_report.reason IS
+	'What the message is waiting for, or why it was not sent';
 
 -- ---------------------------------------------------------------------------
 -- Who may do what

@@ -65,7 +65,7 @@ first_line(const char *bytes, ssize_t size, const char **problem)
 	else if (len > MAX_PASSWORD_SIZE)
 		*problem = "the first line of the password file is too long";
 	else if (!pg_verifymbstr(bytes, (int) len, true))
-		*problem = "the first line of the password file is no text";
+		*problem = "the first line of the password file is not valid in the database encoding";
 	return *problem ? 0 : len;
 }
 
@@ -88,9 +88,9 @@ read_password_file(const char *path, const char **problem)
 	}
 	password = palloc(MAX_PASSWORD_SIZE + 1);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-		*problem = "the password file is no regular file";
+		*problem = "the password file is not a regular file";
 	else if (st.st_mode & (S_IRWXG | S_IRWXO))
-		*problem = "the password file is not private: only its owner may have access to it";
+		*problem = "the password file is accessible to other users than its owner";
 	else
 		len = first_line(password, read(fd, password, MAX_PASSWORD_SIZE + 1), problem);
 	CloseTransientFile(fd);

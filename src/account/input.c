@@ -57,8 +57,8 @@ input_mobile(const char *str, int len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid mobile number"),
-				 errdetail("\"%.*s%s\" is not 9 and nine digits, alone or after 0, 98, +98 or 0098.", SHOWN(str, len)),
-				 errhint("Write one number without letters, for example 09123456789 or +98 912 345 6789.")));
+				 errdetail("\"%.*s%s\" is not a 9 followed by nine digits, with or without the prefix 0, 98, +98 or 0098.", SHOWN(str, len)),
+				 errhint("Write a single number without letters, for example 09123456789 or +98 912 345 6789.")));
 	return mobile;
 }
 
@@ -77,7 +77,7 @@ input_line(const char *str, int len, const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"%s\"", what),
-				 errdetail("\"%.*s%s\" is not 4 to 14 digits, alone or after 0, 98, +98 or 0098.", SHOWN(str, len)),
+				 errdetail("\"%.*s%s\" is not 4 to 14 digits, with or without the prefix 0, 98, +98 or 0098.", SHOWN(str, len)),
 				 errhint("Write the line with its country code, for example 983000330000.")));
 
 	return line;
@@ -89,9 +89,9 @@ input_require_recipient(bool isnull)
 	if (isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("a message needs a recipient"),
+				 errmsg("message has no recipient"),
 				 errdetail("\"mobile\" is null."),
-				 errhint("Give a mobile number such as 09123456789 as \"mobile\".")));
+				 errhint("Give a mobile number as \"mobile\", for example 09123456789.")));
 }
 
 void
@@ -100,7 +100,7 @@ input_require_message(bool isnull, size_t size)
 	if (isnull || size == 0)
 		ereport(ERROR,
 				(errcode(isnull ? ERRCODE_NOT_NULL_VIOLATION : ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a message needs a text"),
+				 errmsg("message has no text"),
 				 isnull ? errdetail("\"message\" is null.") : errdetail("\"message\" is an empty string."),
 				 errhint("Give the text to send as \"message\".")));
 }
@@ -118,8 +118,8 @@ input_check_type(int type)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"type\": %d", type),
-				 errdetail("It is a whole number from 0 to 2."),
-				 errhint("0 is an ordinary message, 1 one with Chelcheleh as backup, 2 one by the service line.")));
+				 errdetail("Valid values are between 0 and 2."),
+				 errhint("Use 0 for an ordinary message, 1 for Chelcheleh as backup, or 2 for the service line.")));
 }
 
 void
@@ -129,8 +129,8 @@ input_check_priority(int priority)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"priority\": %d", priority),
-				 errdetail("It is a whole number from 0 to 9."),
-				 errhint("Higher ones are sent first.")));
+				 errdetail("Valid values are between 0 and 9."),
+				 errhint("Messages with a higher priority are sent first.")));
 }
 
 void
@@ -140,5 +140,5 @@ input_check_template(int template)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for \"template\": %d", template),
-				 errdetail("It is a whole number from 0 to %d.", PG_INT32_MAX)));
+				 errdetail("Valid values are between 0 and %d.", PG_INT32_MAX)));
 }

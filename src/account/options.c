@@ -28,7 +28,7 @@ invalid_value(const char *name, const char *value, const char *expected)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
-			 errdetail("Expected is %s.", expected)));
+			 errdetail("Expected %s.", expected)));
 }
 
 /* Read a whole number within bounds. */
@@ -60,7 +60,7 @@ parse_duration(const char *name, const char *value, bool zero_allowed)
 		microseconds > 100.0 * DAYS_PER_YEAR * USECS_PER_DAY)
 		invalid_value(name, value, zero_allowed ?
 					  "an interval from 0 to 100 years" :
-					  "an interval above 0, of 100 years at most");
+					  "an interval greater than 0 and of at most 100 years");
 	return (int64) microseconds;
 }
 
@@ -88,18 +88,18 @@ url_problem(const char *url)
 	/* libcurl's versions differ in what of this they take, and for what. */
 	for (const char *c = url; *c; c++)
 		if (*c <= ' ' || *c > '~' || *c == '\\' || *c == '#')
-			return "It contains a blank, a backslash, a fragment (#) or a character that is not ASCII."
-				" A host's name in other letters has an ASCII form (xn--...).";
+			return "It contains a space, a backslash, a fragment (#) or a non-ASCII character."
+				" Write an internationalized host name in its ASCII form (xn--...).";
 
 	parsed = curl_url();
 	if (parsed == NULL)
 		return "Memory ran out.";
 	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK ||
 		strcmp(url_part(parsed, CURLUPART_PORT), "0") == 0)
-		problem = "It is no URL.";
+		problem = "It is not a URL.";
 	else if (url_part(parsed, CURLUPART_USER)[0] || url_part(parsed, CURLUPART_PASSWORD)[0] ||
 			 strcasestr(url_part(parsed, CURLUPART_QUERY), "password=") != NULL)
-		problem = "It contains credentials, which everybody could read there.";
+		problem = "It contains credentials, which any role could read in the options of a server.";
 	else if (strcmp(url_part(parsed, CURLUPART_SCHEME), "http") != 0 &&
 			 strcmp(url_part(parsed, CURLUPART_SCHEME), "https") != 0)
 		problem = "Only http and https are supported.";
@@ -133,7 +133,7 @@ parse_rate(const char *name, const char *value)
 	rate = strtod(value, &end);
 	if (errno != 0 || value[strspn(value, "0123456789.")] != '\0' || end == value || *end != '\0' ||
 		rate > 1000000 || (rate > 0 && rate < 1e-6))
-		invalid_value(name, value, "a number of messages a second from 0.000001 to 1000000, or 0 for no limit");
+		invalid_value(name, value, "a number of messages per second from 0.000001 to 1000000, or 0 for no limit");
 	return rate;
 }
 
@@ -200,7 +200,7 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			break;
 		case OPTION_CODES:
 			if (!gateway_codes_add(field, GATEWAY_MAX_RANGES, value, (GatewayVerdict) option->min))
-				invalid_value(name, value, psprintf("a list of codes and ranges, such as 15, 100-110, of %d at most in all",
+				invalid_value(name, value, psprintf("a list of codes and ranges such as 15, 100-110, with at most %d entries in all",
 													GATEWAY_MAX_RANGES));
 			break;
 		case OPTION_BOOL:
@@ -287,7 +287,7 @@ account_from_options(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("error code %d is in two classes", code),
-				 errdetail("A code is in one of transient_codes, account_codes and refused_codes at most.")));
+				 errdetail("A code may be listed in only one of transient_codes, account_codes and refused_codes.")));
 	add_default_codes(account, options, "transient_codes", DEFAULT_TRANSIENT_CODES, VERDICT_TRANSIENT);
 	add_default_codes(account, options, "account_codes", DEFAULT_ACCOUNT_CODES, VERDICT_ACCOUNT);
 	add_default_codes(account, options, "refused_codes", DEFAULT_REFUSED_CODES, VERDICT_REJECTED);

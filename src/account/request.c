@@ -48,9 +48,9 @@ request_compose(const Account *account, Oid role, const char *mobile,
 	memset(request, 0, sizeof(HttpRequest));
 	*of_sender = false;
 	if (mobile == NULL)
-		return "the message has no recipient any more";
+		return "the message no longer has a recipient";
 	if (message == NULL)
-		return "the message has no text any more";
+		return "the message no longer has a text";
 	problem = route_problem(&route);
 	if (problem)
 		return problem;
@@ -61,7 +61,7 @@ request_compose(const Account *account, Oid role, const char *mobile,
 	form.type = route.type;
 	form.template = route.template;
 	if (form.message == NULL)
-		return "the text has no form in UTF-8";
+		return "the text cannot be converted to UTF-8";
 
 	problem = credentials_read(account, role, &credentials);
 	if (problem == NULL)
@@ -69,7 +69,7 @@ request_compose(const Account *account, Oid role, const char *mobile,
 		form.username = utf8(credentials.username);
 		form.password = utf8(credentials.password);
 		if (form.username == NULL || form.password == NULL)
-			problem = "the credentials have no form in UTF-8";
+			problem = "the credentials cannot be converted to UTF-8";
 	}
 	*of_sender = problem != NULL;
 	if (problem == NULL)

@@ -38,14 +38,14 @@ no_account(const char *name)
 				 errmsg("server \"%s\" is not an account", name),
 				 errdetail("Its foreign-data wrapper is \"%s\", not \"sms3300\".",
 						   GetForeignDataWrapper(server->fdwid)->fdwname),
-				 errhint("Name a server of the wrapper sms3300 as \"account\", or in the setting sms3300.account.")));
+				 errhint("Use the name of a server of the wrapper sms3300 as \"account\" or in the setting sms3300.account.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("account \"%s\" does not exist", name),
 			 errdetail("An account is a foreign server of the wrapper sms3300."),
 			 *name ? errhint("Use CREATE SERVER %s FOREIGN DATA WRAPPER sms3300 ..., or name another account.",
 							 quote_identifier(name)) :
-			 errhint("Name an account in the setting sms3300.account.")));
+			 errhint("Set sms3300.account to the name of an account.")));
 }
 
 const Account *
@@ -77,7 +77,7 @@ route_account(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("account \"%s\" has no credentials for role \"%s\"", name,
 						GetUserNameFromId(GetUserId(), false)),
-				 errdetail("There is no user mapping for the role, nor for PUBLIC."),
+				 errdetail("There is no user mapping for the role or for PUBLIC."),
 				 errhint("Use CREATE USER MAPPING FOR ... SERVER %s OPTIONS (username '...', password '...').",
 						 quote_identifier(name))));
 	return account;
@@ -123,15 +123,15 @@ const char *
 route_problem(const Route *route)
 {
 	if (route->line == NULL && route->line2)
-		return "\"line2\" needs \"line\"";
+		return "\"line2\" requires \"line\"";
 	if (route->line == NULL && route->type != TYPE_SERVICE_LINE)
-		return "a message needs a line";
+		return "message has no line";
 	if (route->line2 && strcmp(route->line, route->line2) == 0)
-		return "\"line2\" is the same as \"line\"";
+		return "\"line2\" must differ from \"line\"";
 	if (route->line2 && is_backup(route->type))
-		return "\"line2\" and a \"type\" other than 0 exclude each other";
+		return "\"line2\" cannot be combined with a \"type\" other than 0";
 	if (route->template != ROUTE_NONE && route->type != TYPE_SERVICE_LINE)
-		return "\"template\" needs \"type\" 2";
+		return "\"template\" requires \"type\" 2";
 	return NULL;
 }
 
@@ -141,36 +141,36 @@ explain_problem(const Route *route, const Account *account)
 {
 	if (route->line == NULL && route->line2)
 	{
-		errdetail("The second line, %s, is the backup of a first one.", route->line2);
-		errhint("Give the first line as \"line\", or set it for the account: both together send with a second line as backup.");
+		errdetail("Line %s would be the backup of a first line.", route->line2);
+		errhint("Give the first line as \"line\", or set the option \"line\" of the account.");
 	}
 	else if (route->line == NULL && route->type == TYPE_CHELCHELEH)
 	{
-		errdetail("Type 1 is the backup of a line, and neither the message nor account \"%s\" gives one.",
+		errdetail("Type 1 is a backup for a line, and neither the message nor account \"%s\" has a line.",
 				  account->name);
-		errhint("Give \"line\" for Chelcheleh as its backup, or type 2 without a line for the service line.");
+		errhint("Give \"line\" to use Chelcheleh as its backup, or \"type\" 2 to use the service line alone.");
 	}
 	else if (route->line == NULL)
 	{
-		errdetail("Neither the message nor account \"%s\" gives one.", account->name);
-		errhint("Give \"line\", set it for the account, or use type 2 for the service line.");
+		errdetail("Neither the message nor account \"%s\" has a line.", account->name);
+		errhint("Give \"line\", set the option \"line\" of the account, or use \"type\" 2 for the service line.");
 	}
 	else if (route->line2 && strcmp(route->line, route->line2) == 0)
 	{
 		errdetail("Both are %s.", route->line);
-		errhint("Give another line as the backup, or none.");
+		errhint("Use another line as the backup, or omit \"line2\".");
 	}
 	else if (route->line2 && is_backup(route->type))
 	{
-		errdetail("Each is the backup of \"line\": line %s, and %s.", route->line2,
+		errdetail("Both line %s and %s would be the backup of \"line\".", route->line2,
 				  route->type == TYPE_CHELCHELEH ? "Chelcheleh" : "the service line");
-		errhint("Give only \"line2\" for a second line as backup, or only type %d for %s.", route->type,
+		errhint("Use only \"line2\" for a second line as backup, or only \"type\" %d for %s.", route->type,
 				route->type == TYPE_CHELCHELEH ? "Chelcheleh" : "the service line");
 	}
 	else
 	{
 		errdetail("Templates are registered for the service line.");
-		errhint("Give type 2 for the service line, alone or as the backup of \"line\", or leave \"template\" out.");
+		errhint("Use \"type\" 2 for the service line, or omit \"template\".");
 	}
 }
 

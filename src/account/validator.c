@@ -55,7 +55,7 @@ refuse_option(const char *name, Oid catalog)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 				 errmsg("option \"%s\" belongs in a user mapping", name),
-				 errdetail("Everybody can read the options of a server."),
+				 errdetail("Any role can read the options of a server."),
 				 errhint("Use CREATE USER MAPPING ... OPTIONS (%s ...).", name)));
 	if (catalog == UserMappingRelationId && server_option_find(name))
 		ereport(ERROR,
@@ -82,8 +82,8 @@ require_superuser(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set option \"%s\"", name),
-				 errdetail("It names a file on the server, so only superusers may set it, or alter what has it."),
-				 errhint("A superuser must make this change, or drop the option.")));
+				 errdetail("The option names a file on the server. Only superusers may set it or alter an object that has it."),
+				 errhint("Have a superuser make this change or drop the option.")));
 }
 
 /* Check the options of a user mapping as a whole. */
@@ -106,7 +106,7 @@ check_mapping(List *options)
 		if (value[0] == '\0')
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" is empty", name)));
+					 errmsg("option \"%s\" must not be empty", name)));
 		if (strcmp(name, "password_file") == 0)
 		{
 			require_superuser(name);
@@ -115,7 +115,7 @@ check_mapping(List *options)
 			if (!is_absolute_path(value))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("option \"%s\" is no absolute path", name)));
+						 errmsg("option \"%s\" must be an absolute path", name)));
 			password_file = true;
 		}
 		username |= strcmp(name, "username") == 0;
@@ -125,7 +125,7 @@ check_mapping(List *options)
 	if (!username || password == password_file)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
-				 errmsg("a user mapping needs a username and either a password or a password_file"),
+				 errmsg("user mapping requires \"username\" and either \"password\" or \"password_file\""),
 				 errhint("Use OPTIONS (username '...', password '...').")));
 }
 
@@ -151,19 +151,19 @@ check_server(List *options)
 	if (account->line2 && account->line == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"line2\" needs option \"line\""),
+				 errmsg("option \"line2\" requires option \"line\""),
 				 errdetail("The second line is the backup of the first.")));
 	if (account->line2 && strcmp(account->line, account->line2) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"line2\" is the same as option \"line\""),
-				 errhint("Give another line as the backup, or none.")));
+				 errmsg("option \"line2\" must differ from option \"line\""),
+				 errhint("Use another line as the backup, or omit \"line2\".")));
 	if (account->line2 && account->type > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"line2\" and a \"type\" other than 0 exclude each other"),
-				 errdetail("Each is a backup of the line."),
-				 errhint("Give only \"line2\" for a second line, or only \"type\" for Chelcheleh (1) or the service line (2).")));
+				 errmsg("option \"line2\" cannot be combined with a \"type\" other than 0"),
+				 errdetail("Each of them is a backup of the line."),
+				 errhint("Use only \"line2\" for a second line, or only \"type\" for Chelcheleh (1) or the service line (2).")));
 }
 
 /* Keep a statement that is refused, and may hold a password, out of the log. */

@@ -494,7 +494,7 @@ release_slot(WorkerExit how)
 {
 	counters_forget_live();
 	if (how == WORKER_EXIT_FAILED)
-		set_error(my_slot, "the worker ended by an error, which is in the server's log");
+		set_error(my_slot, "the worker terminated with an error; see the server log");
 	my_slot->state = WORKER_NONE;
 	my_slot->latch = NULL;
 	my_slot->pid = 0;

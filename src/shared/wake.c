@@ -66,8 +66,8 @@ wake_at_commit(TimestampTz due, TimestampTz expires)
 		if (!warned)
 			ereport(WARNING,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("nothing is sent: the library sms3300 is not preloaded"),
-					 errhint("Add it to shared_preload_libraries and restart the server.")));
+					 errmsg("messages are not sent because sms3300 is not preloaded"),
+					 errhint("Add sms3300 to shared_preload_libraries and restart the server.")));
 		warned = true;
 		return;
 	}

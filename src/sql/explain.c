@@ -64,10 +64,10 @@ others_before(const Question *question)
 										MAX_BEFORE + 1);
 
 	if (n == 0)
-		return "it is the next one";
+		return "it is next in the queue";
 	if (n > MAX_BEFORE)
-		return psprintf("it is behind more than %d others", MAX_BEFORE);
-	return n == 1 ? "it is behind 1 other" : psprintf("it is behind " INT64_FORMAT " others", n);
+		return psprintf("more than %d messages are ahead of it", MAX_BEFORE);
+	return n == 1 ? "1 message is ahead of it" : psprintf(INT64_FORMAT " messages are ahead of it", n);
 }
 
 /* What keeps all messages of this database from being sent; NULL: nothing. */
@@ -79,7 +79,7 @@ database_obstacle(const Question *question)
 	if (RecoveryInProgress())
 		return "this server is a standby, which sends nothing";
 	if (!registry_attached())
-		return "nothing is sent, because the library sms3300 is not preloaded: "
+		return "nothing is sent, because sms3300 is not preloaded: "
 			"add it to shared_preload_libraries and restart the server";
 	if (mismatch)
 		return psprintf("nothing is sent, because %s: restart the server", mismatch);
@@ -106,7 +106,7 @@ account_obstacle(const Question *question)
 	problem = credentials_read(question->account, get_role_oid(row->sender, true), &credentials);
 	credentials_forget(&credentials);
 	if (problem)
-		return psprintf("its account %s cannot be used for the sender, %s: %s",
+		return psprintf("its account %s cannot be used for sender %s: %s",
 						name, quote_identifier(row->sender), problem);
 	return NULL;
 }
@@ -125,9 +125,9 @@ time_obstacle(const Question *question)
 	const OutboxRow *row = question->row;
 
 	if (row->send_before <= question->now)
-		return psprintf("its time is over since %s: it is about to expire", show(row->send_before));
+		return psprintf("its deadline (%s) has passed; it will be marked expired", show(row->send_before));
 	if (row->due_at > question->now && !is_retry(row))
-		return psprintf("it waits for its time, %s", show(row->due_at));
+		return psprintf("it is scheduled for %s", show(row->due_at));
 	return NULL;
 }
 
@@ -142,7 +142,7 @@ stop_obstacle(const Question *question)
 	return psprintf("its account %s has stopped: %s; %s; %s",
 					quote_identifier(question->account->name), question->counted.reason,
 					live->probe_at ? psprintf("next probe at %s", show(live->probe_at)) :
-					"a probe is under way", others_before(question));
+					"a probe is in progress", others_before(question));
 }
 
 /* What a message that was tried waits for; NULL: it is due. */
@@ -153,7 +153,7 @@ retry_obstacle(const Question *question)
 
 	if (row->due_at <= question->now)
 		return NULL;
-	return psprintf("it waits for its next try at %s, after %s; the last error was: %s",
+	return psprintf("it will be retried at %s, after %s; the last error was: %s",
 					show(row->due_at), attempts(row), row->last_failure);
 }
 
@@ -166,9 +166,9 @@ worker_obstacle(const Question *question)
 	if (strcmp(worker->state, "running") == 0)
 		return NULL;
 	if (strcmp(worker->state, "starting") == 0)
-		return "a worker for this database is being started";
+		return "the worker of this database is starting";
 	if (strcmp(worker->state, "restarting") == 0)
-		return psprintf("the worker of this database has ended, and comes back at %s",
+		return psprintf("the worker of this database has ended and will restart at %s",
 						show(worker->not_before));
 	if (strcmp(worker->state, "waiting") == 0 && worker->refused)
 		return "no background worker slot is free: raise max_worker_processes "
@@ -177,8 +177,8 @@ worker_obstacle(const Question *question)
 		return psprintf("all %d workers are in use by other databases: "
 						"raise sms3300.max_workers and restart the server",
 						registry_max_workers);
-	return "no worker was told of it, as where rows were written with triggers off: "
-		"the next message that is queued wakes one";
+	return "no worker was notified of it, as its row was written with triggers disabled: "
+		"queuing another message wakes one";
 }
 
 /* What the message waits for where all is well. */
@@ -191,12 +191,12 @@ turn(const Question *question)
 	const char *before = others_before(question);
 
 	if (live->in_flight >= account->max_in_flight)
-		return psprintf("%s, and all %d requests of the account %s are on the wire",
+		return psprintf("%s, and all %d requests of account %s are on the wire",
 						before, account->max_in_flight, name);
 	if (account->rate > 0)
-		return psprintf("it waits for the rate of the account %s, %g messages a second; %s",
+		return psprintf("it waits for the rate limit of account %s, %g messages per second; %s",
 						name, account->rate, before);
-	return psprintf("%s, and about to be sent unless a transaction has locked it", before);
+	return psprintf("%s, and will be sent shortly unless a transaction has locked it", before);
 }
 
 /* Explain a message that is queued. */
@@ -210,8 +210,8 @@ explain_queued(Question *question)
 	const char *obstacle = NULL;
 
 	if (question->row->origin != outbox_origin())
-		return "it was restored, or queued in another database, and is not sent: "
-			"sms3300_adopt() makes all such messages this one's";
+		return "it was restored or queued in another database and is not sent: "
+			"sms3300_adopt() takes over all such messages";
 
 	question->account = account_find(question->row->account);
 	if (registry_attached())
@@ -233,13 +233,13 @@ explain_sending(const OutboxRow *row)
 								 show(row->started_at), row->attempts);
 
 	if (row->origin != outbox_origin())
-		return psprintf("%s, in the database of which this is a copy: "
-						"sms3300_adopt() makes it unknown here", since);
+		return psprintf("%s, in the database that this one was copied from: "
+						"sms3300_adopt() marks it unknown here", since);
 	if (registry_attached())
 		registry_worker_stat(MyDatabaseId, &worker);
 	if (worker.pid == 0)
 		return psprintf("%s, but no worker is running: "
-						"the next one finds that it may have been sent", since);
+						"the next one treats it as possibly sent", since);
 	return since;
 }
 
@@ -252,16 +252,16 @@ explain_sent(const OutboxRow *row)
 	const char *when = psprintf("sent at %s", show(row->finished_at));
 
 	if (row->has_message_id)
-		when = psprintf("%s, the gateway's message " INT64_FORMAT, when, row->message_id);
+		when = psprintf("%s as gateway message " INT64_FORMAT, when, row->message_id);
 	if (row->sent_line == NULL)
 		return when;
 	if (row->line && strcmp(row->line, row->sent_line) != 0)
-		return psprintf("%s, by the fallback: line %s carried it instead of %s",
+		return psprintf("%s, by fallback: line %s carried it instead of %s",
 						when, row->sent_line, row->line);
 	if (row->line == NULL && theirs && strcmp(theirs, row->sent_line) != 0)
-		return psprintf("%s, by line %s instead of the account's, %s: the fallback, "
+		return psprintf("%s, via line %s instead of the account's line %s: a fallback, "
 						"unless the account was altered since", when, row->sent_line, theirs);
-	return psprintf("%s, by line %s", when, row->sent_line);
+	return psprintf("%s, via line %s", when, row->sent_line);
 }
 
 /* Explain a message that was not sent and is not on its way, by its status. */
@@ -302,7 +302,7 @@ sms3300_explain(PG_FUNCTION_ARGS)
 	const char *answer;
 
 	if (!outbox_read(question.namespace, question.id, &row))
-		answer = "there is no such message, or it is not yours to see";
+		answer = "no such message is visible to the current role";
 	else if (strcmp(row.status, "queued") == 0)
 		answer = psprintf("queued: %s", explain_queued(&question));
 	else if (strcmp(row.status, "sending") == 0)

@@ -93,8 +93,8 @@ sms3300_resend(PG_FUNCTION_ARGS)
 	if (redacted)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("message " INT64_FORMAT " has no text any more", id),
-				 errdetail("It was removed, as by the option \"redact_after\" of its account."),
+				 errmsg("message " INT64_FORMAT " no longer has a text", id),
+				 errdetail("The text was removed, for example by the option \"redact_after\" of the account."),
 				 errhint("Queue a new message.")));
 	route_account(account);
 	if (!outbox_requeue(own_namespace(fcinfo), id))

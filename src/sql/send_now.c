@@ -71,12 +71,12 @@ result_of(const HttpReply *reply)
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the gateway did not answer: %s", reply->error),
 				 reply->request_left ?
-				 errdetail("The request had left: the message may have been sent.") :
-				 errdetail("The request did not leave: the message was not sent.")));
+				 errdetail("The request was sent. The message may have been sent.") :
+				 errdetail("The request was not sent. The message was not sent.")));
 	if (reply->status < 200 || reply->status >= 300)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the gateway answered HTTP status %d", reply->status),
+				 errmsg("the gateway answered with HTTP status %d", reply->status),
 				 errdetail("Its reply was %s.%s",
 						   result ? JsonbToCString(NULL, &result->root, VARSIZE(result)) : "empty",
 						   reply->status >= 500 && reply->status != 503 ?
@@ -84,7 +84,7 @@ result_of(const HttpReply *reply)
 	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the gateway gave an empty reply"),
+				 errmsg("the gateway sent an empty reply"),
 				 errdetail("The message may have been sent.")));
 	return result;
 }
@@ -125,7 +125,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	if (!registry_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sending is switched off in this cluster"),
+				 errmsg("sending is disabled in this cluster"),
 				 errhint("Set sms3300.enabled to on.")));
 
 	http = http_open();
@@ -134,7 +134,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 		if (http_reserve(http, 1) < 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("too many files are open in this session")));
+					 errmsg("too many open files in this session")));
 		problem = request_compose(account, GetUserId(), mobile, message, &route, &request, &of_sender);
 		if (problem)
 			ereport(ERROR,

@@ -40,8 +40,8 @@ require_preloaded(void)
 	if (!registry_attached())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the library sms3300 is not preloaded"),
-				 errhint("Add it to shared_preload_libraries and restart the server.")));
+				 errmsg("sms3300 is not preloaded"),
+				 errhint("Add sms3300 to shared_preload_libraries and restart the server.")));
 }
 
 /* Append a value. */
@@ -132,7 +132,7 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 
 	pause = mismatch ? mismatch :
 		!registry_enabled ? "sms3300.enabled is off" :
-		account->paused ? "the account's option paused is true" : NULL;
+		account->paused ? "the option \"paused\" of the account is true" : NULL;
 	stopped = counted.live.stopped && pause == NULL;
 
 	add(&row, Int64GetDatum(outbox_origin()), false);

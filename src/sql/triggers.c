@@ -138,8 +138,8 @@ check_dedup_key(const Row *row)
 	if (!isnull && toast_raw_datum_size(value) == VARHDRSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"dedup_key\" is empty"),
-				 errhint("Give NULL for a message that may be queued more than once.")));
+				 errmsg("\"dedup_key\" must not be empty"),
+				 errhint("Use NULL for a message that may be queued more than once.")));
 }
 
 /*
@@ -195,15 +195,15 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"send_after\" must be a finite time"),
-				 errhint("Give a time, or nothing to send at once.")));
+				 errhint("Give a time, or omit \"send_after\" to send at once.")));
 	if (send_before <= send_after)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"send_before\" must be after \"send_after\""),
-				 errdetail("The message may be sent from %s, but not from %s on.",
+				 errdetail("The message may be sent from %s on, but would expire at %s.",
 						   pstrdup(timestamptz_to_str(send_after)),
 						   pstrdup(timestamptz_to_str(send_before))),
-				 errhint("Give a later \"send_before\", or none for the account's validity.")));
+				 errhint("Give a later \"send_before\", or omit it to use the validity of the account.")));
 	return send_before;
 }
 
@@ -276,9 +276,9 @@ check_status(const Row *row)
 	if (status && strcmp(status, "queued") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a new message cannot be \"%s\"", status),
-				 errdetail("A row without an \"origin\" is a new message, which is queued and sent."),
-				 errhint("Leave \"status\" out, or give the \"origin\" of a row that is restored or copied.")));
+				 errmsg("a new message cannot have the status \"%s\"", status),
+				 errdetail("A row without \"origin\" is a new message, which is queued and sent."),
+				 errhint("Omit \"status\", or give the \"origin\" of the row that is restored or copied.")));
 }
 
 /* Refuse a row that was queued elsewhere, unless by who may do with the table what he likes. */
@@ -289,8 +289,8 @@ check_may_restore(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set \"origin\""),
-				 errdetail("A row with an \"origin\" is restored or copied as it is, which only superusers and the table's owner may do."),
-				 errhint("Leave \"origin\" out to queue a new message.")));
+				 errdetail("Only superusers and the table's owner may restore or copy rows that were queued elsewhere."),
+				 errhint("Omit \"origin\" to queue a new message.")));
 }
 
 /*

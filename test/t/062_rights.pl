@@ -76,7 +76,7 @@ for my $role (qw(bob reader))
 	may($role, 'BEGIN; DECLARE c CURSOR FOR TABLE sms_outbox; MOVE ALL c; CLOSE c; SELECT 1',
 		1, 'a cursor');
 	may($role, "SELECT count(*) FROM sms_outbox WHERE id = $secret", 0, 'by id');
-	may($role, "SELECT sms3300_explain($secret)", 'there is no such message, or it is not yours to see',
+	may($role, "SELECT sms3300_explain($secret)", 'no such message is visible to the current role',
 		'explain');
 	may($role, "SELECT sms3300_cancel($secret), sms3300_resend($secret)", 'f|f', 'cancel and resend');
 	may($role, 'SELECT message FROM alices', $mine, 'a view of another role');

@@ -103,7 +103,7 @@ END
 my $failed = run_sql($node, "SELECT id FROM sms_outbox WHERE status = 'failed'");
 my ($status, undef, $error) =
   $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT sms3300_resend($failed)");
-like($error, qr/ERROR:  55000: message $failed has no text any more\n/, 'what is redacted cannot be sent again');
+like($error, qr/ERROR:  55000: message $failed no longer has a text\n/, 'what is redacted cannot be sent again');
 like($error, qr/DETAIL:  It was removed.*\nHINT:  Queue a new message/, '... and the error says why');
 is(run_sql($node, "SELECT sms3300_cancel($failed)"), 'f', '... nor cancelled');
 

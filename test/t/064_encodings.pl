@@ -220,9 +220,9 @@ END
 			  . quote($text) . ", E'$invalid'); END \$\$", $database);
 		$id = ask($database, "$set; SELECT sms3300_send('$number', 'x')");
 		wait_for_sql($node, $database,
-			"SELECT error = 'the credentials have no form in UTF-8' FROM sms_outbox WHERE id = $id");
+			"SELECT error = 'the credentials cannot be converted to UTF-8' FROM sms_outbox WHERE id = $id");
 		refused($database, "$set; SELECT sms3300_send_now('$number', 'x')",
-			qr/ERROR:  55000: .*the credentials have no form in UTF-8/, 'send_now without a password');
+			qr/ERROR:  55000: .*the credentials cannot be converted to UTF-8/, 'send_now without a password');
 	}
 }
 

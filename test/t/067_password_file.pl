@@ -53,14 +53,14 @@ my @bad = (
 	[ sub { write_password("\nsecond\n") },      'is empty' ],
 	[ sub { write_password('x' x 1025) },        'too long' ],
 	[ sub { write_password('x' x 10_000_000) },  'too long' ],
-	[ sub { write_password("a\0b\n") },          'no text' ],
-	[ sub { write_password("\xff\xfe\n") },      'no text' ],
-	(map { my $mode = $_; [ sub { write_password('secret', $mode) }, 'not private' ] } 0640, 0620, 0610, 0604, 0602, 0601),
+	[ sub { write_password("a\0b\n") },          'not valid' ],
+	[ sub { write_password("\xff\xfe\n") },      'not valid' ],
+	(map { my $mode = $_; [ sub { write_password('secret', $mode) }, 'accessible to other users' ] } 0640, 0620, 0610, 0604, 0602, 0601),
 	[ sub { write_password('secret', 0) },       'Permission denied' ],
 	[ sub { unlink $file },                      'No such file' ],
 	[ sub { symlink $file, $file or die },       'symbolic links' ],
-	[ sub { unlink $file; system('mkfifo', $file) }, 'no regular file' ],
-	[ sub { unlink $file; mkdir $file },         'no regular file' ]);
+	[ sub { unlink $file; system('mkfifo', $file) }, 'not a regular file' ],
+	[ sub { unlink $file; mkdir $file },         'not a regular file' ]);
 for my $bad (@bad)
 {
 	my ($make, $problem) = @$bad;
@@ -68,7 +68,7 @@ for my $bad (@bad)
 	like(ask(), qr/$problem/, $problem);
 }
 my $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
-wait_for_sql($node, 'postgres', "SELECT error LIKE '%no regular file' FROM sms_outbox WHERE id = $id");
+wait_for_sql($node, 'postgres', "SELECT error LIKE '%not a regular file' FROM sms_outbox WHERE id = $id");
 
 # Long ones, which are found in memory if but a part of a copy is left.
 sub long_password
@@ -111,7 +111,7 @@ is(($gateway->log)[-1]{fields}{password}, long_password('changed'), 'a session s
 forgotten('the session', $session->query_safe('SELECT pg_backend_pid()'), 'changed');
 $session->quit;
 my $later = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text', send_after => 'tomorrow')");
-for my $file ([ 'explained', '', qr/waits for its time/ ], [ 'refused', "\n", qr/is empty/ ])
+for my $file ([ 'explained', '', qr/is scheduled for/ ], [ 'refused', "\n", qr/is empty/ ])
 {
 	my ($name, $before, $answer) = @$file;
 	write_password($before . long_password($name));

@@ -112,18 +112,18 @@ account_is("state, reason, queued, in_flight, foreign_rows, $counters, request_t
 
 # What is final.
 my $sent = queue_until('sent', 'an ordinary one');
-explains($sent, "sent at $time, the gateway's message \\d+, by line $line", 'sent');
+explains($sent, "sent at $time as gateway message \\d+, via line $line", 'sent');
 my $fallback = queue_until('sent', '#fallback', "line => '$line', line2 => '$line2'");
 explains($fallback,
-	"sent at $time, the gateway's message \\d+, by the fallback: line $line2 carried it"
+	"sent at $time as gateway message \\d+, by fallback: line $line2 carried it"
 	  . " instead of $line", 'sent by the fallback');
 $fallback = queue_until('sent', '#fallback', 'type => 1');
 explains($fallback,
-	"sent at $time, the gateway's message \\d+, by line \\d+ instead of the account's, $line:"
-	  . ' the fallback, unless the account was altered since',
+	"sent at $time as gateway message \\d+, via line \\d+ instead of the account's line $line:"
+	  . ' a fallback, unless the account was altered since',
 	'sent by the fallback of the account');
 explains(queue_until('sent', 'by the service line', 'type => 2'),
-	"sent at $time, the gateway's message \\d+, by line \\d+", 'sent without a line');
+	"sent at $time as gateway message \\d+, via line \\d+", 'sent without a line');
 explains(queue_until('sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
 my $rejected = queue_until('rejected', '#status 27 opted out');
 explains($rejected, "rejected at $time: the gateway answered status 27: opted out; once that is"
@@ -150,7 +150,7 @@ my $paused = queue('paused');
 explains($paused, 'queued: its account sms3300 is paused: ALTER SERVER sms3300 OPTIONS'
 	  . " \\(SET paused 'false'\\)", 'account paused');
 account_is("state, reason, queued, oldest_due_at = (SELECT due_at FROM sms_outbox WHERE id = $paused)",
-	"paused|the account's option paused is true|1|t", 'a paused account');
+	"paused|the option \"paused\" of the account is true|1|t", 'a paused account');
 set('sms3300.enabled', 'off');
 explains($paused, 'queued: sending is disabled in the whole cluster: sms3300.enabled is off',
 	'sending disabled');
@@ -175,8 +175,8 @@ explains($failed, "failed at $time after 1 attempt: no reason was recorded; $gon
 	'failed, without a reason');
 alter("SET line '$line2'");
 explains($sent,
-	"sent at $time, the gateway's message \\d+, by line $line instead of the account's, $line2:"
-	  . ' the fallback, unless the account was altered since',
+	"sent at $time as gateway message \\d+, via line $line instead of the account's line $line2:"
+	  . ' a fallback, unless the account was altered since',
 	'sent before the account was altered');
 alter("SET line '$line'");
 
@@ -191,7 +191,7 @@ account_is('stats_reset BETWEEN pg_postmaster_start_time() AND now()', 't', 'sin
 
 # Not yet due.
 my $later = queue('later', "send_after => now() + interval '1 day'");
-explains($later, "queued: it waits for its time, $time", 'waiting for its time');
+explains($later, "queued: it is scheduled for $time", 'waiting for its time');
 account_is('queued, oldest_due_at > now()', '1|t', 'a message for later is queued');
 run_sql($node, "SELECT sms3300_cancel($later)");
 alter('SET max_attempts $$3$$');
@@ -204,7 +204,7 @@ CREATE TRIGGER put_off BEFORE UPDATE ON sms_outbox FOR EACH ROW
 	WHEN (OLD.status = 'sending' AND NEW.status = 'queued') EXECUTE FUNCTION put_off();
 END
 my $again = queue('#status 15 busy');
-comes_to_explain($again, "queued: it waits for its next try at $time, after 1 attempt; the last"
+comes_to_explain($again, "queued: it will be retried at $time, after 1 attempt; the last"
 	  . ' error was: the gateway answered status 15: busy', 'waiting for its next try');
 account_is($counters, '6|1|1|1|1|1|10', 'one is retried');
 run_sql($node, 'DROP FUNCTION put_off() CASCADE');
@@ -222,11 +222,11 @@ wait_for_sql($node, 'postgres',
 explains($hanging[0], "being sent since $time, attempt 1", 'being sent');
 account_is('queued, oldest_due_at', '0|', 'what is on the wire does not wait');
 my @waiting = map { queue("behind $_") } 0 .. 2;
-my $full = 'and all 4 requests of the account sms3300 are on the wire';
-explains($waiting[0], "queued: it is the next one, $full",         'the next one');
-explains($waiting[1], "queued: it is behind 1 other, $full",       'behind 1 other');
-explains($waiting[2], "queued: it is behind 2 others, $full",      'behind 2 others');
-is(run_sql($node, <<'END'), "queued: it is behind 3 others, $full", '... also those of other roles');
+my $full = 'and all 4 requests of account sms3300 are on the wire';
+explains($waiting[0], "queued: it is next in the queue, $full", 'the next one');
+explains($waiting[1], "queued: 1 message is ahead of it, $full", 'behind 1 other');
+explains($waiting[2], "queued: 2 messages are ahead of it, $full", 'behind 2 others');
+is(run_sql($node, <<'END'), "queued: 3 messages are ahead of it, $full", '... also those of other roles');
 SET ROLE app;
 BEGIN;
 SELECT sms3300_send('09123456789', 'of app') AS id \gset
@@ -234,17 +234,17 @@ SELECT sms3300_explain(:id);
 ROLLBACK;
 END
 my $urgent = queue('urgent', 'priority => 3');
-explains($urgent,     "queued: it is the next one, $full",    'the next one by its priority');
-explains($waiting[0], "queued: it is behind 1 other, $full",  'behind one of higher priority');
+explains($urgent, "queued: it is next in the queue, $full", 'the next one by its priority');
+explains($waiting[0], "queued: 1 message is ahead of it, $full", 'behind one of higher priority');
 run_sql($node, "INSERT INTO sms_outbox (mobile, message)"
 	  . " SELECT '09123456789', 'many' FROM generate_series(1, 10001)");
-explains(queue('the last'), "queued: it is behind more than 10000 others, $full",
+explains(queue('the last'), "queued: more than 10000 messages are ahead of it, $full",
 	'behind very many');
 run_sql($node, "DELETE FROM sms_outbox WHERE message IN ('many', 'the last')");
 alter('SET max_in_flight $$5$$, ADD rate $$0.0001$$');
 wait_for_end_of($urgent);
-comes_to_explain($waiting[1], 'queued: it waits for the rate of the account sms3300, 0.0001 messages a'
-	  . ' second; it is behind 1 other', 'waiting for the rate');
+comes_to_explain($waiting[1], 'queued: it waits for the rate limit of account sms3300, 0.0001'
+	  . ' messages per second; 1 message is ahead of it', 'waiting for the rate');
 
 # The worker's row.
 is(run_sql($node, "SELECT state, started_at < now(), last_error, pid = (SELECT pid FROM"
@@ -265,8 +265,8 @@ run_sql($node, 'DROP FUNCTION refuse() CASCADE');
 
 # What hangs is in no transaction: what a copy of it says.
 run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $hanging[0]");
-explains($hanging[0], "being sent since $time, attempt 1, in the database of which this is"
-	  . ' a copy: sms3300_adopt\(\) makes it unknown here', 'being sent elsewhere');
+explains($hanging[0], "being sent since $time, attempt 1, in the database that this one was"
+	  . ' copied from: sms3300_adopt\(\) marks it unknown here', 'being sent elsewhere');
 account_is('foreign_rows', 1, 'a foreign row');
 run_sql($node, "UPDATE sms_outbox SET origin = origin - 1 WHERE id = $hanging[0]");
 account_is('foreign_rows', 0, 'no foreign row');
@@ -276,7 +276,7 @@ my $foreign = queue('foreign', "send_after => now() + interval '1 hour'");
 for my $step (1, -2)
 {
 	run_sql($node, "UPDATE sms_outbox SET origin = origin + $step WHERE id = $foreign");
-	explains($foreign, 'queued: it was restored, or queued in another database, and is not sent:'
+	explains($foreign, 'queued: it was restored or queued in another database and is not sent:'
 		  . " sms3300_adopt\\(\\) makes all such messages this one's", 'queued elsewhere');
 	account_is('queued, foreign_rows', '0|1', 'a foreign row');
 }
@@ -324,7 +324,7 @@ account_is('unknown', 4, 'what hung is unknown');
 my $stopped = queue('stopped');
 wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_account', 'stopped');
 comes_to_explain($stopped, 'queued: its account sms3300 has stopped: [^;]*connect[^;]*; next probe'
-	  . " at $time; it is the next one", 'account stopped');
+	  . " at $time; it is next in the queue", 'account stopped');
 wait_for_sql($node, 'postgres', q{SELECT next_probe_at IS NOT NULL AND reason ~ 'connect'
 	AND retried > 0 AND retried <= requests FROM sms3300_stat_account}, 't');
 account_is('queued', 1, 'and its message is queued');
@@ -335,7 +335,7 @@ explains($hanging[0], "unknown since $time: .*; it may have been sent; its reque
 my $tried = queue('tried');
 run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 hour',"
 	  . " errors = '[{\"error\": \"an error\"}]' WHERE id = $tried");
-explains($tried, "queued: its account sms3300 has stopped: .*; it is behind \\d+ other",
+explains($tried, "queued: its account sms3300 has stopped: .*; \\d+ messages? (?:is|are) ahead of it",
 	'account stopped, and a message that was tried');
 run_sql($node, "SELECT sms3300_cancel($tried)");
 $gateway->start;
@@ -353,7 +353,7 @@ $gateway->mode('#hang');
 comes_to_explain($stopped, "being sent since $time, attempt 1", 'the probe itself');
 my $behind = queue('behind the probe');
 comes_to_explain($behind, 'queued: its account sms3300 has stopped: the gateway answered status 14;'
-	  . ' a probe is under way; it is the next one', 'a probe is under way');
+	  . ' a probe is in progress; it is next in the queue', 'a probe is in progress');
 $gateway->mode('');
 run_sql($node, "SELECT sms3300_cancel($behind)");
 
@@ -366,7 +366,7 @@ my $mapped = queue('mapped', "account => 'mapped', send_after => now() + interva
 account_is('state, queued', 'ok|1', 'an account has its own queue', 'mapped');
 account_is('queued', 0, 'and no other');
 run_sql($node, 'DROP USER MAPPING FOR CURRENT_USER SERVER mapped');
-my $unusable = 'queued: its account mapped cannot be used for the sender, \w+:';
+my $unusable = 'queued: its account mapped cannot be used for sender \w+:';
 explains($mapped, "$unusable the account has no user mapping for the sender", 'no user mapping');
 run_sql($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER mapped OPTIONS (username 'u',"
 	  . " password_file '/nowhere')");
@@ -379,14 +379,14 @@ explains($mapped, 'queued: its account mapped does not exist: create the server,
 run_sql($node, "SELECT sms3300_cancel($mapped)");
 
 # Who may look: a role sees its own messages, pg_monitor the views, and no content.
-my $nothing = 'there is no such message, or it is not yours to see';
+my $nothing = 'no such message is visible to the current role';
 is(explanation(1_000_000), $nothing, 'explained: no such message');
 is(run_sql($node, "SET ROLE app; SELECT sms3300_explain($sent)"), $nothing,
 	'explained: not the caller\'s');
 my $own = run_sql($node, "SET ROLE app; SELECT sms3300_send('09123456789', 'own',"
 	  . " send_after => now() + interval '1 hour')");
 like(run_sql($node, "SET ROLE app; SELECT sms3300_explain($own)"),
-	qr/^queued: it waits for its time/, 'explained: the caller\'s own');
+	qr/^queued: it is scheduled for/, 'explained: the caller\'s own');
 is(run_sql($node, 'SELECT sms3300_explain(NULL)'), '', 'explained: NULL');
 for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
 	'sms3300_stat_reset()', "sms3300_stat_get_account('sms3300')",
@@ -412,8 +412,8 @@ my $locked = queue('locked');
 run_sql($node, "BEGIN; SELECT FROM sms_outbox WHERE id = $locked FOR UPDATE;"
 	  . " PREPARE TRANSACTION 'locks'");
 alter("SET paused 'false'");
-my $about = 'and about to be sent unless a transaction has locked it';
-comes_to_explain($locked, "queued: it is the next one, $about", 'locked');
+my $about = 'and will be sent shortly unless a transaction has locked it';
+comes_to_explain($locked, "queued: it is next in the queue, $about", 'locked');
 run_sql($node, "ROLLBACK PREPARED 'locks'");
 wait_for_end_of($locked);
 
@@ -448,13 +448,13 @@ $other->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
 $other->start;
 my $id = run_sql($other, 'SELECT id FROM sms_outbox', 'two');
 like(run_sql($other, "SELECT sms3300_explain($id)", 'two'),
-	qr/^queued: nothing is sent, because the library sms3300 is not preloaded: add it to/,
+	qr/^queued: nothing is sent, because sms3300 is not preloaded: add it to/,
 	'explained: not preloaded');
 for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
 	'sms3300_stat_reset()')
 {
 	my (undef, undef, $error) = $other->psql('postgres', "\\set VERBOSITY verbose\nSELECT $object");
-	like($error, qr/55000.*preloaded.*HINT:  Add it to shared_preload_libraries/s,
+	like($error, qr/55000.*preloaded.*HINT:  Add sms3300 to shared_preload_libraries/s,
 		"not preloaded: $object");
 }
 $other->stop;
@@ -480,7 +480,7 @@ DO \$\$
 BEGIN
 	PERFORM pg_terminate_backend(pid) FROM sms3300_stat_worker;
 	FOR i IN 1 .. 3000 LOOP
-		IF sms3300_explain($next) ~ '^queued: the worker of this database has ended, and comes back at '
+		IF sms3300_explain($next) ~ '^queued: the worker of this database has ended and will restart at '
 			AND (SELECT state = 'restarting' FROM sms3300_stat_worker) THEN
 			RETURN;
 		END IF;
@@ -511,7 +511,7 @@ LOCK TABLE pg_db_role_setting;
 DO \$\$
 BEGIN
 	FOR i IN 1 .. 3000 LOOP
-		IF sms3300_explain($early) = 'queued: a worker for this database is being started'
+		IF sms3300_explain($early) = 'queued: the worker of this database is starting'
 			AND (SELECT state = 'starting' AND pid IS NULL FROM sms3300_stat_worker) THEN
 			RETURN;
 		END IF;
@@ -527,13 +527,13 @@ wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none')
 
 # What is changed behind its back it is not told of.
 run_sql($node, "UPDATE sms_outbox SET due_at = now() WHERE id = $own");
-explains($own, 'queued: no worker was told of it, .*', 'no worker was told');
+explains($own, 'queued: no worker was notified of it, .*', 'no worker was told');
 run_sql($node, "UPDATE sms_outbox SET status = 'sending', started_at = now() WHERE id = $own");
-explains($own, "being sent since $time, attempt 0, but no worker is running: the next one finds"
-	  . ' that it may have been sent', 'sending without a worker');
+explains($own, "being sent since $time, attempt 0, but no worker is running: the next one"
+	  . ' treats it as possibly sent', 'sending without a worker');
 run_sql($node, 'SET session_replication_role = replica;'
 	  . " UPDATE sms_outbox SET status = 'queued', send_before = now() WHERE id = $own");
-explains($own, "queued: its time is over since $time: it is about to expire", 'about to expire');
+explains($own, "queued: its deadline \\($time\\) has passed; it will be marked expired", 'about to expire');
 set('sms3300.worker_idle_timeout', '1h');
 
 # More accounts than are counted: those that were idle the longest are forgotten.

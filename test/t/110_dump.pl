@@ -246,8 +246,8 @@ for my $what (sort keys %back)
 	is(taken('queued'), $queued, "$what: nothing is sent again");
 	is( run_sql($node, "SELECT string_agg(DISTINCT sms3300_explain(id), ' ') FROM sms_outbox WHERE status = 'queued'",
 			'renamed'),
-		"queued: it was restored, or queued in another database, and is not sent:"
-		  . " sms3300_adopt() makes all such messages this one's",
+		"queued: it was restored or queued in another database and is not sent:"
+		  . " sms3300_adopt() takes over all such messages",
 		"$what: explained");
 }
 is(run_sql($node, 'SELECT sms3300_adopt()', 'renamed'), 5, 'adopted');

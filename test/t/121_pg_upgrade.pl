@@ -100,8 +100,8 @@ for my $database (@databases)
 	is(taken('queued'), $queued, "$database: what was queued is not sent");
 	is(run_sql($new, 'SELECT foreign_rows FROM sms3300_stat_account', $database), 4, "$database: and is counted");
 	is( run_sql($new, q{SELECT DISTINCT sms3300_explain(id) FROM sms_outbox WHERE status = 'queued'}, $database),
-		"queued: it was restored, or queued in another database, and is not sent:"
-		  . " sms3300_adopt() makes all such messages this one's",
+		"queued: it was restored or queued in another database and is not sent:"
+		  . " sms3300_adopt() takes over all such messages",
 		"$database: explained");
 	is(run_sql($new, 'SELECT sms3300_adopt()', $database), 4, "$database: adopted");
 	wait_for_sql($new, $database,
