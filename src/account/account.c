@@ -1,6 +1,6 @@
 /*
  * account.c
- *		The accounts of a database by name, in a cache that follows the catalogs.
+ *		Look up accounts by name, in a cache that follows the catalogs.
  */
 #include "postgres.h"
 
@@ -28,12 +28,12 @@
 char	   *account_default_name = NULL;
 
 /* -------------------------------------------------------------------------
- * Changes that the validator is not asked about
+ * Changes that do not reach the validator
  * ------------------------------------------------------------------------- */
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
-/* Tell whether a server is an account. */
+/* Return whether a server is an account. */
 static bool
 is_account(Oid serverid)
 {
@@ -43,8 +43,10 @@ is_account(Oid serverid)
 }
 
 /*
- * When an account is renamed or dropped, have the worker look: messages may
- * wait for an account of the new name, and it holds on to one that has stopped.
+ * Wake the worker when an account is renamed or dropped.
+ *
+ * Messages may be waiting for an account of the new name, and the worker keeps
+ * the state of a stopped account under the old one.
  */
 static void
 on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
@@ -56,7 +58,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, voi
 		wake_for_anything();
 }
 
-/* Follow the accounts of all databases; called while the library is preloaded. */
+/* Install the hook that sees accounts being renamed and dropped. */
 void
 account_watch(void)
 {
@@ -73,14 +75,14 @@ static List *cache = NIL;		/* of Account */
 static uint64 catalog_generation = 0;
 static uint64 cached_generation = 0;
 
-/* Note that a server, a mapping or a wrapper was altered. */
+/* Note that a server, a user mapping or a wrapper was altered. */
 static void
 on_invalidation(Datum arg, int cacheid, uint32 hashvalue)
 {
 	catalog_generation++;
 }
 
-/* Start anew where the catalogs have changed. */
+/* Empty the cache if the catalogs have changed. */
 static void
 refresh_cache(void)
 {
@@ -100,7 +102,7 @@ refresh_cache(void)
 	}
 }
 
-/* Stir the identity of a version of a catalog's row into a hash. */
+/* Mix the identity of a catalog tuple into a hash. */
 static uint64
 stir(uint64 hash, HeapTuple tuple)
 {
@@ -113,7 +115,7 @@ stir(uint64 hash, HeapTuple tuple)
 	return hash_bytes_extended((const unsigned char *) key, sizeof(key), hash);
 }
 
-/* A number that changes when a server, or any of its mappings, is altered. */
+/* Return a number that changes when a server or any of its mappings is altered. */
 static uint64
 account_version(Oid serverid)
 {

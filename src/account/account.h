@@ -19,7 +19,7 @@ extern char *account_default_name;	/* sms3300.account */
 typedef struct Account
 {
 	Oid			serverid;
-	uint64		version;		/* changes when the server or a mapping of it is altered */
+	uint64		version;		/* changes when the server or one of its mappings is altered */
 	char	   *name;
 	char	   *url;
 	char	   *ca_file;		/* NULL: the system's */
@@ -28,7 +28,7 @@ typedef struct Account
 	int			type;			/* ROUTE_NONE: none */
 	int			template;		/* ROUTE_NONE: none */
 	int			max_in_flight;
-	double		rate;			/* messages a second; 0: no limit */
+	double		rate;			/* messages per second; 0: no limit */
 	int64		timeout;
 	int64		connect_timeout;
 	int64		validity;
@@ -40,19 +40,20 @@ typedef struct Account
 	int64		redact_after;	/* -1: none */
 } Account;
 
+/* Follow the accounts of all databases.  Called while the library is preloaded. */
 extern void account_watch(void);
 
 /*
- * The account of a name, from a cache that follows changes of the catalogs;
- * NULL if there is none.  It stays valid until the next call of account_find()
- * or account_generation(), and no longer.
+ * Return the account of a name, or NULL if there is none.  The result is valid
+ * until the next call of account_find() or account_generation().  Needs a
+ * transaction.
  */
 extern const Account *account_find(const char *name);
 
-/* The names of all accounts of this database, as a list of strings. */
+/* Return the names of all accounts of this database as a list of strings. */
 extern List *account_names(void);
 
-/* A number that changes whenever any account or mapping may have been altered. */
+/* Return a number that changes whenever any account or mapping may have changed. */
 extern uint64 account_generation(void);
 
 #endif							/* SMS3300_ACCOUNT_ACCOUNT_H */

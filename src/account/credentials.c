@@ -1,9 +1,9 @@
 /*
  * credentials.c
- *		Who an account is for the gateway: what a user mapping says.
+ *		Read the credentials in a user mapping.
  *
- * They are read from the catalog (or a file) when they are needed and are never
- * cached.
+ * They are read from the catalog or from a file each time they are needed, and
+ * are never cached.
  */
 #include "postgres.h"
 
@@ -24,7 +24,7 @@
 
 #define MAX_PASSWORD_SIZE 1024
 
-/* Find the mapping of a role, else PUBLIC's; NULL if there is neither. */
+/* Return the mapping of a role, else the one for PUBLIC, else NULL. */
 static HeapTuple
 find_mapping(const Account *account, Oid role)
 {
@@ -50,7 +50,7 @@ credentials_exist(const Account *account, Oid role)
 	return true;
 }
 
-/* The length of the first line of what was read from a file; 0 and why if it is no password. */
+/* Return the length of the first line of a file; 0 and the reason if it is not a password. */
 static size_t
 first_line(const char *bytes, ssize_t size, const char **problem)
 {
@@ -70,8 +70,8 @@ first_line(const char *bytes, ssize_t size, const char **problem)
 }
 
 /*
- * Read a password from a file, its first line; NULL and the reason if that
- * fails.  The file must be readable by nobody but its owner.
+ * Read a password from the first line of a file.  Returns NULL and the reason
+ * on failure, also if the file is accessible to users other than its owner.
  */
 static char *
 read_password_file(const char *path, const char **problem)
@@ -95,14 +95,14 @@ read_password_file(const char *path, const char **problem)
 		len = first_line(password, read(fd, password, MAX_PASSWORD_SIZE + 1), problem);
 	CloseTransientFile(fd);
 
-	/* Nothing else stays of what was read. */
+	/* Leave nothing else of the file in memory. */
 	explicit_bzero(password + len, MAX_PASSWORD_SIZE + 1 - len);
 	return len > 0 ? password : NULL;
 }
 
 /*
- * The value of a mapping's option, NULL if it is not there.  It is copied by
- * itself: what PostgreSQL has for this leaves a second copy behind.
+ * Return a copy of the value of a mapping's option, NULL if it is not set.
+ * untransformRelOptions() would leave a second copy of the secret in memory.
  */
 static char *
 mapping_option(Datum options, const char *name)

@@ -1,6 +1,6 @@
 /*
  * credentials.h
- *		Who an account is for the gateway: what a user mapping says.
+ *		Read the credentials in a user mapping.
  */
 #ifndef SMS3300_ACCOUNT_CREDENTIALS_H
 #define SMS3300_ACCOUNT_CREDENTIALS_H
@@ -13,14 +13,14 @@ typedef struct Credentials
 	char	   *password;
 } Credentials;
 
-/* Tell whether a role has a user mapping for the account, its own or PUBLIC's. */
+/* Return whether a role has a user mapping for the account, its own or the one for PUBLIC. */
 extern bool credentials_exist(const Account *account, Oid role);
 
-/* Read the credentials of a role; returns why there are none, NULL if there are. */
+/* Read the credentials of a role.  Returns NULL, or the reason why there are none. */
 extern const char *credentials_read(const Account *account, Oid role,
 									Credentials *credentials);
 
-/* Overwrite credentials. */
+/* Overwrite the credentials in memory. */
 extern void credentials_forget(Credentials *credentials);
 
 #endif							/* SMS3300_ACCOUNT_CREDENTIALS_H */

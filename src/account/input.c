@@ -1,6 +1,6 @@
 /*
  * input.c
- *		Values that people give: checked, and brought to their canonical form.
+ *		Check values that callers give, and bring them to their canonical form.
  */
 #include "postgres.h"
 
@@ -12,16 +12,15 @@
 /* How many bytes of a refused value an error shows */
 #define SHOWN_BYTES		64
 
-/* The printf arguments for "%.*s%s" that show a value, clipped if long */
+/* The printf arguments for "%.*s%s" that show a value, truncated if long */
 #define SHOWN(str, len) \
 	pg_mbcliplen(str, len, SHOWN_BYTES), str, (len) > SHOWN_BYTES ? "..." : ""
 
 /*
- * Return a text in UTF-8 and adjust its length, copying only where the server
- * has another encoding.
+ * Convert a text to UTF-8.
  *
- * SQL_ASCII means that the server doesn't know: the bytes are taken for UTF-8,
- * and the functions that read them see to what is invalid.
+ * SQL_ASCII means that the encoding is unknown.  The bytes are then taken as
+ * UTF-8, and the functions that read them handle invalid sequences.
  */
 const char *
 input_to_utf8(const char *str, int *len)
@@ -38,7 +37,7 @@ input_to_utf8(const char *str, int *len)
 	return utf8;
 }
 
-/* Bring a mobile number to its canonical form, or return false. */
+/* Bring a mobile number to its canonical form. */
 bool
 input_read_mobile(const char *str, int len, char out[MOBILE_SIZE])
 {
@@ -62,10 +61,7 @@ input_mobile(const char *str, int len)
 	return mobile;
 }
 
-/*
- * Return the canonical form of an SMS line, or raise an error that names what
- * holds it.
- */
+/* Return the canonical form of an SMS line, or raise an error. */
 char *
 input_line(const char *str, int len, const char *what)
 {

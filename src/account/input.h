@@ -1,34 +1,37 @@
 /*
  * input.h
- *		Values that people give: checked, and brought to their canonical form.
+ *		Check values that callers give, and bring them to their canonical form.
  */
 #ifndef SMS3300_ACCOUNT_INPUT_H
 #define SMS3300_ACCOUNT_INPUT_H
 
 #include "text/mobile.h"
 
-/* A text in UTF-8, whose length is adjusted; a copy only where the server has another encoding. */
+/*
+ * Return a text in UTF-8 and set *len to its length.  It is a copy only if the
+ * server encoding is not UTF-8.
+ */
 extern const char *input_to_utf8(const char *str, int *len);
 
-/* Bring a mobile number to its canonical form; false if it is none. */
+/* Bring a mobile number to its canonical form.  Returns false if it is not one. */
 extern bool input_read_mobile(const char *str, int len, char out[MOBILE_SIZE]);
 
-/* The canonical form of a mobile number; error 22023 if it is none. */
+/* Return the canonical form of a mobile number.  Raises 22023 if it is not one. */
 extern char *input_mobile(const char *str, int len);
 
-/* The canonical form of an SMS line; error 22023, which names what holds it, if it is none. */
+/* Return the canonical form of an SMS line.  Raises 22023, naming "what", if it is not one. */
 extern char *input_line(const char *str, int len, const char *what);
 
-/* Error 23502 without a recipient. */
+/* Raise 23502 if there is no recipient. */
 extern void input_require_recipient(bool isnull);
 
-/* Error 23502 without a text, 22023 with an empty one; size is in bytes. */
+/* Raise 23502 if there is no text, 22023 if its size (in bytes) is 0. */
 extern void input_require_message(bool isnull, size_t size);
 
-/* Error 22P05 or 22021 if a text has no form in UTF-8, which is what the gateway gets. */
+/* Raise 22P05 or 22021 if a text cannot be converted to UTF-8, as the gateway requires. */
 extern void input_require_utf8(const char *message, size_t size);
 
-/* Error 22023 unless the number named "type", "priority" or "template" is in its range. */
+/* Raise 22023 if "type", "priority" or "template" is out of range. */
 extern void input_check_type(int type);
 extern void input_check_priority(int priority);
 extern void input_check_template(int template);

@@ -1,6 +1,6 @@
 /*
  * options.c
- *		The options of a server, and the account that they describe.
+ *		Read the options of a server into an account.
  */
 #include "postgres.h"
 
@@ -16,12 +16,12 @@
 
 #define DEFAULT_URL "https://sms.3300.ir/api/wsSend.ashx"
 
-/* The gateway's error codes as far as they are known; accounts may override. */
+/* The known error codes of the gateway.  Accounts can override them. */
 #define DEFAULT_TRANSIENT_CODES "15, 23, 409"
 #define DEFAULT_ACCOUNT_CODES "12, 14, 16-20, 22, 29"
 #define DEFAULT_REFUSED_CODES "1-4, 6, 13, 25, 27, 28, 30, 100-110"
 
-/* Refuse an option's value, saying what would do. */
+/* Reject the value of an option and say what was expected. */
 static void
 invalid_value(const char *name, const char *value, const char *expected)
 {
@@ -31,7 +31,7 @@ invalid_value(const char *name, const char *value, const char *expected)
 			 errdetail("Expected %s.", expected)));
 }
 
-/* Read a whole number within bounds. */
+/* Parse a whole number within bounds. */
 static int
 parse_int_option(const char *name, const char *value, int min, int max)
 {
@@ -45,7 +45,7 @@ parse_int_option(const char *name, const char *value, int min, int max)
 	return (int) number;
 }
 
-/* Read an interval literal as microseconds, days being 24 hours and months 30 days. */
+/* Parse an interval literal as microseconds, with days of 24 hours and months of 30 days. */
 static int64
 parse_duration(const char *name, const char *value, bool zero_allowed)
 {
@@ -64,7 +64,7 @@ parse_duration(const char *name, const char *value, bool zero_allowed)
 	return (int64) microseconds;
 }
 
-/* A part of a URL in the current memory context, empty if it has none. */
+/* Return a part of a URL in the current memory context, or an empty string. */
 static const char *
 url_part(CURLU *url, CURLUPart which)
 {
@@ -78,14 +78,14 @@ url_part(CURLU *url, CURLUPart which)
 	return copy;
 }
 
-/* What is wrong with a URL, as a sentence; NULL if it may be the address of a gateway. */
+/* Return what is wrong with a URL as a sentence, or NULL if it is usable. */
 static const char *
 url_problem(const char *url)
 {
 	const char *problem = NULL;
 	CURLU	   *parsed;
 
-	/* libcurl's versions differ in what of this they take, and for what. */
+	/* The versions of libcurl disagree on how to read these characters. */
 	for (const char *c = url; *c; c++)
 		if (*c <= ' ' || *c > '~' || *c == '\\' || *c == '#')
 			return "It contains a space, a backslash, a fragment (#) or a non-ASCII character."
@@ -122,7 +122,7 @@ check_url(const char *name, const char *value)
 						 DEFAULT_URL)));
 }
 
-/* Read a number of messages a second. */
+/* Parse a number of messages per second. */
 static double
 parse_rate(const char *name, const char *value)
 {
@@ -162,7 +162,7 @@ const ServerOption server_options[] =
 
 const int	num_server_options = lengthof(server_options);
 
-/* Set what an option says, or refuse its value. */
+/* Set the field of an option, or reject its value. */
 static void
 set_option(Account *account, const ServerOption *option, const char *value)
 {
@@ -210,7 +210,7 @@ set_option(Account *account, const ServerOption *option, const char *value)
 	}
 }
 
-/* Find a server's option by its name; NULL if there is none. */
+/* Find an option of servers by its name. */
 const ServerOption *
 server_option_find(const char *name)
 {
@@ -220,7 +220,7 @@ server_option_find(const char *name)
 	return NULL;
 }
 
-/* Tell whether an option is in a list. */
+/* Return whether an option is in a list. */
 static bool
 is_given(List *options, const char *name)
 {
@@ -232,7 +232,7 @@ is_given(List *options, const char *name)
 	return false;
 }
 
-/* Add the default meaning of error codes, unless an option gives it. */
+/* Add the default codes of a class unless an option gives them. */
 static void
 add_default_codes(Account *account, List *options, const char *option,
 				  const char *codes, GatewayVerdict verdict)
@@ -241,7 +241,7 @@ add_default_codes(Account *account, List *options, const char *option,
 		gateway_codes_add(&account->codes, GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES, codes, verdict);
 }
 
-/* Say which option an error is about. */
+/* Add the name of the option to an error's context. */
 static void
 option_context(void *name)
 {
@@ -249,8 +249,8 @@ option_context(void *name)
 }
 
 /*
- * The account that a list of valid options describes, in the current context.
- * Codes that an option gives come before the defaults, and so override them.
+ * Return the account that a list of valid options describes.  Codes in an
+ * option precede the default codes, and so override them.
  */
 Account *
 account_from_options(List *options)

@@ -1,6 +1,6 @@
 /*
  * options.h
- *		The options of a server, and the account that they describe.
+ *		Read the options of a server into an account.
  */
 #ifndef SMS3300_ACCOUNT_OPTIONS_H
 #define SMS3300_ACCOUNT_OPTIONS_H
@@ -19,7 +19,7 @@ typedef enum OptionKind
 	OPTION_DURATION,
 	OPTION_DURATION_OR_ZERO,
 	OPTION_ON_UNKNOWN,
-	OPTION_CODES,				/* min: the verdict; max: not used */
+	OPTION_CODES,				/* min is the verdict; max is not used */
 	OPTION_BOOL
 } OptionKind;
 
@@ -32,16 +32,16 @@ typedef struct ServerOption
 	int			max;
 } ServerOption;
 
-/* All options of a server, and how many there are. */
+/* All options of servers, and their number. */
 extern const ServerOption server_options[];
 extern const int num_server_options;
 
-/* A server's option by its name; NULL if there is none. */
+/* Return the option of a name, or NULL. */
 extern const ServerOption *server_option_find(const char *name);
 
 /*
- * The account that a list of valid options describes, in the current context;
- * error 22023 for a value that is not valid.
+ * Return the account that a list of options describes, allocated in the current
+ * memory context.  Unknown options are ignored.  Raises 22023 for an invalid value.
  */
 extern Account *account_from_options(List *options);
 

@@ -1,6 +1,6 @@
 /*
  * request.c
- *		A queued message and its account become an HTTP request.
+ *		Make an HTTP request of a queued message and its account.
  */
 #include "postgres.h"
 
@@ -12,9 +12,9 @@
 #include "gateway/gateway.h"
 
 /*
- * A string of the server's encoding in UTF-8; NULL if it has no such form.  The
- * error is swallowed because it shows bytes, which may be a password's; the
- * conversion touches nothing but memory, so no subtransaction is needed.
+ * Convert a string from the server encoding to UTF-8.  Returns NULL if that is
+ * impossible.  The error is discarded because it shows bytes, which may belong to a
+ * password.  The conversion touches only memory, so no subtransaction is needed.
  */
 static const char *
 utf8(const char *text)
@@ -74,7 +74,7 @@ request_compose(const Account *account, Oid role, const char *mobile,
 	*of_sender = problem != NULL;
 	if (problem == NULL)
 	{
-		/* The account may be read anew, and so be gone, before this is submitted. */
+		/* The account may be freed by a catalog change before the request is submitted. */
 		request->url = pstrdup(account->url);
 		request->ca_file = account->ca_file ? pstrdup(account->ca_file) : NULL;
 		request->timeout = account->timeout;

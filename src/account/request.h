@@ -1,6 +1,6 @@
 /*
  * request.h
- *		A queued message and its account become an HTTP request.
+ *		Make an HTTP request of a queued message and its account.
  */
 #ifndef SMS3300_ACCOUNT_REQUEST_H
 #define SMS3300_ACCOUNT_REQUEST_H
@@ -10,16 +10,16 @@
 #include "net/http.h"
 
 /*
- * Complete a request for a message, in the current memory context but for its
- * body.  Strings are in the server's encoding.  Returns why that can't be done,
- * NULL if it was; *of_sender tells whether it's the sender's credentials that
- * are missing.  Needs a transaction.
+ * Compose the request for a message.  The request is allocated in the current memory
+ * context, its body with malloc().  Strings are in the server encoding.  Returns NULL,
+ * or the reason why the message cannot be sent; *of_sender is then true if the
+ * sender's credentials are the reason.  Needs a transaction.
  */
 extern const char *request_compose(const Account *account, Oid role, const char *mobile,
 								   const char *message, const Route *own,
 								   HttpRequest *request, bool *of_sender);
 
-/* Overwrite and free what request_compose() allocated. */
+/* Overwrite and free the body of a request. */
 extern void request_discard(HttpRequest *request);
 
 #endif							/* SMS3300_ACCOUNT_REQUEST_H */

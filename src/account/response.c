@@ -1,9 +1,9 @@
 /*
  * response.c
- *		The bytes of a reply as values that the table can hold.
+ *		Convert the bytes of a reply to values that the table can hold.
  *
- * Bytes from the network are no text until they are proved to be: they may be
- * no JSON, no UTF-8, or hold characters that this database's encoding lacks.
+ * Bytes from the network are untrusted.  They may be neither JSON nor UTF-8, or
+ * contain characters that the database encoding lacks.
  */
 #include "postgres.h"
 
@@ -20,7 +20,7 @@
 #include "compat.h"
 #include "gateway/gateway.h"
 
-/* What stands in a password's place. */
+/* The replacement for a password. */
 #define MASK "***"
 
 /* Append a character as \uXXXX escapes of its UTF-16 units. */
@@ -36,8 +36,8 @@ append_escape(StringInfo out, pg_wchar c)
 }
 
 /*
- * Copy bytes as text of the server's encoding: characters that it may lack
- * become \uXXXX, and bytes that are no UTF-8, or zero, become \xXX.
+ * Convert bytes to text in the server encoding.  Characters that it may lack
+ * become \uXXXX.  Bytes that are zero or not valid UTF-8 become \xXX.
  */
 static char *
 printable(const char *bytes, size_t len)
@@ -67,10 +67,10 @@ printable(const char *bytes, size_t len)
 }
 
 /*
- * Parse JSON text; NULL if jsonb refuses it.
+ * Parse JSON text.  Returns NULL if jsonb rejects it.
  *
- * Nothing but memory is touched between PG_TRY and PG_CATCH, neither catalogs
- * nor locks nor buffers, so no subtransaction is needed to recover.
+ * Parsing touches only memory (no catalogs, locks or buffers), so no
+ * subtransaction is needed to recover from an error.
  */
 static Jsonb *
 parse(const char *json)
@@ -91,10 +91,10 @@ parse(const char *json)
 	return result;
 }
 
-/* A character of some encodings is two in UTF-8. */
+/* Some encodings have characters that become two in UTF-8. */
 #define MAX_CHAR_SIZE (2 * MAX_MULTIBYTE_CHAR_LEN)
 
-/* How a character may be written. */
+/* The ways in which a reply may write a character. */
 typedef enum Spelling
 {
 	SPELLING_PLAIN,
@@ -104,7 +104,7 @@ typedef enum Spelling
 	NSPELLINGS
 } Spelling;
 
-/* The value of up to "len" hexadecimal digits; -1 if there is something else. */
+/* Return the value of "len" hexadecimal digits, or -1 if a character is not one. */
 static int
 hex_value(const char *text, int len)
 {
@@ -139,7 +139,7 @@ read_plain(const char *text, char *c, int *size)
 	return n;
 }
 
-/* Read \uXXXX, or the two of them that a character above U+FFFF takes; 0 if it is none. */
+/* Read \uXXXX, or a surrogate pair of them.  Returns its length, 0 if it is not one. */
 static int
 read_escape(const char *text, char *c, int *size)
 {
@@ -160,8 +160,8 @@ read_escape(const char *text, char *c, int *size)
 }
 
 /*
- * Read a character as a spelling has it, which may be plain: how many bytes it
- * takes there, and itself in UTF-8 with its own number of bytes.
+ * Read one character in a spelling, or a plain one.  Returns the number of bytes
+ * read; *c and *size are the character in UTF-8.
  */
 static int
 read_char(const char *text, Spelling spelling, char *c, int *size)
@@ -204,7 +204,7 @@ read_char(const char *text, Spelling spelling, char *c, int *size)
 	return read_plain(text, c, size);
 }
 
-/* The length of a secret in some spelling where a text begins with it; else 0. */
+/* Return the length of a secret in a spelling if a text begins with it, else 0. */
 static int
 secret_length(const char *text, const char *secret, Spelling spelling)
 {
@@ -225,9 +225,9 @@ secret_length(const char *text, const char *secret, Spelling spelling)
 }
 
 /*
- * A copy of a text with a secret masked, in one spelling.  One that is a number
- * is left alone inside of a longer one: it is there by chance, as in a mobile
- * number that the sender chose, and a mask would tell what it is.
+ * Return a copy of a text with a secret masked in one spelling.  A numeric secret
+ * is not masked inside a longer number.  It occurs there by chance, for example
+ * in a mobile number that the sender chose, and the mask would reveal it.
  */
 static char *
 mask_spelling(const char *text, const char *secret, Spelling spelling)
@@ -260,7 +260,7 @@ mask_spelling(const char *text, const char *secret, Spelling spelling)
 	return out.data;
 }
 
-/* Mask a secret in a string of a reply, which may be a key. */
+/* Mask a secret in a string or key of a reply, in every spelling. */
 static void
 mask_string(JsonbValue *string, const char *secret)
 {
@@ -272,7 +272,7 @@ mask_string(JsonbValue *string, const char *secret)
 	string->val.string.len = (int) strlen(masked);
 }
 
-/* A copy of a reply with a secret masked in its strings and keys. */
+/* Return a copy of a reply with a secret masked in its strings and keys. */
 static Jsonb *
 mask(Jsonb *reply, const char *secret)
 {
@@ -286,7 +286,7 @@ mask(Jsonb *reply, const char *secret)
 	{
 		bool		has_value = token == WJB_KEY || token == WJB_VALUE || token == WJB_ELEM;
 
-		/* jsonb has a scalar in an array that is marked, which the copy has to be, too. */
+		/* A scalar is kept in a marked array, and the copy needs the same mark. */
 		bool		is_scalar = token == WJB_BEGIN_ARRAY && value.val.array.rawScalar;
 
 		if (has_value && value.type == jbvString)
@@ -297,8 +297,8 @@ mask(Jsonb *reply, const char *secret)
 }
 
 /*
- * Tell whether bytes from the network can hold a secret, in UTF-8: as it is, or
- * in a spelling, which takes one of a few characters.
+ * Return whether bytes from the network can contain a secret in UTF-8, plainly or
+ * in another spelling, all of which need one of a few characters.
  */
 static bool
 may_hold(const char *bytes, size_t len, const char *secret)
@@ -311,7 +311,7 @@ may_hold(const char *bytes, size_t len, const char *secret)
 	return memmem(bytes, len, secret, strlen(secret)) != NULL;
 }
 
-/* A reply in which no string and no key holds the password that the request had. */
+/* Mask the password of the request in its reply. */
 static Jsonb *
 without_password(Jsonb *result, const HttpReply *reply)
 {
@@ -326,8 +326,8 @@ without_password(Jsonb *result, const HttpReply *reply)
 }
 
 /*
- * Bytes as jsonb: themselves if they are JSON that jsonb can hold, else
- * {"raw": "..."}; NULL if there are none.
+ * Convert bytes to jsonb.  Bytes that jsonb rejects become {"raw": "..."}.
+ * Returns NULL if there are none.
  */
 static Jsonb *
 bytes_as_jsonb(const char *bytes, size_t len)
@@ -357,14 +357,14 @@ bytes_as_jsonb(const char *bytes, size_t len)
 	return parse(raw.data);
 }
 
-/* A reply's body as jsonb, with *** for the password; NULL if it is empty. */
+/* Return the body of a reply as jsonb with the password masked; NULL if it is empty. */
 Jsonb *
 response_as_jsonb(const HttpReply *reply)
 {
 	return without_password(bytes_as_jsonb(reply->body, reply->body_size), reply);
 }
 
-/* The text of a field of a reply's object; NULL if it has no such string. */
+/* Return a string field of a reply; NULL if there is no such string. */
 char *
 response_text(Jsonb *reply, const char *key)
 {

@@ -1,6 +1,6 @@
 /*
  * response.h
- *		The bytes of a reply as values that the table can hold.
+ *		Convert the bytes of a reply to values that the table can hold.
  */
 #ifndef SMS3300_ACCOUNT_RESPONSE_H
 #define SMS3300_ACCOUNT_RESPONSE_H

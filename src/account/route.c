@@ -1,10 +1,10 @@
 /*
  * route.c
- *		By which account and line a message goes, and who may send it.
+ *		Determine the account and line of a message, and who may send it.
  *
- * The gateway knows five scenarios: by a line alone, by the service line alone,
- * and by a line with one of three backups (a second line, Chelcheleh, the
- * service line).  What is none of them is refused when it is queued.
+ * The gateway supports five scenarios: a line alone, the service line alone, and
+ * a line with one of three backups (a second line, Chelcheleh or the service
+ * line).  A message that fits none of them is rejected when it is queued.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@
 #include "account/route.h"
 #include "compat.h"
 
-/* The types of the gateway. */
+/* The types that the gateway defines. */
 #define TYPE_ORDINARY 0
 #define TYPE_CHELCHELEH 1
 #define TYPE_SERVICE_LINE 2
@@ -26,7 +26,7 @@
  * The account
  * ------------------------------------------------------------------------- */
 
-/* Refuse a name that is no account's. */
+/* Raise the error for a name that is not the name of an account. */
 static void
 no_account(const char *name)
 {
@@ -87,7 +87,7 @@ route_account(const char *name)
  * The line
  * ------------------------------------------------------------------------- */
 
-/* Tell whether a type is a backup of a line. */
+/* Return whether a type is a backup for a line. */
 static bool
 is_backup(int type)
 {
@@ -95,12 +95,13 @@ is_backup(int type)
 }
 
 /*
- * What a message does not give comes from the account, with three exceptions:
+ * Complete a message's own route with the values of its account, with three
+ * exceptions:
  *
- * - a message that asks for the service line and names no line goes by the
- *   service line alone;
- * - a backup that the message gives replaces the account's;
- * - a template is for the service line only.
+ * - A message with the type of the service line and without a line uses the
+ *   service line alone.
+ * - A backup in the message replaces the backup of the account.
+ * - A template applies to the service line only.
  */
 Route
 route_complete(const Route *own, const Account *account)
@@ -135,7 +136,7 @@ route_problem(const Route *route)
 	return NULL;
 }
 
-/* Explain what is wrong with a route, and which scenario was probably meant. */
+/* Set the detail and the hint of the error for an invalid route. */
 static void
 explain_problem(const Route *route, const Account *account)
 {

@@ -1,13 +1,13 @@
 /*
  * route.h
- *		By which account and line a message goes, and who may send it.
+ *		Determine the account and line of a message, and who may send it.
  */
 #ifndef SMS3300_ACCOUNT_ROUTE_H
 #define SMS3300_ACCOUNT_ROUTE_H
 
 #include "account/account.h"
 
-/* What decides the gateway's scenario; NULL and ROUTE_NONE: not given. */
+/* The values that select the gateway's scenario; NULL and ROUTE_NONE mean not given. */
 typedef struct Route
 {
 	const char *line;
@@ -16,22 +16,25 @@ typedef struct Route
 	int			template;
 } Route;
 
-/* The account of a name; errors: 42704 if there is none, 42809 if it is a server of another wrapper. */
+/*
+ * Return the account of a name.  Raises 42704 if there is none, 42809 if the name
+ * is that of another wrapper's server.
+ */
 extern const Account *route_known_account(const char *name);
 
 /*
- * The account that the current role wants to send by; errors: as above, 42704
- * without a mapping for the role, 42501 without USAGE.
+ * Return the account of a name if the current role may send with it.  Raises the
+ * same errors, 42501 without USAGE, and 42704 without a mapping for the role.
  */
 extern const Account *route_account(const char *name);
 
-/* Complete a message's own route by the account's defaults. */
+/* Complete a message's own route with the defaults of its account. */
 extern Route route_complete(const Route *own, const Account *account);
 
-/* Why no scenario has a complete route, NULL if one has. */
+/* Return NULL if a complete route fits a scenario, else what is wrong with it. */
 extern const char *route_problem(const Route *route);
 
-/* Check a message's own route; error: 22023 if no scenario has it. */
+/* Check a message's own route.  Raises 22023 if it fits no scenario. */
 extern void route_check(const Route *own, const Account *account);
 
 #endif							/* SMS3300_ACCOUNT_ROUTE_H */

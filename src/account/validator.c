@@ -1,6 +1,6 @@
 /*
  * validator.c
- *		The validator of the options of servers and user mappings.
+ *		Validate the options of servers and user mappings.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@ PG_FUNCTION_INFO_V1(sms3300_fdw_validator);
 
 static const char *const mapping_options[] = {"username", "password", "password_file"};
 
-/* Tell whether a user mapping has an option of this name. */
+/* Return whether user mappings have an option of this name. */
 static bool
 is_mapping_option(const char *name)
 {
@@ -31,7 +31,7 @@ is_mapping_option(const char *name)
 	return false;
 }
 
-/* The names of the options valid on an object of a catalog. */
+/* Return the names of the valid options of an object of a catalog. */
 static char *
 valid_options(Oid catalog)
 {
@@ -47,7 +47,7 @@ valid_options(Oid catalog)
 	return names.data;
 }
 
-/* Refuse an option that has no meaning where it was given. */
+/* Reject an option that is not valid for an object of a catalog. */
 static void
 refuse_option(const char *name, Oid catalog)
 {
@@ -74,7 +74,7 @@ refuse_option(const char *name, Oid catalog)
 	}
 }
 
-/* Refuse an option that only superusers may set. */
+/* Raise an error unless the current user is a superuser. */
 static void
 require_superuser(const char *name)
 {
@@ -111,7 +111,7 @@ check_mapping(List *options)
 		{
 			require_superuser(name);
 
-			/* Not shown: it may be the password, given for its file. */
+			/* Do not show the value: it may be the password itself, given by mistake. */
 			if (!is_absolute_path(value))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -166,7 +166,7 @@ check_server(List *options)
 				 errhint("Use only \"line2\" for a second line, or only \"type\" for Chelcheleh (1) or the service line (2).")));
 }
 
-/* Keep a statement that is refused, and may hold a password, out of the log. */
+/* Keep a rejected statement, which may contain a password, out of the log. */
 static void
 hide_statement(void *arg)
 {
@@ -174,10 +174,7 @@ hide_statement(void *arg)
 	errhidecontext(true);
 }
 
-/*
- * Validate the options of a server or user mapping, and have the worker look
- * at them once they are committed.
- */
+/* Validate the options of a server or user mapping, and wake the worker at commit. */
 Datum
 sms3300_fdw_validator(PG_FUNCTION_ARGS)
 {
