@@ -1,8 +1,8 @@
 /*
  * sms3300.c
- *		The entry point: the settings sms3300.*, and what is registered at preloading.
+ *		Entry point: define the settings sms3300.* and register the launcher.
  *
- * Each setting's variable belongs to the room that obeys it.
+ * The variable of each setting belongs to the folder whose code uses it.
  */
 #include "postgres.h"
 
@@ -23,18 +23,18 @@ MODULE_MAGIC("sms3300", SMS3300_VERSION);
 
 PGDLLEXPORT void _PG_init(void);
 
-/* Define the settings; those that size shared memory only while preloading. */
+/* Define the settings.  Settings that size shared memory exist only if preloaded. */
 static void
 define_settings(void)
 {
 	DefineCustomBoolVariable("sms3300.enabled",
 							 "Sends queued messages.",
-							 "Off sends nothing in the whole cluster; messages can still be queued.",
+							 "If off, nothing is sent in the whole cluster. Messages can still be queued.",
 							 &registry_enabled, true,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	DefineCustomStringVariable("sms3300.account",
-							   "Sets the account of messages that name none.",
+							   "Sets the account of messages that do not specify one.",
 							   "An account is a foreign server of the wrapper sms3300.",
 							   &account_default_name, "sms3300",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
@@ -46,14 +46,14 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("sms3300.poll_interval",
-							"Sets how often a worker looks for messages whose commit could not wake it.",
-							"It looks while its database has prepared transactions.",
+							"Sets the interval between checks for messages whose commit could not wake a worker.",
+							"A worker checks while its database has prepared transactions.",
 							&queue_poll_interval, 60 * 1000, 10, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("sms3300.max_workers",
-								"Sets how many databases can send at the same time.",
+								"Sets the maximum number of databases that can send at the same time.",
 								NULL,
 								&registry_max_workers, 8, 1, 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
@@ -62,9 +62,9 @@ define_settings(void)
 }
 
 /*
- * Define the settings and, when preloaded, ask for shared memory and the
- * launcher, and follow the accounts.  Under pg_upgrade nothing may connect to
- * the databases, so nothing is registered.
+ * Define the settings and, if preloaded, request shared memory and register the
+ * launcher.  Under pg_upgrade nothing may connect to the databases, so nothing is
+ * registered.
  */
 void
 _PG_init(void)

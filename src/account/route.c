@@ -69,8 +69,8 @@ route_account(const char *name)
 				 errmsg("permission denied for account \"%s\"", name),
 				 errdetail("Role \"%s\" has no USAGE privilege on the foreign server.",
 						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("Use GRANT USAGE ON FOREIGN SERVER %s TO ....",
-						 quote_identifier(name))));
+				 errhint("Use GRANT USAGE ON FOREIGN SERVER %s TO %s.", quote_identifier(name),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 
 	if (!credentials_exist(account, GetUserId()))
 		ereport(ERROR,
@@ -78,7 +78,8 @@ route_account(const char *name)
 				 errmsg("account \"%s\" has no credentials for role \"%s\"", name,
 						GetUserNameFromId(GetUserId(), false)),
 				 errdetail("There is no user mapping for the role or for PUBLIC."),
-				 errhint("Use CREATE USER MAPPING FOR ... SERVER %s OPTIONS (username '...', password '...').",
+				 errhint("Use CREATE USER MAPPING FOR %s SERVER %s OPTIONS (username '...', password '...').",
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)),
 						 quote_identifier(name))));
 	return account;
 }

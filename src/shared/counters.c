@@ -1,10 +1,10 @@
 /*
  * counters.c
- *		What each account has done, and how it is doing, in shared memory.
+ *		Counters and current state of each account, in shared memory.
  *
- * There is a slot an account, found by its database and server.  Where there
- * are more accounts than slots, one that has been idle the longest loses its
- * own: its figures begin anew when it is used again.
+ * Each account has a slot, identified by its database and server.  If there are
+ * more accounts than slots, the account that has been idle the longest loses its
+ * slot, and its counters start from zero when it is used again.
  */
 #include "postgres.h"
 
@@ -26,14 +26,14 @@ typedef struct SharedCounters
 static SharedCounters *shared_counters = NULL;
 static TimestampTz now;			/* when counters_begin() was called */
 
-/* How much shared memory is needed. */
+/* Return the amount of shared memory needed. */
 Size
 counters_size(void)
 {
 	return MAXALIGN(sizeof(SharedCounters));
 }
 
-/* Find the counters, or lay them out; the lock protects them. */
+/* Find or initialize the counters, which the lock protects. */
 void
 counters_startup(LWLock *lock)
 {
@@ -47,7 +47,7 @@ counters_startup(LWLock *lock)
 	}
 }
 
-/* Find the slot of an account of this database; NULL if it has none. */
+/* Return the slot of an account of this database, or NULL. */
 static AccountCounters *
 find_counters(Oid server)
 {
@@ -57,7 +57,7 @@ find_counters(Oid server)
 	return NULL;
 }
 
-/* The slot that is free, or can be spared the easiest; NULL if none can. */
+/* Return the free or least recently used slot, or NULL if all are in use. */
 static AccountCounters *
 spare_slot(void)
 {
@@ -75,8 +75,8 @@ spare_slot(void)
 }
 
 /*
- * Find the slot of an account, or take one for it.  NULL if there is none, or
- * no account: then it is not counted.
+ * Return the slot of an account, taking one if necessary.  Returns NULL if there is
+ * no slot or no account; nothing is counted then.
  */
 static AccountCounters *
 find_or_take_slot(Oid server)
@@ -98,7 +98,7 @@ find_or_take_slot(Oid server)
 	return slot;
 }
 
-/* Begin to count. */
+/* Lock the counters for writing. */
 void
 counters_begin(void)
 {
@@ -106,7 +106,7 @@ counters_begin(void)
 	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
 }
 
-/* End counting. */
+/* Unlock the counters. */
 void
 counters_end(void)
 {
@@ -123,7 +123,7 @@ counters_add(Oid server, CounterId counter, int64 n)
 		slot->counters[counter] += n;
 }
 
-/* Set how an account is doing, and what version of it that is about. */
+/* Set the current state of an account, and the version of the account that it applies to. */
 void
 counters_set_live(Oid server, uint64 version, const LiveState *live, const char *reason)
 {
@@ -136,7 +136,7 @@ counters_set_live(Oid server, uint64 version, const LiveState *live, const char 
 	strlcpy(slot->reason, reason, COUNTERS_REASON_SIZE);
 }
 
-/* Note the version of an account that has been used; the one that was known before, 0: none. */
+/* Set the version of an account, and return the previous one (0: unknown). */
 uint64
 counters_exchange_version(Oid server, uint64 version)
 {
@@ -154,7 +154,7 @@ counters_exchange_version(Oid server, uint64 version)
 	return former;
 }
 
-/* Forget how the accounts of this database are doing: its worker leaves. */
+/* Reset the current state of this database's accounts when its worker leaves. */
 void
 counters_forget_live(void)
 {
@@ -165,7 +165,7 @@ counters_forget_live(void)
 	counters_end();
 }
 
-/* Copy what is known of an account; false if nothing is. */
+/* Copy the slot of an account.  Returns false if it has none. */
 bool
 counters_read(Oid server, AccountCounters *copy)
 {
@@ -179,7 +179,7 @@ counters_read(Oid server, AccountCounters *copy)
 	return slot != NULL;
 }
 
-/* Begin anew for all accounts of this database. */
+/* Reset the counters of all accounts of this database. */
 void
 counters_reset(void)
 {
@@ -200,13 +200,13 @@ counters_reset(void)
 /* -------------------------------------------------------------------------
  * Histograms
  *
- * The unit is 16 us.  Eight buckets are one unit wide, the next eight too, and
- * from there on the width doubles every eight.
+ * The unit is 16 us.  The first sixteen buckets are one unit wide.  From there on
+ * the width doubles every eight buckets.
  * ------------------------------------------------------------------------- */
 
 #define UNIT 16
 
-/* The bucket of a duration. */
+/* Return the bucket of a duration. */
 static int
 bucket_of(int64 duration)
 {
@@ -232,8 +232,9 @@ counters_add_time(Oid server, TimeId id, int64 duration)
 }
 
 /*
- * The duration that a fraction of all do not exceed, as if those in a bucket
- * were spread evenly; below 0 if there are none.
+ * Return the duration that a fraction of all entries does not exceed, assuming an
+ * even distribution within a bucket.  Returns a negative number if there are no
+ * entries.
  */
 double
 histogram_percentile(const Histogram *histogram, double fraction)

@@ -1,9 +1,9 @@
 /*
  * counters.h
- *		What each account has done, and how it is doing, in shared memory.
+ *		Counters and current state of each account, in shared memory.
  *
- * The worker of a database writes, anybody reads.  Durations are in
- * microseconds.
+ * Only the worker of a database writes them; any backend may read them.
+ * Durations are in microseconds.
  */
 #ifndef SMS3300_SHARED_COUNTERS_H
 #define SMS3300_SHARED_COUNTERS_H
@@ -15,13 +15,13 @@
 
 typedef enum CounterId
 {
-	COUNTER_SENT,				/* results that were recorded, by status */
+	COUNTER_SENT,				/* recorded results, by status */
 	COUNTER_REJECTED,
 	COUNTER_FAILED,
 	COUNTER_UNKNOWN,
 	COUNTER_EXPIRED,
 	COUNTER_RETRIED,			/* requests after which the message was queued again */
-	COUNTER_REQUESTS,			/* that ended, and whose result was recorded */
+	COUNTER_REQUESTS,			/* finished requests whose result was recorded */
 	NUM_COUNTERS
 } CounterId;
 
@@ -32,7 +32,7 @@ typedef enum TimeId
 	NUM_TIMES
 } TimeId;
 
-/* Eight buckets an octave, from 16 us to some 400 days. */
+/* Eight buckets per octave, from 16 us to about 400 days. */
 #define NUM_BUCKETS 312
 
 typedef struct Histogram
@@ -41,24 +41,24 @@ typedef struct Histogram
 	int64		counts[NUM_BUCKETS];
 } Histogram;
 
-/* How an account is doing now. */
+/* The current state of an account. */
 typedef struct LiveState
 {
 	int			in_flight;
 	bool		stopped;
-	TimestampTz probe_at;		/* stopped: when it tries again; 0: it is trying */
+	TimestampTz probe_at;		/* stopped: time of the next probe; 0: one is in progress */
 } LiveState;
 
 typedef struct AccountCounters
 {
 	Oid			database;		/* InvalidOid: the slot is free */
 	Oid			server;
-	TimestampTz used_at;		/* last counted or set */
-	TimestampTz reset_at;		/* counted since */
+	TimestampTz used_at;		/* last written */
+	TimestampTz reset_at;		/* start of counting */
 	int64		counters[NUM_COUNTERS];
 	Histogram	times[NUM_TIMES];
-	uint64		version;		/* of the account, as its worker knows it; 0: not known */
-	LiveState	live;			/* all 0 without a worker */
+	uint64		version;		/* of the account, as known to its worker; 0: unknown */
+	LiveState	live;			/* all zero without a worker */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 } AccountCounters;
 
@@ -66,7 +66,7 @@ typedef struct AccountCounters
 extern Size counters_size(void);
 extern void counters_startup(LWLock *lock);
 
-/* In a worker; the next three between counters_begin() and counters_end() */
+/* In a worker: counters_add*() and counters_set_live() need counters_begin() */
 extern void counters_begin(void);
 extern void counters_add(Oid server, CounterId counter, int64 n);
 extern void counters_add_time(Oid server, TimeId id, int64 duration);

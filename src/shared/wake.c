@@ -11,11 +11,11 @@
 #include "shared/registry.h"
 #include "shared/wake.h"
 
-/* When the first of the messages queued by this transaction is due, and when the first expires. */
+/* The earliest due time and expiry of the messages queued by this transaction. */
 static TimestampTz first_due = DT_NOEND;
 static TimestampTz first_expiry = DT_NOEND;
 
-/* Forget what there was to tell; false if there was nothing. */
+/* Discard the pending notification.  Returns false if there was none. */
 static bool
 forget(void)
 {
@@ -25,7 +25,7 @@ forget(void)
 	return any;
 }
 
-/* At a rollback forget it; at a PREPARE say that nobody will be told of the commit. */
+/* Discard the notification on rollback; on PREPARE, announce a commit that wakes no worker. */
 static void
 at_end_of_transaction(XactEvent event, void *arg)
 {
@@ -36,9 +36,9 @@ at_end_of_transaction(XactEvent event, void *arg)
 }
 
 /*
- * At the very end of a commit, say so.  Not earlier: the rows are visible before
- * that, but a worker that is faster than this session would still see accounts
- * as they were, until the invalidation messages are out.
+ * Notify the worker at the very end of a commit.  The rows are visible earlier,
+ * but a worker that is faster than this session would use outdated accounts
+ * until the invalidation messages have been sent.
  */
 static void
 at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
@@ -52,8 +52,8 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 }
 
 /*
- * The callbacks are registered once a session and the worker woken once a
- * transaction, however many messages are queued.
+ * Note that messages were queued.  The callbacks are registered once per session,
+ * and the worker is woken once per transaction, however many messages there are.
  */
 void
 wake_at_commit(TimestampTz due, TimestampTz expires)

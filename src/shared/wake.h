@@ -7,13 +7,10 @@
 
 #include "datatype/timestamp.h"
 
-/*
- * Wake the worker at commit, for messages that are due, and expire, at certain
- * times and not before.
- */
+/* Wake the worker at commit for messages that are due and expire at these times or later. */
 extern void wake_at_commit(TimestampTz due, TimestampTz expires);
 
-/* The same for a change after which anything may be due, or expire. */
+/* Wake the worker at commit after a change that may make any message due or expired. */
 extern void wake_for_anything(void);
 
 #endif							/* SMS3300_SHARED_WAKE_H */

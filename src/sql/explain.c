@@ -1,9 +1,9 @@
 /*
  * explain.c
- *		sms3300_explain(): why a message is where it is, and what it waits for.
+ *		sms3300_explain(): say why a message has its status and what it waits for.
  *
- * The obstacles are asked for in the order in which somebody has to remove
- * them; the first that there is makes the answer.
+ * The obstacles are checked in the order in which they have to be removed.  The
+ * first one found is the answer.
  */
 #include "postgres.h"
 
@@ -25,22 +25,22 @@
 
 PG_FUNCTION_INFO_V1(sms3300_explain);
 
-/* Those before a message are counted no further than this. */
+/* Messages ahead of a message are counted up to this number. */
 #define MAX_BEFORE 10000
 
-/* A message that is queued, and what is asked about it. */
+/* A queued message and what is known about it. */
 typedef struct Question
 {
 	Oid			namespace;
 	int64		id;
 	const OutboxRow *row;
-	const Account *account;		/* NULL: there is none */
+	const Account *account;		/* NULL: does not exist */
 	TimestampTz now;
 	WorkerStat	worker;
 	AccountCounters counted;
 } Question;
 
-/* A time for a person, to the second, in the session's time zone. */
+/* Format a time in the session's time zone, truncated to the second. */
 static const char *
 show(TimestampTz time)
 {
@@ -49,14 +49,14 @@ show(TimestampTz time)
 	return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(time)));
 }
 
-/* Say how many requests were made. */
+/* Return the number of requests made as a phrase. */
 static const char *
 attempts(const OutboxRow *row)
 {
 	return row->attempts == 1 ? "1 attempt" : psprintf("%d attempts", row->attempts);
 }
 
-/* Say how many messages come before this one. */
+/* Return the number of messages ahead of this one as a phrase. */
 static const char *
 others_before(const Question *question)
 {
@@ -70,7 +70,7 @@ others_before(const Question *question)
 	return n == 1 ? "1 message is ahead of it" : psprintf(INT64_FORMAT " messages are ahead of it", n);
 }
 
-/* What keeps all messages of this database from being sent; NULL: nothing. */
+/* Return what keeps all messages of this database from being sent, or NULL. */
 static const char *
 database_obstacle(const Question *question)
 {
@@ -88,7 +88,7 @@ database_obstacle(const Question *question)
 	return NULL;
 }
 
-/* What somebody has to change about the account first; NULL: nothing. */
+/* Return what has to be changed about the account first, or NULL. */
 static const char *
 account_obstacle(const Question *question)
 {
@@ -111,14 +111,14 @@ account_obstacle(const Question *question)
 	return NULL;
 }
 
-/* Whether a message waits for another try, rather than for the first. */
+/* Return whether a message waits for a retry rather than for its first attempt. */
 static bool
 is_retry(const OutboxRow *row)
 {
 	return row->due_at != row->send_after && row->last_failure != NULL;
 }
 
-/* What of the message's own times keeps it from being sent; NULL: nothing. */
+/* Return which of the message's own times keeps it from being sent, or NULL. */
 static const char *
 time_obstacle(const Question *question)
 {
@@ -131,7 +131,7 @@ time_obstacle(const Question *question)
 	return NULL;
 }
 
-/* Why the account sends nothing, as its worker found; NULL: it sends. */
+/* Return why the worker has stopped the account, or NULL. */
 static const char *
 stop_obstacle(const Question *question)
 {
@@ -145,7 +145,7 @@ stop_obstacle(const Question *question)
 					"a probe is in progress", others_before(question));
 }
 
-/* What a message that was tried waits for; NULL: it is due. */
+/* Return what a message that has been tried waits for, or NULL if it is due. */
 static const char *
 retry_obstacle(const Question *question)
 {
@@ -157,7 +157,7 @@ retry_obstacle(const Question *question)
 					show(row->due_at), attempts(row), row->last_failure);
 }
 
-/* Why no worker is sending for this database; NULL: one is. */
+/* Return why no worker is sending for this database, or NULL. */
 static const char *
 worker_obstacle(const Question *question)
 {
@@ -181,7 +181,7 @@ worker_obstacle(const Question *question)
 		"queuing another message wakes one";
 }
 
-/* What the message waits for where all is well. */
+/* Return what the message waits for if there is no obstacle. */
 static const char *
 turn(const Question *question)
 {
@@ -224,7 +224,7 @@ explain_queued(Question *question)
 	return obstacle;
 }
 
-/* Explain a message that is on its way. */
+/* Explain a message whose request is on the wire. */
 static const char *
 explain_sending(const OutboxRow *row)
 {
@@ -264,7 +264,7 @@ explain_sent(const OutboxRow *row)
 	return psprintf("%s, via line %s", when, row->sent_line);
 }
 
-/* Explain a message that was not sent and is not on its way, by its status. */
+/* Explain a finished message that was not sent. */
 static const char *
 explain_finished(const Question *question)
 {
@@ -290,7 +290,7 @@ explain_finished(const Question *question)
 	return psprintf("%s at %s; %s", row->status, when, again);
 }
 
-/* sms3300_explain(id): say in one line why a message is where it is. */
+/* sms3300_explain(id): explain the status of a message in one line. */
 Datum
 sms3300_explain(PG_FUNCTION_ARGS)
 {

@@ -1,6 +1,6 @@
 /*
  * send.c
- *		Queue a message, cancel it, queue it again, and adopt those of another database.
+ *		Queue, cancel and requeue a message, and adopt the messages of another database.
  */
 #include "postgres.h"
 
@@ -20,14 +20,14 @@ PG_FUNCTION_INFO_V1(sms3300_cancel);
 PG_FUNCTION_INFO_V1(sms3300_resend);
 PG_FUNCTION_INFO_V1(sms3300_adopt);
 
-/* The schema that this function, and so the table, is in. */
+/* Return the schema of the calling function, which is also that of the table. */
 static Oid
 own_namespace(FunctionCallInfo fcinfo)
 {
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
-/* Make an int argument that was checked the smallint of its column. */
+/* Check an integer argument and convert it to the smallint of its column. */
 static void
 narrow_argument(Datum *value, bool isnull, void (*check) (int))
 {
@@ -63,7 +63,7 @@ sms3300_send(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(outbox_insert(own_namespace(fcinfo), values, nulls, &inserted));
 }
 
-/* sms3300_cancel(id): a queued message will not be sent. */
+/* sms3300_cancel(id): cancel a queued message. */
 Datum
 sms3300_cancel(PG_FUNCTION_ARGS)
 {
@@ -75,12 +75,12 @@ sms3300_cancel(PG_FUNCTION_ARGS)
 		!outbox_cancel(own_namespace(fcinfo), id))
 		PG_RETURN_BOOL(false);
 
-	/* The worker keeps the time of what is to be deleted or redacted one day. */
+	/* The worker schedules the deletion and the redaction of finished messages. */
 	wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 	PG_RETURN_BOOL(true);
 }
 
-/* sms3300_resend(id): a finished message, but none that was sent, is queued again. */
+/* sms3300_resend(id): queue a finished message again, unless it was sent. */
 Datum
 sms3300_resend(PG_FUNCTION_ARGS)
 {
@@ -103,7 +103,7 @@ sms3300_resend(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-/* sms3300_adopt(): queued rows that came from elsewhere are this database's now. */
+/* sms3300_adopt(): take over the queued messages of other databases. */
 Datum
 sms3300_adopt(PG_FUNCTION_ARGS)
 {

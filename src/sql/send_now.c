@@ -1,6 +1,6 @@
 /*
  * send_now.c
- *		Ask the gateway at once, in the caller's session.
+ *		Send a message at once, in the caller's session.
  */
 #include "postgres.h"
 
@@ -19,14 +19,14 @@
 
 PG_FUNCTION_INFO_V1(sms3300_send_now);
 
-/* A text argument as a string; NULL if it is null. */
+/* Return a text argument as a string, NULL if it is null. */
 static char *
 text_argument(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
-/* A line among the arguments in its canonical form; NULL if it is null. */
+/* Return a line argument in its canonical form, NULL if it is null. */
 static char *
 line_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -35,7 +35,7 @@ line_argument(FunctionCallInfo fcinfo, int n, const char *name)
 	return line ? input_line(line, (int) strlen(line), name) : NULL;
 }
 
-/* A number among the arguments that "check" accepts; ROUTE_NONE if it is null. */
+/* Check an integer argument and return it, ROUTE_NONE if it is null. */
 static int
 number_argument(FunctionCallInfo fcinfo, int n, void (*check) (int))
 {
@@ -45,7 +45,7 @@ number_argument(FunctionCallInfo fcinfo, int n, void (*check) (int))
 	return PG_GETARG_INT32(n);
 }
 
-/* Wait for the one reply; the user may cancel, and a statement_timeout holds. */
+/* Wait for the reply, subject to cancellation and statement_timeout. */
 static const HttpReply *
 await_reply(Http *http)
 {
@@ -60,7 +60,7 @@ await_reply(Http *http)
 	return reply;
 }
 
-/* The reply as jsonb, or an error that says whether the message may have been sent. */
+/* Return a reply as jsonb, or raise an error that says whether the message may have been sent. */
 static Jsonb *
 result_of(const HttpReply *reply)
 {
@@ -92,8 +92,8 @@ result_of(const HttpReply *reply)
 /*
  * sms3300_send_now(mobile, message, line, line2, type, template, account)
  *
- * Ask the gateway at once and return its reply.  Nothing is queued, nothing is
- * tried again, and a rollback does not unsend.
+ * Send a message at once and return the gateway's reply.  Nothing is queued or
+ * retried, and a rollback does not unsend the message.
  */
 Datum
 sms3300_send_now(PG_FUNCTION_ARGS)

@@ -1,8 +1,8 @@
 /*
  * statistics.c
- *		What the views sms3300_stat_worker and sms3300_stat_account show.
+ *		Return the rows of sms3300_stat_worker and sms3300_stat_account.
  *
- * Each view calls a function here once a row.
+ * Each view calls a function in this file once for each row.
  */
 #include "postgres.h"
 
@@ -25,7 +25,7 @@ PG_FUNCTION_INFO_V1(sms3300_stat_reset);
 
 #define MAX_STAT_COLUMNS 24
 
-/* A row on its way out. */
+/* A row under construction. */
 typedef struct StatRow
 {
 	int			n;
@@ -33,7 +33,7 @@ typedef struct StatRow
 	bool		nulls[MAX_STAT_COLUMNS];
 } StatRow;
 
-/* Refuse to go on where there is nothing to look at. */
+/* Raise an error unless the library was preloaded. */
 static void
 require_preloaded(void)
 {
@@ -60,7 +60,7 @@ add_string(StatRow *row, const char *value)
 	add(row, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
 }
 
-/* Append a time, NULL for 0. */
+/* Append a time, or NULL for 0. */
 static void
 add_time(StatRow *row, TimestampTz value)
 {
@@ -82,7 +82,7 @@ add_histogram(StatRow *row, const Histogram *histogram)
 	}
 }
 
-/* Make the row that the function returns. */
+/* Form the row that the calling function returns. */
 static Datum
 finish_stat_row(FunctionCallInfo fcinfo, StatRow *row)
 {
@@ -93,7 +93,7 @@ finish_stat_row(FunctionCallInfo fcinfo, StatRow *row)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row->values, row->nulls));
 }
 
-/* sms3300_stat_get_worker(database): the worker of a database; NULL where nothing is known. */
+/* sms3300_stat_get_worker(database): describe the worker of a database; NULL if unknown. */
 Datum
 sms3300_stat_get_worker(PG_FUNCTION_ARGS)
 {
@@ -113,7 +113,7 @@ sms3300_stat_get_worker(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(finish_stat_row(fcinfo, &row));
 }
 
-/* sms3300_stat_get_account(name): an account of this database; NULL where there is none. */
+/* sms3300_stat_get_account(name): describe an account of this database; NULL if there is none. */
 Datum
 sms3300_stat_get_account(PG_FUNCTION_ARGS)
 {
@@ -148,7 +148,7 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(finish_stat_row(fcinfo, &row));
 }
 
-/* sms3300_stat_reset(): the counters of this database's accounts begin anew. */
+/* sms3300_stat_reset(): reset the counters of this database's accounts. */
 Datum
 sms3300_stat_reset(PG_FUNCTION_ARGS)
 {

@@ -1,6 +1,6 @@
 /*
  * text.c
- *		Functions on numbers and texts.
+ *		SQL functions on mobile numbers and texts.
  */
 #include "postgres.h"
 
@@ -27,7 +27,7 @@ sms3300_mobile(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(input_mobile(VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input))));
 }
 
-/* Tell whether a text is a mobile number. */
+/* Return whether a text is a mobile number. */
 Datum
 sms3300_is_mobile(PG_FUNCTION_ARGS)
 {
@@ -37,7 +37,7 @@ sms3300_is_mobile(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(input_read_mobile(VARDATA_ANY(input), VARSIZE_ANY_EXHDR(input), mobile));
 }
 
-/* Return the row type of the calling function, looked up once a query. */
+/* Return the row type of the calling function, looked up once per query. */
 static TupleDesc
 result_row_type(FunctionCallInfo fcinfo)
 {
@@ -57,7 +57,7 @@ result_row_type(FunctionCallInfo fcinfo)
 	return flinfo->fn_extra;
 }
 
-/* Return the encoding, units, parts and free units of a text. */
+/* Return the encoding, units, parts and units left of a text. */
 Datum
 sms3300_segments(PG_FUNCTION_ARGS)
 {

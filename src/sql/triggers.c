@@ -1,6 +1,6 @@
 /*
  * triggers.c
- *		The triggers of sms_outbox, which check and complete each row.
+ *		Trigger functions of sms_outbox, which check and complete each row.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@
 PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
 PG_FUNCTION_INFO_V1(sms3300_outbox_update);
 
-/* A row on its way into the table, and what the trigger changes of it. */
+/* A row that is being written, and the columns that the trigger changes. */
 typedef struct Row
 {
 	HeapTuple	tuple;
@@ -40,14 +40,14 @@ typedef struct Row
 	bool		nulls[OUTBOX_ORIGIN];
 } Row;
 
-/* A column's value; the ones that the trigger changed keep their old value here. */
+/* Return the value that a column had before the trigger changed it. */
 static Datum
 get(const Row *row, int column, bool *isnull)
 {
 	return heap_getattr(row->tuple, column, row->desc, isnull);
 }
 
-/* A text column's value as a string; NULL if it is null. */
+/* Return the value of a text column as a string, NULL if it is null. */
 static char *
 get_text(const Row *row, int column)
 {
@@ -57,7 +57,7 @@ get_text(const Row *row, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/* Change a column's value. */
+/* Change the value of a column. */
 static void
 set(Row *row, int column, Datum value)
 {
@@ -67,7 +67,7 @@ set(Row *row, int column, Datum value)
 	row->nchanges++;
 }
 
-/* A timestamp column's value; a default where it is null, which is then set. */
+/* Return the value of a timestamp column; a null column is set to a default first. */
 static TimestampTz
 get_timestamp(Row *row, int column, TimestampTz otherwise)
 {
@@ -95,7 +95,7 @@ check_line(Row *row, int column, const char *name)
 	return line;
 }
 
-/* A number that "check" accepts; ROUTE_NONE where it is null. */
+/* Check the value of a numeric column and return it, ROUTE_NONE if it is null. */
 static int
 check_number(const Row *row, int column, void (*check) (int))
 {
@@ -111,7 +111,7 @@ check_number(const Row *row, int column, void (*check) (int))
 	return number;
 }
 
-/* Check the text: there must be one, and it must have a form in UTF-8. */
+/* Check that there is a text and that it can be converted to UTF-8. */
 static void
 check_message(const Row *row)
 {
@@ -119,7 +119,7 @@ check_message(const Row *row)
 	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
 	text	   *message;
 
-	/* The size of a long one is known without fetching it. */
+	/* The size of a toasted text is known without fetching it. */
 	input_require_message(isnull, isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ);
 
 	if (GetDatabaseEncoding() == PG_UTF8)
@@ -128,7 +128,7 @@ check_message(const Row *row)
 	input_require_utf8(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message));
 }
 
-/* Refuse an empty key, which would swallow all messages but the first. */
+/* Reject an empty key, which would suppress all messages but the first. */
 static void
 check_dedup_key(const Row *row)
 {
@@ -143,9 +143,8 @@ check_dedup_key(const Row *row)
 }
 
 /*
- * Check what the caller asks for, complete the caller's columns, and return
- * when the message expires.  The account is looked up by the function given,
- * which raises an error if need be.
+ * Check and complete the caller's columns, and return the time at which the
+ * message expires.  find_account() looks the account up or raises an error.
  */
 static TimestampTz
 check_caller_columns(Row *row, const Account *(*find_account) (const char *name))
@@ -170,7 +169,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	value = get(row, OUTBOX_ACCOUNT, &isnull);
 	if (isnull)
 	{
-		/* Clips a long one between characters, as CREATE SERVER does. */
+		/* Truncate a long name at a character boundary, as CREATE SERVER does. */
 		name = DatumGetName(DirectFunctionCall1(namein, CStringGetDatum(account_default_name)));
 		set(row, OUTBOX_ACCOUNT, NameGetDatum(name));
 	}
@@ -207,7 +206,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	return send_before;
 }
 
-/* The row that a trigger was fired for; refuses to serve a table other than it should be. */
+/* Return the row that a trigger was fired for; raise an error for any other table. */
 static Row
 trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
 {
@@ -224,7 +223,7 @@ trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
 	return row;
 }
 
-/* Tell whether the current user has the rights of the owner of a trigger's table. */
+/* Return whether the current user has the privileges of the owner of a trigger's table. */
 static bool
 is_owner(FunctionCallInfo fcinfo)
 {
@@ -233,7 +232,7 @@ is_owner(FunctionCallInfo fcinfo)
 	return has_privs_of_role(GetUserId(), trigger->tg_relation->rd_rel->relowner);
 }
 
-/* Refuse to be called other than as a row trigger. */
+/* Raise an error unless called as a BEFORE trigger for a row. */
 static void
 require_trigger(FunctionCallInfo fcinfo)
 {
@@ -245,7 +244,7 @@ require_trigger(FunctionCallInfo fcinfo)
 				 errmsg("not called as a row trigger before insert or update")));
 }
 
-/* The row as the trigger leaves it. */
+/* Return the row with the changes of the trigger. */
 static Datum
 finish_row(Row *row)
 {
@@ -255,7 +254,7 @@ finish_row(Row *row)
 													 row->columns, row->values, row->nulls));
 }
 
-/* When a row asks to be sent: at once, where it does not say. */
+/* Return send_after of a row, now if it is null. */
 static TimestampTz
 send_time(const Row *row)
 {
@@ -265,7 +264,7 @@ send_time(const Row *row)
 	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
 }
 
-/* Refuse a new message with a history: who has one to keep knows its origin. */
+/* Reject a status for a new message: a row with a history has an origin. */
 static void
 check_status(const Row *row)
 {
@@ -281,7 +280,7 @@ check_status(const Row *row)
 				 errhint("Omit \"status\", or give the \"origin\" of the row that is restored or copied.")));
 }
 
-/* Refuse a row that was queued elsewhere, unless by who may do with the table what he likes. */
+/* Let only the owner of the table restore rows that were queued elsewhere. */
 static void
 check_may_restore(FunctionCallInfo fcinfo)
 {
@@ -294,12 +293,13 @@ check_may_restore(FunctionCallInfo fcinfo)
 }
 
 /*
- * Before a row is queued: check it, complete it, and have the worker woken.
+ * Check and complete a new row, and wake the worker at commit.
  *
- * A row that has an origin was queued before: it is being restored or copied.
- * It is taken as it is, without asking who may send, and waits for
- * sms3300_adopt(), even where it comes back to its own database: it may have
- * been sent since it left.  The worker is woken to say so.
+ * A row with an origin was queued before and is being restored or copied.  It is
+ * kept as it is, without a check of the right to send, and waits for
+ * sms3300_adopt().  That is so even if it returns to the database that queued it,
+ * because it may have been sent in the meantime.  The worker is woken to log that
+ * such rows exist.
  */
 Datum
 sms3300_outbox_insert(PG_FUNCTION_ARGS)
@@ -339,9 +339,9 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 }
 
 /*
- * Before somebody with the right to do so changes a caller's column by hand:
- * check the row again, and have it sent by its new time.  Who is not the
- * table's owner may send with its account, or may not have it sent otherwise.
+ * Check a row again when one of the caller's columns is updated by hand, and
+ * schedule it for its new time.  A role other than the table's owner needs the
+ * right to send with its account.
  */
 Datum
 sms3300_outbox_update(PG_FUNCTION_ARGS)
@@ -356,7 +356,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	row = trigger_row(fcinfo, trigger->tg_newtuple);
 	old = trigger_row(fcinfo, trigger->tg_trigtuple);
 
-	/* What is finished, or on its way, is history: its text may be removed. */
+	/* A finished message may be changed: its text may be removed, for example. */
 	get(&row, OUTBOX_DUE_AT, &finished);
 	if (finished)
 		return PointerGetDatum(row.tuple);
