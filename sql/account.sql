@@ -1,5 +1,5 @@
 --
--- Accounts: what the options of servers and user mappings may be.
+-- Options of servers and user mappings.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -8,7 +8,7 @@ SET client_encoding = 'UTF8';
 \pset format unaligned
 \pset tuples_only
 
--- What is said to a statement, whose effect is undone.
+-- Return the error of a statement, whose effect is undone.
 CREATE FUNCTION pg_temp.answer(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	message text;
@@ -26,7 +26,7 @@ EXCEPTION
 		RETURN concat_ws(E'\n\t', SQLSTATE || ' ' || message, nullif(detail, ''), nullif(hint, ''));
 END $$;
 
--- What is said to a server with some options.
+-- Return the error for a server with these options.
 CREATE FUNCTION pg_temp.server(options text) RETURNS text LANGUAGE sql AS $$
 	SELECT pg_temp.answer('CREATE SERVER regress_sms3300_trial FOREIGN DATA WRAPPER sms3300 OPTIONS (' || options || ')')
 $$;
@@ -38,7 +38,7 @@ $$;
 -- a server needs no options
 SELECT pg_temp.answer('CREATE SERVER regress_sms3300_trial FOREIGN DATA WRAPPER sms3300');
 
--- good values of each
+-- valid values of each option
 SELECT options, pg_temp.server(options)
 FROM (VALUES
 	($$url 'http://sms.3300.ir/api/wsSend.ashx'$$),
@@ -68,7 +68,7 @@ FROM (VALUES
 	($$retention '0', redact_after '90 days'$$),
 	($$ca_file '/etc/ssl/certs/gateway.pem'$$)) AS v (options);
 
--- URLs that are not
+-- invalid URLs
 SELECT options, pg_temp.server(options)
 FROM (VALUES
 	($$url ''$$),
@@ -91,7 +91,7 @@ FROM (VALUES
 	($$url 'http://نمونه.ir/'$$),
 	($$url E'http://sms.3300.ir/\x7F'$$)) AS v (options);
 
--- lines that are not, and defaults that contradict each other
+-- invalid lines, and contradictory defaults
 SELECT options, pg_temp.server(options)
 FROM (VALUES
 	($$line ''$$),
@@ -102,7 +102,7 @@ FROM (VALUES
 	($$line '983000330000', line2 '983000330001', type '1'$$),
 	($$line '983000330000', line2 '983000330001', type '2'$$)) AS v (options);
 
--- other bad values
+-- other invalid values
 SELECT options, pg_temp.server(options)
 FROM (VALUES
 	($$type '3'$$),
@@ -150,17 +150,17 @@ FROM (VALUES
 	($$paused ''$$),
 	($$ca_file ''$$),
 	($$ca_file 'gateway.pem'$$)) AS v (options);
--- PostgreSQL's own complaint about an interval, and whose it is
+-- an invalid interval is PostgreSQL's error; the context names the option
 CREATE SERVER regress_sms3300_trial FOREIGN DATA WRAPPER sms3300 OPTIONS (timeout '5s', validity 'soon');
 
--- a rate so small that it would be taken for 0
+-- a rate so small that it would become 0
 SELECT left(pg_temp.server('rate ''0.' || repeat('0', 400) || '1'''), 42);
--- 200 codes or ranges are enough
+-- at most 200 codes and ranges
 SELECT n, left(pg_temp.server(format('refused_codes %L', string_agg(i::text, ','))), 46)
 FROM (VALUES (200), (201)) AS v (n), generate_series(1001, 1000 + n) AS i
 GROUP BY n ORDER BY n;
 
--- options that a server has not
+-- options that servers do not have
 SELECT options, pg_temp.server(options)
 FROM (VALUES
 	($$username 'user'$$),
@@ -194,18 +194,18 @@ FROM (VALUES
 	($$OPTIONS (username 'user', password 'secret', line '983000330000')$$),
 	($$OPTIONS (user 'user', password 'secret')$$)) AS v (options);
 
--- the wrapper has no options, and there is nothing to select
+-- the wrapper has no options, and foreign tables cannot be read
 SELECT pg_temp.answer($$ALTER FOREIGN DATA WRAPPER sms3300 OPTIONS (ADD url 'http://127.0.0.1/')$$);
 SELECT pg_temp.answer($$CREATE FOREIGN TABLE regress_sms3300_table (mobile text) SERVER regress_sms3300 OPTIONS (line '983000330000')$$);
 
--- anybody may call the validator, with nothing
+-- any role may call the validator without options
 SELECT sms3300_fdw_validator(NULL, 'pg_foreign_server'::regclass) IS NULL;
 
 --
 -- Changes
 --
 
--- each change is checked with what is there already
+-- a change is checked together with the existing options
 ALTER SERVER regress_sms3300 OPTIONS (ADD line '983000330000', ADD line2 '983000330001');
 SELECT change, pg_temp.answer('ALTER SERVER regress_sms3300 OPTIONS (' || change || ')')
 FROM (VALUES
@@ -229,7 +229,7 @@ FROM (VALUES
 	($$ADD password_file '/secret'$$),
 	($$DROP username$$)) AS v (change);
 
--- a message follows the changes of its account
+-- a message uses the current options of its account
 INSERT INTO sms_outbox (mobile, message, account) VALUES ('09123456789', 'x', 'regress_sms3300')
 	RETURNING send_before - send_after;
 ALTER SERVER regress_sms3300 OPTIONS (ADD validity '90 minutes');
@@ -241,7 +241,7 @@ DROP USER MAPPING FOR PUBLIC SERVER regress_sms3300;
 SELECT left(pg_temp.answer($$INSERT INTO sms_outbox (mobile, message, account, type) VALUES ('09123456789', 'x', 'regress_sms3300', 2)$$), 5);
 
 --
--- What only superusers may set
+-- Options for superusers only
 --
 
 CREATE ROLE regress_sms3300_admin;

@@ -1,5 +1,5 @@
 --
--- Numbers and texts in databases that are not in UTF-8.
+-- Numbers and texts in databases with an encoding other than UTF-8.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -10,7 +10,7 @@ CREATE DATABASE regress_sms3300_win1256 TEMPLATE template0 ENCODING 'WIN1256' LC
 CREATE DATABASE regress_sms3300_euc_jp TEMPLATE template0 ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C';
 CREATE DATABASE regress_sms3300_sql_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';
 
--- an Arabic one
+-- an Arabic encoding
 \c regress_sms3300_win1256
 SET client_min_messages = warning;
 CREATE EXTENSION sms3300;
@@ -21,7 +21,7 @@ SELECT * FROM sms3300_segments('سلام، چاپ');
 SELECT * FROM sms3300_segments(repeat('€', 81));
 SELECT sms3300_mobile(repeat('چ', 65));
 
--- one of several bytes a character
+-- a multibyte encoding
 \c regress_sms3300_euc_jp
 SET client_min_messages = warning;
 CREATE EXTENSION sms3300;
@@ -30,7 +30,7 @@ SELECT sms3300_mobile('０９１２３４５６７８９');
 SELECT * FROM sms3300_segments('あいう');
 SELECT sms3300_mobile('x' || repeat('あ', 64));
 
--- one of which the server knows only bytes: they are taken for UTF-8
+-- SQL_ASCII: the bytes are taken as UTF-8
 \c regress_sms3300_sql_ascii
 SET client_min_messages = warning;
 CREATE EXTENSION sms3300;
@@ -38,7 +38,7 @@ SET client_encoding = 'SQL_ASCII';
 SELECT sms3300_mobile('۰۹۱۲ ۳۴۵ ۶۷۸۹');
 SELECT * FROM sms3300_segments('سلام');
 SELECT * FROM sms3300_segments(repeat('€', 81));
--- where they are not, they are no number, and a unit each
+-- invalid UTF-8 is not a number, and each byte counts as a unit
 SELECT problem, sms3300_is_mobile('0912' || bytes || '3456789') AS inside, sms3300_is_mobile('0912345678' || bytes) AS last, s.*
 FROM (VALUES
 	('none', E'\xDB\xB9'),

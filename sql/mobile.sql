@@ -1,6 +1,6 @@
 --
--- sms3300_mobile and sms3300_is_mobile: which spellings are a mobile number,
--- and which are not.
+-- sms3300_mobile and sms3300_is_mobile: spellings of mobile numbers that are
+-- accepted and rejected.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -9,7 +9,7 @@ SET client_encoding = 'UTF8';
 \pset format unaligned
 
 --
--- What is taken
+-- Accepted
 --
 
 -- prefixes
@@ -25,7 +25,7 @@ FROM (VALUES
 	('00989123456789'),
 	('009809123456789')) AS v (spelling);
 
--- a national number may itself begin with the country code
+-- a national number may begin with the digits of the country code
 SELECT spelling, sms3300_mobile(spelling)
 FROM (VALUES
 	('9812345678'),
@@ -35,7 +35,7 @@ FROM (VALUES
 	('9898989898'),
 	('989898989898')) AS v (spelling);
 
--- as people write it
+-- with separators
 SELECT spelling, sms3300_mobile(spelling)
 FROM (VALUES
 	('0912 345 6789'),
@@ -55,7 +55,7 @@ FROM (VALUES
 	('+۹۸ (۰) ۹۱۲–۳۴۵–۶۷۸۹'),
 	('۰۹۱۲ ٣٤٥ 67８９')) AS v (spelling);
 
--- marks that cannot be seen, and a parenthesis that lost its partner
+-- invisible characters, and an unpaired parenthesis
 SELECT name, sms3300_mobile(spelling)
 FROM (VALUES
 	('left-to-right isolate', U&'\2066+98 912 345 6789\2069'),
@@ -94,34 +94,34 @@ FROM (VALUES
 	('0912-345-67-8-9'),
 	('0912 345 678 9')) AS v (spelling);
 
--- every digit, of all the characters there are
+-- all digits among all characters
 SELECT to_hex(min(c)) AS first, to_hex(max(c)) AS last, string_agg(digit, '' ORDER BY c) AS digits
 FROM (SELECT c, right(sms3300_mobile('0912345678' || chr(c)), 1) AS digit, c - row_number() OVER (ORDER BY c) AS run
 	FROM generate_series(1, 1114111) AS c
 	WHERE c NOT BETWEEN 55296 AND 57343 AND sms3300_is_mobile('0912345678' || chr(c))) AS taken
 GROUP BY run ORDER BY run;
 
--- every character that may stand between two digits, of all there are
+-- all characters that may separate two digits
 SELECT to_hex(min(c)) AS first, to_hex(max(c)) AS last
 FROM (SELECT c, c - row_number() OVER (ORDER BY c) AS run
 	FROM generate_series(1, 1114111) AS c
 	WHERE c NOT BETWEEN 55296 AND 57343 AND sms3300_is_mobile('0912' || chr(c) || '3456789')) AS taken
 GROUP BY run ORDER BY run;
 
--- no operator is refused
+-- all operators are accepted
 SELECT count(*) FILTER (WHERE sms3300_mobile('0' || n) = '98' || n), count(*)
 FROM generate_series(9000000000, 9999999999, 99991) AS n;
 
--- the canonical form is its own
+-- the canonical form is unchanged
 SELECT sms3300_mobile(sms3300_mobile(' (0912) 345 6789 '));
 
 SELECT sms3300_mobile(NULL), sms3300_is_mobile(NULL);
 
 --
--- What is refused
+-- Rejected
 --
 
--- all but the first
+-- all but the first are rejected
 SELECT spelling, sms3300_is_mobile(spelling)
 FROM (VALUES
 	('09123456789'),
@@ -212,18 +212,18 @@ FROM (VALUES
 	('نه‌صدودوازده'),
 	('☎09123456789')) AS v (spelling);
 
--- what the error says
+-- error messages
 SELECT sms3300_mobile('0912345678');
 \echo :LAST_ERROR_SQLSTATE
 SELECT sms3300_mobile('');
 SELECT sms3300_mobile('۰۹۱۲ سه ۳۴۵');
 
--- a long value is clipped, between two characters
+-- a long value is truncated at a character boundary
 SELECT sms3300_mobile(repeat('x', 64));
 SELECT sms3300_mobile('x' || repeat('۱', 1000));
 
 --
--- Where it is used
+-- Use in indexes, constraints and queries
 --
 
 \pset format aligned
@@ -240,10 +240,10 @@ CREATE UNIQUE INDEX mobile_customer_key ON mobile_customer (sms3300_mobile(phone
 INSERT INTO mobile_customer VALUES (1, '0912 345 6789'), (2, '+98 (0) 935 123 4567'), (3, NULL);
 SELECT id, mobile FROM mobile_customer ORDER BY id;
 
--- the same number, spelled otherwise
+-- the same number in another spelling
 INSERT INTO mobile_customer VALUES (4, '۰۹۱۲-۳۴۵-۶۷۸۹');
 
--- a bad one
+-- an invalid number
 INSERT INTO mobile_customer VALUES (4, '0912 345 678');
 
 SET enable_seqscan = off;
@@ -251,7 +251,7 @@ EXPLAIN (COSTS OFF) SELECT id FROM mobile_customer WHERE sms3300_mobile(phone) =
 SELECT id FROM mobile_customer WHERE sms3300_mobile(phone) = sms3300_mobile('00989351234567');
 RESET enable_seqscan;
 
--- a CHECK alone
+-- a CHECK constraint alone
 CREATE TABLE mobile_check (phone text CONSTRAINT mobile_check_phone CHECK (sms3300_is_mobile(phone)));
 INSERT INTO mobile_check VALUES ('0912 345 6789');
 INSERT INTO mobile_check VALUES ('0912 345 678');

@@ -1,6 +1,6 @@
 --
--- The table sms_outbox: its columns, what becomes of a row when it is queued or
--- changed by hand, and which rows are refused.
+-- The table sms_outbox: its columns, how rows are completed when they are queued or
+-- changed by hand, and which rows are rejected.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -19,7 +19,7 @@ CREATE SERVER regress_sms3300_bare FOREIGN DATA WRAPPER sms3300
 CREATE USER MAPPING FOR PUBLIC SERVER regress_sms3300_bare OPTIONS (username 'user', password 'secret');
 SET sms3300.account = 'regress_sms3300';
 
--- What is said to a statement, whose effect is undone.
+-- Return the error of a statement, whose effect is undone.
 CREATE FUNCTION pg_temp.answer(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	message text;
@@ -37,13 +37,13 @@ EXCEPTION
 		RETURN concat_ws(E'\n\t', SQLSTATE || ' ' || message, nullif(detail, ''), nullif(hint, ''));
 END $$;
 
--- What is said to a row, written as in INSERT.
+-- Return the error for a row, written as in INSERT.
 CREATE FUNCTION pg_temp.row_of(columns text, value text) RETURNS text LANGUAGE sql AS $$
 	SELECT pg_temp.answer('INSERT INTO sms_outbox (' || columns || ') VALUES (' || value || ')')
 $$;
 
 --
--- What it looks like
+-- Definition
 --
 
 SELECT attname, format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'not null' END,
@@ -53,7 +53,7 @@ WHERE attrelid = 'sms_outbox'::regclass AND attnum > 0
 ORDER BY attnum;
 SELECT enum_range(NULL::sms_status);
 
--- every object of the extension has a comment, and so has what it is made of
+-- every object of the extension has a comment, and so has each part of it
 WITH member AS (
 	SELECT classid, objid FROM pg_depend
 	WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
@@ -83,17 +83,17 @@ WHERE NOT EXISTS (
 	WHERE (d.classoid, d.objoid, d.objsubid) = (object.classid, object.objid, object.objsubid));
 
 --
--- What becomes of a row
+-- How rows are completed
 --
 
--- a row that gives only what it must
+-- a row with required columns only
 INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'سلام')
 	RETURNING mobile, message, account, priority, send_after = now(), send_before - send_after,
 		sender = current_user, created_at = now(), status, attempts, due_at = now(), errors,
 		num_nulls(line, line2, type, template, dedup_key, metadata, started_at, finished_at,
 			http_status, api_status, message_id, sent_line, response, error);
 
--- one that gives all
+-- a row with all columns
 INSERT INTO sms_outbox (mobile, message, line, line2, type, template, account, priority,
 		send_after, send_before, dedup_key, metadata)
 	VALUES ('+98 (0) 912 345 6789', E' two\n\tlines ', '3000330001', '3000330002', 0, NULL,
@@ -101,25 +101,25 @@ INSERT INTO sms_outbox (mobile, message, line, line2, type, template, account, p
 	RETURNING mobile, to_json(message), line, line2, type, template, account, priority,
 		send_after, send_before, dedup_key, metadata, due_at;
 
--- NULL is as good as nothing
+-- NULL is the same as an omitted column
 INSERT INTO sms_outbox (mobile, message, account, priority, send_after, send_before)
 	VALUES ('9123456789', 'x', NULL, NULL, NULL, NULL)
 	RETURNING account, priority, send_after = now(), send_before - send_after, due_at = now();
 
--- the account's validity counts from send_after on
+-- the validity of the account starts at send_after
 INSERT INTO sms_outbox (mobile, message, account, type, send_after)
 	VALUES ('9123456789', 'x', 'regress_sms3300_bare', 2, '2100-01-01') RETURNING send_before;
--- and never is too far for a timestamp
+-- and does not overflow a timestamp
 ALTER SERVER regress_sms3300_bare OPTIONS (SET validity '100 years');
 INSERT INTO sms_outbox (mobile, message, account, type, send_after)
 	VALUES ('9123456789', 'x', 'regress_sms3300_bare', 2, '294276-12-31'),
 		('9123456789', 'x', 'regress_sms3300_bare', 2, '294200-01-01')
 	RETURNING send_before;
--- a message need not expire, and may be long overdue
+-- a message may never expire, and may be long overdue
 INSERT INTO sms_outbox (mobile, message, send_after, send_before)
 	VALUES ('9123456789', 'x', '2000-01-01', 'infinity') RETURNING send_before, due_at;
 
--- several at once, by SELECT and by COPY
+-- several rows, by SELECT and by COPY
 INSERT INTO sms_outbox (mobile, message)
 	SELECT '0912000000' || i, 'message ' || i FROM generate_series(1, 3) AS i
 	RETURNING mobile, message, status;
@@ -154,7 +154,7 @@ SELECT pg_temp.row_of('mobile, message, line', $$'09123456789', 'x', '123'$$);
 SELECT pg_temp.row_of('mobile, message, line, line2', $$'09123456789', 'x', '1000', 'سلام'$$);
 
 --
--- What is refused
+-- Rejected
 --
 
 SELECT columns, value, pg_temp.row_of(columns, value)
@@ -183,7 +183,7 @@ FROM (VALUES
 	('mobile, message, template', $$'09123456789', 'x', -1$$),
 	-- a key that is no key
 	('mobile, message, dedup_key', $$'09123456789', 'x', ''$$)) AS v (columns, value);
--- one bad row refuses the whole statement
+-- one invalid row aborts the whole statement
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x'), ('0912', 'x')$$);
 
 -- the account
@@ -205,21 +205,21 @@ RESET ROLE;
 SET sms3300.account = 'regress_sms3300_none';
 SELECT pg_temp.row_of('mobile, message', $$'09123456789', 'x'$$);
 SELECT pg_temp.row_of('mobile, message, account', $$'09123456789', 'x', 'regress_sms3300'$$);
--- its name is cut between characters, as everywhere
+-- its name is truncated at a character boundary, as everywhere
 SELECT set_config('sms3300.account', repeat('ش', 40), false) = repeat('ش', 40);
 SELECT split_part(pg_temp.row_of('mobile, message', $$'09123456789', 'x'$$), E'\n', 1);
 SET sms3300.account = 'regress_sms3300';
 
--- what the server checks for itself: nothing else fits the table
+-- the constraints of the table
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (id, mobile, message) VALUES (1, '09123456789', 'x')$$);
 INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 'twice');
 SELECT split_part(pg_temp.row_of('mobile, message, dedup_key', $$'09123456789', 'y', 'twice'$$), E'\n', 1);
 
 --
--- By which scenario
+-- Scenarios
 --
 
--- What is said to a message's line, line2, type and template with an account's defaults.
+-- Return the error for a message's line, line2, type and template with the account's defaults.
 CREATE FUNCTION pg_temp.route(defaults text, own text) RETURNS text LANGUAGE sql AS $$
 	SELECT pg_temp.answer(format($i$
 		CREATE SERVER regress_sms3300_route FOREIGN DATA WRAPPER sms3300 OPTIONS (%s);
@@ -257,7 +257,7 @@ FROM (VALUES
 	-- a line of its own, which is the account's second
 	($$line '1000', line2 '2000'$$, $$line => '2000'$$)) AS v (defaults, own);
 
--- what is none of them
+-- combinations that are not scenarios
 SELECT defaults, own, pg_temp.route(defaults, own)
 FROM (VALUES
 	(NULL, NULL),
@@ -278,11 +278,11 @@ FROM (VALUES
 	($$line '1000', type '2', template '5'$$, $$type => 1, template => 5$$),
 	($$line '1000', line2 '2000', type '1'$$, NULL)) AS v (defaults, own);
 
--- the row keeps what the message gave: the account's are looked up when it is sent
+-- the row keeps the message's own values: those of the account are read when it is sent
 INSERT INTO sms_outbox (mobile, message, type) VALUES ('09123456789', 'x', 1) RETURNING line, line2, type, template;
 
 --
--- Changes by hand, by the table's owner
+-- Changes by the table's owner
 --
 
 DELETE FROM sms_outbox;
@@ -312,7 +312,7 @@ FROM (VALUES
 	($$send_before = 'infinity'$$),
 	($$metadata = '{}', dedup_key = 'new'$$)) AS v (change);
 
--- numbers fit; a row is due as long as it is in the queue, and no longer
+-- numbers must fit; a row has due_at exactly as long as it is in the queue
 SELECT change, split_part(pg_temp.answer('UPDATE sms_outbox SET ' || change), E'\n', 1)
 FROM (VALUES
 	($$priority = 10$$),
@@ -326,7 +326,7 @@ FROM (VALUES
 	($$status = 'sent', due_at = NULL$$),
 	($$due_at = now()$$)) AS v (change);
 
--- a message that its owner has left without a time can be changed
+-- a message whose times the owner has removed can be changed
 BEGIN;
 ALTER TABLE sms_outbox ALTER send_after DROP NOT NULL, DISABLE TRIGGER USER;
 UPDATE sms_outbox SET send_after = NULL;
@@ -334,7 +334,7 @@ ALTER TABLE sms_outbox ENABLE TRIGGER USER;
 UPDATE sms_outbox SET priority = 1 RETURNING send_after = now();
 ROLLBACK;
 
--- what is finished is history, and may be corrected: a person's data removed
+-- a finished message may be changed, for example to remove personal data
 UPDATE sms_outbox SET status = 'sent', due_at = NULL, finished_at = now();
 UPDATE sms_outbox SET mobile = 'removed', message = NULL RETURNING mobile, message, status;
 

@@ -1,5 +1,5 @@
 --
--- Who may do what.
+-- Privileges.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -16,7 +16,7 @@ CREATE ROLE regress_sms3300_other;
 CREATE ROLE regress_sms3300_auditor BYPASSRLS;
 SET sms3300.account = 'regress_sms3300';
 
--- What is said to a statement, whose effect is undone.
+-- Return the error of a statement, whose effect is undone.
 CREATE FUNCTION pg_temp.answer(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	message text;
@@ -35,7 +35,7 @@ EXCEPTION
 END $$;
 
 --
--- What everybody has
+-- Privileges of PUBLIC
 --
 
 SELECT privilege, has_table_privilege('public', 'sms_outbox', privilege),
@@ -49,7 +49,7 @@ SELECT p.oid::regprocedure FROM pg_proc AS p
 	JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 WHERE extname = 'sms3300' AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
 ORDER BY proname;
--- what runs as its owner, and with which search_path
+-- functions that run as their owner, and their search_path
 SELECT p.oid::regprocedure, p.proconfig[1] FROM pg_proc AS p
 	JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
@@ -61,7 +61,7 @@ SELECT has_foreign_data_wrapper_privilege('public', 'sms3300', 'USAGE'),
 	has_sequence_privilege('public', pg_get_serial_sequence('sms_outbox', 'id'), 'USAGE, SELECT, UPDATE');
 
 --
--- USAGE on the account lets a role send, and nothing else does
+-- USAGE on the account is necessary and sufficient to send
 --
 
 SET ROLE regress_sms3300_app;
@@ -76,7 +76,7 @@ SET ROLE regress_sms3300_app;
 INSERT INTO sms_outbox (mobile, message) VALUES ('09120000001', 'by app') RETURNING sender;
 SELECT sms3300_send('09120000002', 'by app') AS app \gset
 
--- nobody writes what the extension writes
+-- no role may write the columns of the extension
 SELECT attname, split_part(pg_temp.answer(format(
 	'INSERT INTO sms_outbox (mobile, message, %I) VALUES (''09123456789'', ''x'', DEFAULT)', attname)), E'\n', 1)
 FROM pg_attribute
@@ -98,25 +98,25 @@ FROM (VALUES
 	($$CREATE TEMP TABLE t (); CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert()$$),
 	($$CREATE SERVER regress_sms3300_mine FOREIGN DATA WRAPPER sms3300$$),
 	($$ALTER SERVER regress_sms3300 OPTIONS (SET paused 'false')$$)) AS v (statement);
--- PostgreSQL itself refuses COPY into a table with row security
+-- PostgreSQL rejects COPY into a table with row-level security
 SELECT mobile FROM sms_outbox ORDER BY id;
 \copy sms_outbox (mobile, message) FROM '/dev/null'
 
--- a role may use credentials of its own, and cannot see those for all
+-- a role may use its own credentials, and cannot see those of PUBLIC
 SELECT srvname, usename, umoptions FROM pg_user_mappings WHERE srvname = 'regress_sms3300';
 SELECT count(*) FROM information_schema.user_mapping_options WHERE option_value = 'secret';
 CREATE USER MAPPING FOR CURRENT_USER SERVER regress_sms3300 OPTIONS (username 'app', password 'own');
 SELECT pg_temp.answer($$DROP USER MAPPING FOR PUBLIC SERVER regress_sms3300$$);
 
 --
--- A role sees what it queued
+-- A role sees the messages that it queued
 --
 
 SET ROLE regress_sms3300_other;
 INSERT INTO sms_outbox (mobile, message) VALUES ('09120000003', 'by other') RETURNING sender;
 SELECT mobile, sender FROM sms_outbox ORDER BY id;
 SELECT sms3300_cancel(:app), sms3300_resend(:app);
--- membership in another role is not enough, to become that role is
+-- membership in another role is not enough; SET ROLE is
 RESET ROLE;
 GRANT regress_sms3300_app TO regress_sms3300_other;
 SET SESSION AUTHORIZATION regress_sms3300_other;
@@ -125,11 +125,11 @@ SET ROLE regress_sms3300_app;
 SELECT mobile, sender FROM sms_outbox ORDER BY id;
 SELECT sms3300_cancel(:app);
 RESET SESSION AUTHORIZATION;
--- the owner and auditors see all
+-- the owner and auditors see all messages messages
 SELECT mobile, sender, status FROM sms_outbox ORDER BY id;
 SET ROLE regress_sms3300_auditor;
 SELECT mobile, sender FROM sms_outbox ORDER BY id;
--- and may cancel and resend what they see, if they may send
+-- and may cancel and resend them if they may send
 SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'by other';
 SELECT split_part(pg_temp.answer(format('SELECT sms3300_resend(%s)', :app)), E'\n', 1);
 RESET ROLE;
@@ -139,7 +139,7 @@ SELECT sms3300_resend(:app);
 SELECT sender, status FROM sms_outbox WHERE id = :app;
 RESET ROLE;
 
--- a function that runs as its owner sends as its owner
+-- a SECURITY DEFINER function sends as its owner
 SET ROLE regress_sms3300_app;
 CREATE FUNCTION pg_temp.greet(mobile text) RETURNS bigint SECURITY DEFINER
 	LANGUAGE sql AS $$ SELECT sms3300_send(mobile, 'greetings') $$;
@@ -150,7 +150,7 @@ SELECT pg_temp.greet('09120000004') AS id \gset
 SELECT sender FROM sms_outbox WHERE id = :id;
 RESET ROLE;
 
--- a policy may show more
+-- another policy may show more
 CREATE POLICY regress_sms3300_desk ON sms_outbox FOR SELECT TO regress_sms3300_other USING (message = 'greetings');
 SET ROLE regress_sms3300_other;
 SELECT mobile, sender FROM sms_outbox ORDER BY id;
@@ -162,7 +162,7 @@ DROP POLICY regress_sms3300_desk ON sms_outbox;
 -- Triggers
 --
 
--- the extension's serve their own table only
+-- the extension's trigger functions work on their own table only
 CREATE TEMP TABLE sms_outbox_copy (LIKE sms_outbox);
 CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox_copy FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO sms_outbox_copy (mobile, message) VALUES ('09123456789', 'x')$$);
@@ -187,7 +187,7 @@ SELECT pg_temp.answer('SELECT sms3300_outbox_insert()');
 -- Rows from another database
 --
 
--- as a restored dump, a copied database or a subscriber would have them
+-- as in a restored dump, a copied database or a subscriber
 BEGIN;
 DELETE FROM sms_outbox;
 INSERT INTO sms_outbox (mobile, message, metadata)
@@ -198,16 +198,16 @@ UPDATE sms_outbox SET origin = origin + 1, status = message::sms_status,
 INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'own');
 SELECT origin AS own FROM sms_outbox WHERE message = 'own' \gset
 
--- what is finished stays as it is; what was on its way may have been sent
+-- finished messages stay as they are; those on the wire may have been sent
 SELECT sms3300_adopt();
 SELECT message, status, origin = :own, due_at IS NOT NULL, finished_at IS NOT NULL, error
 FROM sms_outbox ORDER BY id;
 SELECT sms3300_adopt();
--- a message that is queued again here is this database's
+-- a message that is queued again belongs to this database
 SELECT sms3300_resend(id) FROM sms_outbox WHERE message = 'failed';
 SELECT origin = :own FROM sms_outbox WHERE message = 'failed';
 
--- a row that brings its origin is taken as it is, unless it does not fit
+-- a row with an origin is kept as it is if it satisfies the constraints
 INSERT INTO sms_outbox (mobile, message, account, sender, send_before, due_at, origin)
 	VALUES ('0912', '', 'nowhere', 'nobody', 'infinity', now(), 1)
 	RETURNING mobile, message, account, sender, origin;
@@ -217,17 +217,17 @@ SELECT name, value, split_part(pg_temp.answer(format(
 	$$INSERT INTO sms_outbox (mobile, account, sender, send_before, due_at, origin, %I)
 		VALUES ('0912', 'nowhere', 'nobody', 'infinity', now(), 1, %s)$$, name, value)), E'\n', 1)
 FROM (VALUES ('type', -1), ('type', 3), ('template', -1), ('priority', -1), ('priority', 10)) AS v (name, value);
--- nor does it become this database's by coming back to it
+-- it does not belong to this database even if it returns to it
 WITH gone AS (DELETE FROM sms_outbox WHERE message = 'own' RETURNING *)
 INSERT INTO sms_outbox OVERRIDING SYSTEM VALUE SELECT * FROM gone
 	RETURNING message, status, origin = :own AS own;
--- one without an origin is new
+-- a row without an origin is new
 SELECT pg_temp.answer(format(
 	$$INSERT INTO sms_outbox (mobile, message, status) VALUES ('09123456789', 'x', %L)$$, status))
 FROM unnest(ARRAY['sending', 'sent']) AS status;
 INSERT INTO sms_outbox (mobile, message, status) VALUES ('09123456789', 'x', 'queued')
 	RETURNING status;
--- who may adopt can be granted
+-- the right to adopt can be granted
 GRANT EXECUTE ON FUNCTION sms3300_adopt() TO regress_sms3300_auditor;
 SET LOCAL ROLE regress_sms3300_auditor;
 SELECT sms3300_adopt();

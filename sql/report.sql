@@ -1,5 +1,5 @@
 --
--- sms_report: the outbox for a person.
+-- sms_report: the outbox in readable form.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -31,7 +31,7 @@ FROM (VALUES (3, 'sending'::sms_status, NULL, NULL), (4, 'sent', '983000330000',
 	(9, 'cancelled', NULL, NULL)) AS v (n, status, line, error)
 WHERE mobile = '98912345678' || v.n;
 
--- each role sees its own
+-- each role sees its own messages messages
 SET ROLE regress_sms3300_app;
 SELECT mobile, message, status, line, reason FROM sms_report ORDER BY mobile;
 SET ROLE regress_sms3300_other;
@@ -46,7 +46,7 @@ SELECT bool_and(queued_at = date_trunc('second', created_at AT TIME ZONE 'Asia/T
 FROM sms_report JOIN sms_outbox AS o USING (id) WHERE account = 'regress_sms3300';
 RESET TimeZone;
 
--- a condition reaches the table, and only what is shown is explained
+-- a condition reaches the table, and only displayed rows are explained
 EXPLAIN (COSTS off) SELECT * FROM sms_report WHERE id = 1;
 
 DELETE FROM sms_outbox WHERE account = 'regress_sms3300';

@@ -29,19 +29,19 @@ ORDER BY n;
 -- The boundaries
 --
 
--- one septet a character
+-- one septet per character
 SELECT n, s.* FROM unnest(ARRAY[0, 1, 152, 153, 154, 159, 160, 161, 305, 306, 307, 458, 459, 460]) AS n,
 	sms3300_segments(repeat('a', n)) AS s;
 
--- two septets a character: 76 fill 152 of the 153 of a part
+-- two septets per character: 76 fill 152 of the 153 of a part
 SELECT n, s.* FROM unnest(ARRAY[1, 76, 77, 79, 80, 81, 152, 153, 228, 229]) AS n,
 	sms3300_segments(repeat('€', n)) AS s;
 
--- one UTF-16 unit a character
+-- one UTF-16 unit per character
 SELECT n, s.* FROM unnest(ARRAY[1, 66, 67, 68, 69, 70, 71, 133, 134, 135, 200, 201, 202]) AS n,
 	sms3300_segments(repeat('س', n)) AS s;
 
--- two UTF-16 units a character: 33 fill 66 of the 67 of a part
+-- two UTF-16 units per character: 33 fill 66 of the 67 of a part
 SELECT n, s.* FROM unnest(ARRAY[1, 33, 34, 35, 36, 66, 67, 99, 100]) AS n,
 	sms3300_segments(repeat('😀', n)) AS s;
 
@@ -62,7 +62,7 @@ FROM (VALUES
 	(12, '66 س, 😀, 3 س', repeat('س', 66) || '😀' || repeat('س', 3))) AS v (n, message, content), sms3300_segments(content) AS s
 ORDER BY n;
 
--- one character outside the alphabet makes all the text UCS-2, wherever it stands
+-- one character outside the alphabet makes the whole text UCS-2
 SELECT message, s.*
 FROM (VALUES
 	(1, '160 a', repeat('a', 160)),
@@ -72,7 +72,7 @@ FROM (VALUES
 ORDER BY n;
 
 --
--- The alphabet, of all the characters there are
+-- The alphabet, among all characters
 --
 SELECT encoding, units, count(*), string_agg(chr(c), '' ORDER BY c) FILTER (WHERE c >= 32 AND encoding = 'GSM-7') AS characters
 FROM generate_series(1, 1114111) AS c, sms3300_segments(chr(c))
@@ -81,7 +81,7 @@ GROUP BY encoding, units ORDER BY encoding, units;
 
 SELECT c, encoding, units FROM generate_series(1, 31) AS c, sms3300_segments(chr(c)) WHERE encoding = 'GSM-7';
 
--- what looks as if it were in it
+-- similar characters outside the alphabet
 SELECT name, s.*
 FROM (VALUES
 	('tab', E'\t'),
@@ -91,7 +91,7 @@ FROM (VALUES
 	('escape', E'\x1B')) AS v (name, content), sms3300_segments(content) AS s;
 
 --
--- Where it is used
+-- Use in indexes, constraints and queries
 --
 
 \pset format aligned

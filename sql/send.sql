@@ -1,5 +1,5 @@
 --
--- The functions that queue, cancel and queue again.
+-- Functions that queue, cancel and resend.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS sms3300;
@@ -22,7 +22,7 @@ GRANT USAGE ON FOREIGN SERVER regress_sms3300, regress_sms3300_bare
 	TO regress_sms3300_app, regress_sms3300_other;
 SET sms3300.account = 'regress_sms3300';
 
--- What is said to an expression, whose effect is undone.
+-- Return the result or error of an expression, whose effect is undone.
 CREATE FUNCTION pg_temp.answer(expression text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	message text;
@@ -46,13 +46,13 @@ END $$;
 
 SET ROLE regress_sms3300_app;
 
--- the least
+-- required arguments only
 SELECT sms3300_send('09123456789', 'سلام') AS id \gset
 SELECT mobile, message, line, line2, type, template, account, priority, send_after = created_at,
 	send_before - send_after, dedup_key, metadata, sender, status, due_at = created_at
 FROM sms_outbox WHERE id = :id;
 
--- all, in order and by name
+-- all arguments, in order and by name
 SELECT sms3300_send('+98 912 345 6789', 'hello', '3000330001', '3000330002', 0, NULL,
 	'regress_sms3300_bare', 9, '2100-01-01', '2100-01-02', 'key', '{"a": 1}') AS id \gset
 SELECT mobile, message, line, line2, type, template, account, priority, send_after, send_before,
@@ -65,20 +65,20 @@ SELECT mobile, message, line, line2, type, template, account, priority, send_aft
 	dedup_key, metadata, sender, status, due_at
 FROM sms_outbox WHERE id = :id;
 
--- NULLs are as good as nothing
+-- NULL is the same as an omitted argument
 SELECT sms3300_send('09123456789', 'x', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) AS id \gset
 SELECT account, priority, send_after = created_at, send_before - send_after, due_at = created_at
 FROM sms_outbox WHERE id = :id;
 
--- the id is that of the row, and goes up
+-- the result is the id of the row, and ids increase
 SELECT sms3300_send('09123456789', 'x') < sms3300_send('09123456789', 'x');
--- a rollback takes the message back
+-- a rollback removes the message
 BEGIN;
 SELECT sms3300_send('09123456789', 'x') AS id \gset
 ROLLBACK;
 SELECT count(*) FROM sms_outbox WHERE id = :id;
 
--- what is refused
+-- rejected messages
 SELECT expression, pg_temp.answer(expression)
 FROM (VALUES
 	($$sms3300_send(NULL, 'x')$$),
@@ -104,26 +104,26 @@ FROM (VALUES
 -- dedup_key
 --
 
--- once: the second time gives the first one's id, whatever else is asked for
+-- the second call returns the id of the first, whatever its other arguments
 SELECT sms3300_send('09123456789', 'first', dedup_key => 'order 1') AS id \gset
 SELECT sms3300_send('09120000000', 'second', dedup_key => 'order 1') = :id;
 SELECT sms3300_send('09120000000', 'third', dedup_key => 'order 2') <> :id;
 SELECT mobile, message FROM sms_outbox WHERE dedup_key LIKE 'order %' ORDER BY id;
--- also in one statement, and in one transaction
+-- also within a statement and within a transaction
 SELECT count(DISTINCT sms3300_send('09123456789', 'x', dedup_key => 'same')) FROM generate_series(1, 5);
 BEGIN;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') AS id \gset
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') = :id;
 ROLLBACK;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') > :id;
--- a bad message is refused even so
+-- an invalid message is rejected nevertheless
 SELECT split_part(pg_temp.answer($$sms3300_send('0912', 'x', dedup_key => 'order 1')$$), E'\n', 1);
--- whatever became of the first
+-- whatever the status of the first
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') AS id \gset
 SELECT sms3300_cancel(:id);
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') = :id;
 SELECT status FROM sms_outbox WHERE id = :id;
--- each sender has his own
+-- each sender has its own keys
 SET ROLE regress_sms3300_other;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') <> :id;
 SELECT sms3300_cancel(:id), sms3300_resend(:id);
@@ -134,7 +134,7 @@ DELETE FROM sms_outbox WHERE id = :id;
 SET ROLE regress_sms3300_app;
 SELECT sms3300_send('09123456789', 'again', dedup_key => 'order 1') > :id;
 SELECT message FROM sms_outbox WHERE dedup_key = 'order 1';
--- by INSERT, with PostgreSQL's own means
+-- by INSERT, with ON CONFLICT
 INSERT INTO sms_outbox (mobile, message, dedup_key)
 	VALUES ('09123456789', 'x', 'order 1'), ('09123456789', 'x', 'order 3')
 	ON CONFLICT DO NOTHING RETURNING dedup_key;
@@ -142,7 +142,7 @@ INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 
 	ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING RETURNING dedup_key;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 3') = id FROM sms_outbox WHERE dedup_key = 'order 3';
 
--- a trigger that keeps the row out is told of, with a key and without
+-- a trigger that suppresses the row causes an error, with and without a key
 RESET ROLE;
 CREATE FUNCTION pg_temp.keep_out() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER keep_out BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION pg_temp.keep_out();
@@ -156,7 +156,7 @@ DROP TRIGGER keep_out ON sms_outbox;
 -- sms3300_cancel and sms3300_resend
 --
 
--- a row of each status, as the worker would leave it; rolled back, so that it sees none
+-- a row of each status, as the worker would leave it; rolled back, so that the worker sees none
 BEGIN;
 DELETE FROM sms_outbox;
 SET LOCAL ROLE regress_sms3300_app;
@@ -176,18 +176,18 @@ ROLLBACK TO each_status;
 SELECT message, sms3300_resend(id) FROM sms_outbox ORDER BY id;
 SELECT message, status, attempts, due_at - now(), finished_at, send_after - now(), send_before - now(), error
 FROM sms_outbox WHERE message NOT IN ('queued', 'sending', 'sent') ORDER BY id;
--- once is enough
+-- a second call has no effect
 SELECT count(*) FROM sms_outbox WHERE sms3300_resend(id);
--- and cancelled once more
+-- and cancelled again
 SELECT count(*) FROM sms_outbox WHERE sms3300_cancel(id);
 ROLLBACK TO each_status;
--- among other conditions, they are the last to be tried
+-- other conditions are evaluated first
 SELECT message FROM sms_outbox WHERE sms3300_cancel(id) AND metadata #>> '{}' = 'sent';
 SELECT message FROM sms_outbox WHERE sms3300_resend(id) AND metadata #>> '{}' = 'failed';
 SELECT message FROM sms_outbox WHERE status = 'queued' ORDER BY id;
 ROLLBACK TO each_status;
 
--- a message that need not be sent before some time keeps that
+-- a message keeps a send_after in the future
 RESET ROLE;
 UPDATE sms_outbox SET send_after = '2100-01-01', send_before = '2100-01-02' WHERE status = 'rejected';
 UPDATE sms_outbox SET send_before = 'infinity' WHERE status = 'failed';
@@ -199,25 +199,25 @@ SAVEPOINT endless;
 SELECT sms3300_resend(id) FROM sms_outbox WHERE status = 'failed';
 SELECT status, due_at = now(), send_before FROM sms_outbox WHERE message = 'failed';
 ROLLBACK TO endless;
--- one whose text was removed cannot be sent again
+-- a message whose text was removed cannot be sent again
 SELECT replace(pg_temp.answer(format('sms3300_resend(%s)', id)), 'message ' || id, 'message N') FROM sms_outbox WHERE message IS NULL;
--- nor one by an account that is not the sender's any more
+-- nor a message of an account that the sender may no longer use
 RESET ROLE;
 REVOKE USAGE ON FOREIGN SERVER regress_sms3300 FROM regress_sms3300_app;
 SET LOCAL ROLE regress_sms3300_app;
 SELECT pg_temp.answer(format('sms3300_resend(%s)', id)) FROM sms_outbox WHERE status = 'expired';
--- which can still be cancelled
+-- it can still be cancelled
 SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued' AND message = 'queued';
 ROLLBACK;
 
--- nothing is there to cancel
+-- there is nothing to cancel
 SELECT sms3300_cancel(-1), sms3300_resend(-1), sms3300_cancel(NULL), sms3300_resend(NULL), sms3300_explain(NULL);
 
 --
 -- sms3300_send_now
 --
 
--- is refused as a queued message would be
+-- rejects the same messages as sms3300_send
 SET ROLE regress_sms3300_app;
 SELECT expression, pg_temp.answer(expression)
 FROM (VALUES
@@ -231,7 +231,7 @@ FROM (VALUES
 	($$sms3300_send_now('09123456789', 'x', account => 'regress_sms3300_bare')$$),
 	($$sms3300_send_now('09123456789', 'x', line2 => '1000', account => 'regress_sms3300_bare')$$),
 	($$sms3300_send_now('09123456789', 'x', account => 'regress_sms3300_none')$$)) AS v (expression);
--- nobody listens; nothing is queued
+-- no gateway is listening; nothing is queued
 SELECT count(*) AS before FROM sms_outbox \gset
 SELECT regexp_replace(pg_temp.answer($$sms3300_send_now('09123456789', 'x')$$), 'answer: [^\n]*', 'answer: ...');
 SELECT count(*) = :before FROM sms_outbox;

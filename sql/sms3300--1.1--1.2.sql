@@ -1,14 +1,14 @@
 \echo Use "ALTER EXTENSION sms3300 UPDATE TO '1.2'" to load this file. \quit
 
--- The update from 1.1, and through it from 1.0. Make every change of SQL here and in
--- sms3300.sql, from which a new installation is made: an updated database and a new one
--- must be alike, and 120_upgrade.pl compares their catalogs.
+-- The update from 1.1, and through it from 1.0. Make every change here and in sms3300.sql,
+-- which new installations use. An updated database and a new one must be identical;
+-- 120_upgrade.pl compares their catalogs.
 
 -- ---------------------------------------------------------------------------
--- What early installations lack
+-- Differences of early installations
 --
--- 1.0 and 1.1 were never released, and 1.0 was changed while it was in use. What is
--- costly to make, or to have locked, is made only where it is missing.
+-- 1.0 and 1.1 were never released, and 1.0 was changed while it was in use. Objects that
+-- are costly to build or to lock are created only where they are missing.
 -- ---------------------------------------------------------------------------
 
 DO $repair$
@@ -83,7 +83,7 @@ ALTER FUNCTION @extschema@.sms3300_resend(bigint) COST 10000;
 -- ---------------------------------------------------------------------------
 -- Comments
 --
--- Those of the views and of what they call are below.
+-- Those on the views and their functions are below.
 -- ---------------------------------------------------------------------------
 
 COMMENT ON TYPE @extschema@.sms_status IS
@@ -178,9 +178,9 @@ COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
 	'Returns one line that says why a message has its status and what it is waiting for';
 
 -- ---------------------------------------------------------------------------
--- Views and what they call
+-- Views and their functions
 --
--- They are made again, as they are in sms3300.sql.
+-- They are created again, as in sms3300.sql.
 -- ---------------------------------------------------------------------------
 
 DROP VIEW @extschema@.sms_report;
@@ -210,8 +210,9 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
 
--- A message that is due later is not on its way, so that the index alone tells that it
--- is queued. The time is taken once the snapshot is: no claim that this has is later.
+-- A message that is due later cannot be on the wire, so the index alone shows that it is
+-- queued. The time is read after the snapshot was taken, and so is not before any claim
+-- that the snapshot contains.
 CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name) RETURNS bigint
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET enable_seqscan = off SET enable_bitmapscan = off
@@ -346,9 +347,9 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
 	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
 
--- The view reads through a function, because a function in a view has the rights of
--- whoever asks: row-level security shows each role its own messages. The planner
--- puts the function's query in its place, with all its conditions.
+-- The view reads through a function, which runs with the privileges of the role that
+-- queries the view, so that row-level security applies to that role. The planner inlines
+-- the function, so that conditions reach the table.
 CREATE FUNCTION @extschema@.sms3300_report(
 	OUT id bigint, OUT queued_at timestamp(0), OUT mobile text, OUT message text, OUT status text,
 	OUT changed_at timestamp(0), OUT line text, OUT reason text) RETURNS SETOF record

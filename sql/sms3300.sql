@@ -1,9 +1,9 @@
 \echo Use "CREATE EXTENSION sms3300" to load this file. \quit
 
--- The install script of the current version, from which make builds
--- sms3300--VERSION.sql. Make every change of SQL here and in the update script from the
--- last version (sms3300--1.1--1.2.sql): an updated database and a new one must be alike,
--- and 120_upgrade.pl compares their catalogs.
+-- The install script of the current version. make builds sms3300--VERSION.sql from it.
+-- Make every change here and in the update script from the last version
+-- (sms3300--1.1--1.2.sql). An updated database and a new one must be identical;
+-- 120_upgrade.pl compares their catalogs.
 
 -- ---------------------------------------------------------------------------
 -- The queue and its history
@@ -14,9 +14,9 @@ CREATE TYPE @extschema@.sms_status AS ENUM
 COMMENT ON TYPE @extschema@.sms_status IS
 	'Status of a message. queued: waiting to be sent. sending: its request is on the wire. sent: the gateway accepted it. rejected: the gateway refused it. failed: given up after repeated refusals. unknown: it may have been sent. expired: not sent before send_before. cancelled: withdrawn before it was sent.';
 
--- due_at is NULL once a message is finished: it makes the queue's index. A claim
--- changes no indexed column, and half of each page is left free: so it finds room
--- beside the row and touches no index. The source counts on the columns' order.
+-- due_at is NULL once a message is finished and so keeps it out of the queue's index. A
+-- claim changes no indexed column, and half of each page is left free, so that claims are
+-- HOT updates. The C code depends on the order of the columns.
 CREATE TABLE @extschema@.sms_outbox
 (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -59,12 +59,12 @@ WITH (fillfactor = 50,
 CREATE INDEX sms_outbox_queue_idx ON @extschema@.sms_outbox
 	(origin, account, priority DESC, due_at, id) WHERE due_at IS NOT NULL;
 
--- What waits for another try is found apart from what waits for its time.
+-- Finds the messages that wait for a retry among those that wait for their time.
 CREATE INDEX sms_outbox_retry_idx ON @extschema@.sms_outbox
 	(origin, account, due_at) WHERE due_at OPERATOR(pg_catalog.>) send_after;
 
--- What expires is not asked for by due_at, so that the planner cannot take this index
--- for the queue's while the table is small, and keep to it.
+-- The predicate does not mention due_at. Otherwise the planner could choose this index for
+-- the queue while the table is small, and keep that plan.
 CREATE INDEX sms_outbox_expiry_idx ON @extschema@.sms_outbox
 	(origin, send_before) WHERE finished_at IS NULL;
 CREATE UNIQUE INDEX sms_outbox_dedup_idx ON @extschema@.sms_outbox
@@ -79,8 +79,8 @@ CREATE POLICY sms_outbox_own ON @extschema@.sms_outbox FOR SELECT
 COMMENT ON POLICY sms_outbox_own ON @extschema@.sms_outbox IS
 	'A role sees the messages that it queued';
 
--- There is none for UPDATE and DELETE: a message that is changed by hand would be sent
--- without asking who may send, also by who has these rights on all tables.
+-- There is no policy for UPDATE and DELETE. A role with these privileges on all tables could
+-- otherwise change a message and so send without USAGE on the account.
 CREATE POLICY sms_outbox_queue ON @extschema@.sms_outbox FOR INSERT
 	WITH CHECK (sender OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY sms_outbox_queue ON @extschema@.sms_outbox IS
@@ -141,12 +141,12 @@ COMMENT ON COLUMN @extschema@.sms_outbox.errors IS
 COMMENT ON COLUMN @extschema@.sms_outbox.origin IS
 	'Hash of the cluster and database that queued the message. Other databases do not send it; see sms3300_adopt().';
 
--- What is queued, what became of it, and the numbering, belong in a dump.
+-- A dump contains the messages and the state of the sequence.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_outbox_id_seq', '');
 
 -- ---------------------------------------------------------------------------
--- Triggers of the queue
+-- Triggers
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.sms3300_outbox_insert() RETURNS trigger
@@ -204,9 +204,9 @@ COMMENT ON FUNCTION @extschema@.sms3300_segments(text) IS
 	'Returns how a text is split into SMS parts: encoding (GSM-7 or UCS-2), units (septets or UTF-16 units in total), parts, and units_left in the last part';
 
 -- ---------------------------------------------------------------------------
--- What callers call
+-- Functions for callers
 --
--- They cost much, so that in a WHERE clause the other conditions come first.
+-- Their cost is high, so that the planner evaluates other conditions of a WHERE clause first.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.sms3300_send(
@@ -242,20 +242,19 @@ CREATE FUNCTION @extschema@.sms3300_adopt() RETURNS bigint
 COMMENT ON FUNCTION @extschema@.sms3300_adopt() IS
 	'Takes over the queued messages of another database, which were restored, copied or replicated into this one. Returns their number.';
 
--- The answer changes with what the message waits for, not within a statement; said
--- so that a report is sorted and cut before its lines are explained.
+-- STABLE lets the planner sort and limit a report before it explains the rows.
 CREATE FUNCTION @extschema@.sms3300_explain(id bigint) RETURNS text
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
 	'Returns one line that says why a message has its status and what it is waiting for';
 
 -- ---------------------------------------------------------------------------
--- What DBAs look at
+-- Statistics
 --
--- The counters are in shared memory. What is queued is counted in the queue's
--- index, however many messages are finished: the settings of the functions that do
--- so leave the planner nothing else, whatever it knows of a table whose queue comes
--- and goes. The view calls each of them where its column is asked for only.
+-- The counters are in shared memory. Queued messages are counted in the queue's index, at
+-- a cost that does not depend on the number of finished messages. The functions' settings
+-- force that plan, because statistics on a queue that fills and empties are unreliable.
+-- A view calls each function only if its column is selected.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_worker(database oid,
@@ -278,8 +277,9 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
 
--- A message that is due later is not on its way, so that the index alone tells that it
--- is queued. The time is taken once the snapshot is: no claim that this has is later.
+-- A message that is due later cannot be on the wire, so the index alone shows that it is
+-- queued. The time is read after the snapshot was taken, and so is not before any claim
+-- that the snapshot contains.
 CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name) RETURNS bigint
 	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 	SET enable_seqscan = off SET enable_bitmapscan = off
@@ -418,9 +418,9 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
 	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
 
--- The view reads through a function, because a function in a view has the rights of
--- whoever asks: row-level security shows each role its own messages. The planner
--- puts the function's query in its place, with all its conditions.
+-- The view reads through a function, which runs with the privileges of the role that
+-- queries the view, so that row-level security applies to that role. The planner inlines
+-- the function, so that conditions reach the table.
 CREATE FUNCTION @extschema@.sms3300_report(
 	OUT id bigint, OUT queued_at timestamp(0), OUT mobile text, OUT message text, OUT status text,
 	OUT changed_at timestamp(0), OUT line text, OUT reason text) RETURNS SETOF record
@@ -464,7 +464,7 @@ COMMENT ON COLUMN @extschema@.sms_report.reason IS
 	'What the message is waiting for, or why it was not sent';
 
 -- ---------------------------------------------------------------------------
--- Who may do what
+-- Privileges
 -- ---------------------------------------------------------------------------
 
 REVOKE ALL ON @extschema@.sms_outbox FROM PUBLIC;
