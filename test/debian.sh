@@ -143,7 +143,7 @@ while [ $# != 0 ] && [ -z "$inside" ]; do
 		--cache) cache=${2:?}; shift ;;
 		--fresh) fresh=yes ;;
 		--inside) inside=yes ;;
-		-*) die "there is no option $1" ;;
+		-*) die "unknown option $1" ;;
 		*) break ;;
 	esac
 	shift

@@ -254,7 +254,7 @@ my @DIRECTIVES = (
 	[
 		'garbage',
 		qr/garbage/,
-		'bytes that are no HTTP, then closes',
+		'bytes that are not HTTP, then closes',
 		sub ($form) { return { bytes => "\x00\xff\xfe\x16no HTTP\r\n\r\n", then => 'close' } }
 	],
 );

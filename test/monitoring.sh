@@ -198,12 +198,12 @@ perl -MJSON::PP -0777 -ne '
 while read -r expression; do
 	holds "$expression" || die "the dashboard asks for what there is not: $expression"
 	for metric in $(printf '%s\n' "$expression" | grep -o 'sms3300_[a-z0-9_]*'); do
-		holds "$metric" || die "there is no metric $metric"
+		holds "$metric" || die "metric $metric is missing"
 	done
 done <"$work/expressions"
 say "ok: all $(wc -l <"$work/expressions") expressions of the dashboard have data"
 for metric in $(grep -o 'sms3300_[a-z0-9_]*' doc/monitoring/alerts.yaml | grep -v _explain |
 	grep -v _stat_ | grep -v _adopt | sort -u); do
-	holds "$metric" || die "there is no metric $metric"
+	holds "$metric" || die "metric $metric is missing"
 done
 say 'ok: all metrics of the alerts exist'

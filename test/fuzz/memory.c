@@ -3,7 +3,7 @@
  *		What a memory context does in the server: free what was left behind.
  *
  * PostgreSQL's JSON parser leaves that to its caller's context, of which there is
- * none here; without this a long run would end for want of memory.
+ * none here. Without this a long run would run out of memory.
  */
 #undef NDEBUG
 #include <assert.h>

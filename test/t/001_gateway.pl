@@ -1,5 +1,5 @@
 
-# The test gateway itself: what the other tests rely on.
+# The test gateway, on which the other tests rely.
 
 use Mojo::Base -strict, -signatures;
 

@@ -1,6 +1,6 @@
 
-# What goes over the wire for each scenario of the gateway's guide, to the byte, and
-# what of the reply comes back into the row.
+# The exact bytes of the request for each scenario of the gateway's guide, and the columns
+# that are filled from its reply.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# Every way to queue: what is committed is sent, each message once; what is rolled
-# back is not.
+# All ways to queue messages. Each committed message is sent once, and a message that is
+# rolled back is not sent.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# Two-phase commit: nobody is told of a COMMIT PREPARED, so the worker stays and looks
-# every poll_interval for as long as there is something prepared.
+# Two-phase commit. COMMIT PREPARED cannot wake a worker, so the worker stays and looks
+# every poll_interval while there are prepared transactions.
 
 use strict;
 use warnings;
@@ -70,7 +70,7 @@ is(wait_for_look(), $pid, 'the worker stays for the other');
 run_sql($node, "COMMIT PREPARED 'second'");
 is_sent('the other COMMIT PREPARED', 'second');
 wait_for_leave();
-pass('the worker leaves when nothing is prepared any more');
+pass('the worker leaves when nothing is prepared');
 
 # What is prepared elsewhere is no reason to stay.
 run_sql($node, <<'END', 'other');

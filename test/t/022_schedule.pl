@@ -1,6 +1,6 @@
 
-# When a message goes: not before send_after and then without polling, higher priority
-# first, and not after send_before.
+# The time and order of sending: not before send_after and without polling, higher
+# priorities first, and not after send_before.
 
 use strict;
 use warnings;

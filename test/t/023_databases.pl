@@ -1,6 +1,6 @@
 
-# One server, several databases: who gets a worker and when; what happens when the
-# extension or the database is dropped or copied; and the switch for all of them.
+# Several databases on one server: which of them gets a worker and when, dropping and
+# copying the extension or the database, and the setting that stops all of them.
 
 use strict;
 use warnings;
@@ -113,7 +113,7 @@ run_sql($node, 'ALTER SERVER sms3300 OPTIONS (DROP paused)', 'two');
 wait_for_status('two', $waiting, 'sent');
 
 # The extension is dropped while requests hang, which it does not wait for, nor does the
-# worker. Then it is created anew.
+# worker. Then it is created again.
 create_database('dropped', timeout => '1 hour');
 hang('dropped', $gateway);
 run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'dropped');

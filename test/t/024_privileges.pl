@@ -1,6 +1,6 @@
 
-# Who may do what: USAGE on the server is all it takes to send, and shows nothing but
-# one's own messages; the credentials stay hidden.
+# Privileges. USAGE on the server is sufficient to send. A role sees only its own messages
+# and no credentials.
 
 use strict;
 use warnings;

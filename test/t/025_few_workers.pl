@@ -1,6 +1,6 @@
 
-# More databases than workers: one with nothing to do gives its place to a database that
-# waits, long before its own time to leave.
+# More databases than workers. An idle worker leaves early when another database is
+# waiting for a worker.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# The worker: what it holds while requests hang, what it costs when there is nothing
-# to do, what others see of it, and what it does with connections.
+# The worker: what it holds while requests hang, what it costs while idle, what other
+# sessions see of it, and how it reuses connections.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# sms3300_send_now: the reply at once, in the session, which can be interrupted and is
-# as good as before afterwards.
+# sms3300_send_now returns the reply at once. It can be interrupted, and the session
+# remains usable afterwards.
 
 use strict;
 use warnings;
@@ -58,7 +58,7 @@ run_sql($node, call('with a template', "'983000330001', type => 2, template => 3
 is_deeply([ @{ ($gateway->log)[-1]{fields} }{qw(line type template)} ],
 	[ '983000330001', 2, 3 ], 'the fields');
 is(decode_json(run_sql($node, call('#status 27 no')))->{status}, 27, 'a refusal is a reply');
-like(run_sql($node, call('#html')), qr/^\{"raw": "<!DOCTYPE/, 'what is no JSON, too');
+like(run_sql($node, call('#html')), qr/^\{"raw": "<!DOCTYPE/, 'a reply that is not JSON');
 run_sql($node, 'BEGIN; ' . call('rolled back') . '; ROLLBACK');
 is($gateway->count->{taken}, 5, 'a rollback does not unsend');
 is(run_sql($node, 'SELECT count(*) FROM sms_outbox'), 0, 'nothing is queued');

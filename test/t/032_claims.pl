@@ -1,7 +1,8 @@
 
-# What sending costs in the table, by counts of what was touched: candidates are read by
-# the queue's index alone, whatever the planner knows of the table, a claim touches
-# no index, and what was sent before is not read again, even where an old snapshot keeps it.
+# The cost of sending in the table, by counts of blocks read. Candidates are read from the
+# queue's index alone, whatever statistics the planner has. A claim changes no index.
+# Messages sent earlier are not read again, even if an old snapshot keeps their index
+# entries.
 
 use strict;
 use warnings;

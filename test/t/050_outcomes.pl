@@ -1,8 +1,7 @@
 
-# The whole outcome table: what becomes of a message, by what happened to its request.
-# Each case has an account of its own, so that none stops another. At their rate an
-# account makes one request in the time of the test: what a second one meets is no
-# part of a case.
+# The complete table of outcomes: the result of each kind of request. Each case has its
+# own account, so that none of them stops another. The rate of the accounts allows one
+# request each during the test, so that a retry cannot change the result.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# Replies that no gateway should give: each touches its own row only, and what is kept
-# of it can be read, dumped and restored.
+# Malformed replies. Each affects its own row only, and what is stored of it can be read,
+# dumped and restored.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 
-# Trying again: when, how often, what is remembered of it, and when it is over.
+# Retries: their times and number, what is recorded about them, and when they end.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# Accounts that stop, are paused, or may send only so much: each by itself, and none at
-# the expense of its messages or of the other accounts.
+# Accounts that have stopped, are paused or have a rate limit. They lose no messages and
+# do not affect other accounts.
 
 use strict;
 use warnings;

@@ -1,7 +1,6 @@
 
-# What nobody looks after any more: messages that were on the wire when their worker
-# died, and rows that came from another database. And what a person may do about a
-# message: send it again, or take it back.
+# Messages whose worker died while they were on the wire, rows from another database, and
+# resending and cancelling messages by hand.
 
 use strict;
 use warnings;

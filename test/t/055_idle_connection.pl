@@ -1,9 +1,10 @@
 
-# The idle-connection race: the gateway closes a kept connection after a second, and the
-# next message comes after about a second. What is sent on a connection that is just
-# being closed is in doubt, so none may be used that was idle for so long.
+# The race for an idle connection. The gateway closes a kept connection after one second,
+# and the next message arrives after about one second. A request on a connection that is
+# being closed would be in doubt, so no connection that has been idle for so long may be
+# used.
 #
-# IDLE_MESSAGES is how many messages come (20).
+# IDLE_MESSAGES is the number of messages (20).
 
 use strict;
 use warnings;

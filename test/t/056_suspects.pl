@@ -1,6 +1,7 @@
 
-# A message that is itself what the gateway refuses, though it says that the account is:
-# it costs the others little, and is tried again less and less often.
+# A message for which the gateway reports an error of the account, although the message
+# itself is the cause. It hardly delays the other messages, and is retried less and less
+# often.
 
 use strict;
 use warnings;

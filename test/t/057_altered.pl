@@ -1,6 +1,6 @@
 
-# An account is altered, renamed or dropped while no worker is there, which follows all the
-# same. Messages hold the name of their account, and wait for one of that name.
+# An account is altered, renamed or dropped while no worker is running. A new worker uses
+# the current definition. Messages refer to their account by name.
 
 use strict;
 use warnings;

@@ -1,6 +1,7 @@
 
-# A kept connection dies when the whole request has been taken, and no other can be made:
-# libcurl's vain second try leaves the message in doubt; it is no proof that nothing left.
+# A kept connection is closed after the whole request was received, and a new connection
+# cannot be made. libcurl's attempt to send the request again does not prove that nothing
+# was sent: the message is in doubt.
 
 use strict;
 use warnings;

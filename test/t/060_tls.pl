@@ -1,6 +1,6 @@
 
-# https: who the gateway is gets checked, and a request that fails the check never
-# leaves; nothing around the server leads it elsewhere.
+# https. The certificate of the gateway is verified before a request is sent, and the
+# server's environment cannot redirect a request.
 
 use strict;
 use warnings;

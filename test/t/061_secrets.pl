@@ -1,7 +1,7 @@
 
-# The password is nowhere but in its mapping or file: whatever happens to a message, and
-# whatever the server is told to log. The worker's part of the log, its statements and
-# the process list have no number and no text either.
+# The password appears only in its user mapping or file, whatever happens to a message and
+# whatever the server logs. Numbers and texts do not appear in the worker's log lines, its
+# statements or the process list either.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# What a role can get at that is not its own: nothing, by whatever way it looks, writes,
-# or sends. 024_privileges.pl has the ordinary ways.
+# A role cannot read, change or send anything that belongs to another role.
+# 024_privileges.pl tests the ordinary cases.
 
 use strict;
 use warnings;
@@ -120,9 +120,9 @@ CREATE USER MAPPING FOR bob SERVER carols OPTIONS (username 'bob', password 'own
 END
 my $options = q{SELECT string_agg(o, ' ' ORDER BY o) FROM pg_user_mappings, unnest(umoptions) AS o};
 may('carol', $options, 'password=for all username=user', 'the mapping for all of her own server');
-may('bob', $options, '', 'his own mapping without USAGE');
+may('bob', $options, '', 'own mapping without USAGE');
 run_sql($node, 'GRANT USAGE ON FOREIGN SERVER carols TO bob');
-may('bob', $options, 'password=own username=bob', 'his own mapping');
+may('bob', $options, 'password=own username=bob', 'own mapping');
 run_sql($node, 'DROP USER MAPPING FOR bob SERVER carols');
 run_as($node, 'carol', 'ALTER SERVER carols OPTIONS (SET url ' . quote($elsewhere->url) . ')');
 run_as($node, 'bob', "SELECT sms3300_send_now('$number', 'x', account => 'carols')");

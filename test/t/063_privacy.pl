@@ -1,7 +1,7 @@
 
-# Privacy: finished messages are deleted after the retention of their account, and their
-# texts removed after redact_after; nothing else is, and nobody can hold that up for the
-# rest.
+# Privacy. Finished messages are deleted after the retention of their account, and their
+# texts are removed after redact_after. Nothing else is removed, and a role cannot delay
+# the removal of other messages.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 
-# Databases in other encodings than the gateway's UTF-8: what is queued arrives as it is,
-# or is refused when it is queued; what is replied is kept, escaped where the database has
-# no such characters.
+# Databases with encodings other than UTF-8. A queued text arrives unchanged or is
+# rejected when it is queued. A reply is stored, with escapes for characters that the
+# database encoding lacks.
 
 use strict;
 use warnings;
@@ -203,7 +203,7 @@ END
 	$gateway->mode('#json {"status": 27, "msg": "a\xFF\xC3b"}', 1);
 	$id = ask($database, "$set; SELECT sms3300_send('$number', 'x')");
 	wait_for_sql($node, $database, "SELECT status <> 'sending' AND http_status = 200 FROM sms_outbox WHERE id = $id");
-	is(response($database, $id)->{raw}, '{"status": 27, "msg": "a\xff\xc3b"}', "$encoding: bytes that are no text");
+	is(response($database, $id)->{raw}, '{"status": 27, "msg": "a\xff\xc3b"}', "$encoding: bytes that are not text");
 	for my $repeated ($password, "$password, " . ($foreign // ''), escaped($password), escaped($password) =~ s/([a-f])/\U$1/gr)
 	{
 		reply_with(27, "$repeated is wrong");

@@ -1,6 +1,6 @@
 
-# Somebody who owns the database lays things in the way of the extension: nothing of it is
-# done with the rights of the worker, or of a superuser who installs and uses it.
+# The owner of the database creates objects that shadow those of PostgreSQL. Neither the
+# worker nor a superuser who installs and uses the extension runs any of them.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# Somebody who owns sms_outbox, and is no superuser, puts things on it and changes it:
-# the worker does nothing with other rights than his, and nothing crashes the server.
+# The owner of sms_outbox, who is not a superuser, adds objects to it and alters it. The
+# worker runs them with the owner's privileges only, and none of them crashes the server.
 
 use strict;
 use warnings;
@@ -302,8 +302,8 @@ as_owner('ALTER TABLE sms_outbox ALTER response TYPE jsonb USING NULL');
 wait_for_status($id, 'sent');
 my $said = () = slurp_file($node->logfile) =~ /transaction on sms_outbox failed: column/g;
 cmp_ok($said, '<', 100, 'the log is not flooded');
-is(as_owner('ALTER TABLE sms_outbox ADD mine text'), '', 'a column of his own does no harm');
-wait_for_status(queue('beside his own column'), 'sent');
+is(as_owner('ALTER TABLE sms_outbox ADD mine text'), '', 'a column added by the owner does no harm');
+wait_for_status(queue('beside an added column'), 'sent');
 
 # Something else in the place of the table.
 as_owner(<<'END');
@@ -372,7 +372,7 @@ as_owner(<<'END');
 CREATE TABLE child () INHERITS (sms_outbox);
 INSERT INTO child (id, mobile, message, account, send_before, status, due_at, origin)
 	SELECT -1, mobile, 'of a child', account, 'infinity', 'queued', now(), origin
-	FROM sms_outbox WHERE message = 'beside his own column';
+	FROM sms_outbox WHERE message = 'beside an added column';
 END
 wait_for_status(queue('beside a child'), 'sent');
 

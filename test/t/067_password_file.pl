@@ -1,7 +1,7 @@
 
-# A password in a file: read each time, its first line, and from nothing but a file of its
-# owner alone; what else it may be is refused and holds up nothing. And it is in the memory
-# of no process longer than it is needed.
+# Passwords in files. The first line is read for each request, and only from a file that
+# no one but its owner can access. An invalid file is rejected and delays nothing. The
+# password stays in the memory of a process only as long as it is needed.
 
 use strict;
 use warnings;

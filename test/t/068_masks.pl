@@ -1,6 +1,6 @@
 
-# A reply that repeats the password: each way in which a character of it may be written,
-# one by one; and what is no password is left alone. 061_secrets.pl has all at once.
+# Replies that contain the password, in each way in which a character can be written.
+# Other text is left unchanged. 061_secrets.pl tests all of them together.
 
 use strict;
 use warnings;
@@ -58,7 +58,7 @@ kept('x&amp;+\y', 'is: x&amp;+\y.', 'is: ***.', 'one that looks like all of it')
 # the sender what it is.
 kept('2345', '12345, 23456, %312345', '12345, 23456, %312345', 'a number in longer ones');
 kept('2345', 'is: 2345, x2345y', 'is: ***, x***y', '... and for itself');
-kept('a2b', '1a2b3', '1***3', 'what is no number beside digits');
+kept('a2b', '1a2b3', '1***3', 'a secret that is not a number, beside digits');
 my $others = 'x  y, X y, x%00y, x%2y, x%%20y, x\u0000y, x\u20y, x\ud83dy, x&nbsp;y';
 kept('x y', $others, $others, 'other texts');
 

@@ -1,6 +1,6 @@
 
-# Short runs of test/chaos: whatever breaks while messages are sent, none is lost and
-# none is sent twice; and while the server itself goes on, each result is counted once.
+# Short runs of test/chaos. Whatever fails while messages are sent, no message is lost or
+# sent twice. While the server itself keeps running, each result is counted once.
 
 use strict;
 use warnings;

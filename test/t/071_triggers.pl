@@ -1,7 +1,6 @@
 
-# Triggers that users put on the table: what they do is part of what the worker does;
-# one that fails, whatever the way, costs no other row anything, and sends nothing
-# twice.
+# User triggers on the table. Their effects are part of the worker's transaction. A
+# trigger that fails, in any way, affects no other row and causes no second send.
 
 use strict;
 use warnings;

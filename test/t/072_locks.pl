@@ -1,6 +1,6 @@
 
-# Locks that users hold, on rows or on the whole table: only who wants just what is
-# locked waits for it, and results are recorded once the lock is gone.
+# User locks on rows and on the table. Only work that needs the locked object waits, and
+# results are recorded once the lock is released.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 
-# A disk that is full: the worker keeps the results that it cannot write, and writes
-# them when there is room. Here it is only the worker that finds no room: no file may
-# grow by its hand beyond a limit.
+# A full disk. The worker keeps the results that it cannot write, and writes them once
+# there is space. Only the worker runs out of space here: a limit on the size of files
+# applies to its process alone.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
 
-plan skip_all => 'there is no prlimit'
+plan skip_all => 'prlimit is not available'
   if system('prlimit --version >/dev/null 2>&1') != 0;
 
 # Its WAL has to stay below the limit, 2 MB.
@@ -52,7 +52,7 @@ system_or_bail('prlimit', '--pid', $worker, "--fsize=$limit:");
 queue(25);
 $gateway->wait_for_taken(26);
 wait_for_log($node, $full);
-cmp_ok(count_of('sending'), '>', 0, 'there is no room for some results');
+cmp_ok(count_of('sending'), '>', 0, 'some results do not fit');
 
 # Check that the worker goes on trying with pauses: for five seconds, which another
 # database's worker measures.

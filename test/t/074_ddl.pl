@@ -1,6 +1,7 @@
 
-# What DBAs do while messages wait or are on the wire: drop what they need, cancel and
-# terminate processes, run out of them, and set what they like for a database.
+# Administrative commands while messages are waiting or on the wire: dropping objects,
+# cancelling and terminating processes, exhausting the process slots, and settings of the
+# database.
 
 use strict;
 use warnings;

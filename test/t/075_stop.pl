@@ -1,7 +1,7 @@
 
-# Stops: with many requests that hang, with a standby that is gone, and of a database
-# alone, when it is dropped. None is held up; what is known is recorded, and the rest is
-# unknown; nothing leaves without a claim that is safe.
+# Stopping the server while many requests hang, while its standby is gone, and dropping
+# the database. No stop is delayed. Known results are recorded, the other messages become
+# unknown, and no request is sent without a durable claim.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# A tablespace that is full: what cannot be claimed waits, what cannot be recorded is kept,
-# and both go on when there is room.
+# A full tablespace. Messages that cannot be claimed wait, results that cannot be recorded
+# are kept, and both continue once there is space.
 
 use strict;
 use warnings;
@@ -67,7 +67,7 @@ $gateway->wait_for_taken(21);
 fill();
 $gateway->release;
 wait_for_log($node, $full, $offset);
-cmp_ok(count_of('sending'), '>', 0, 'there is no room for some results');
+cmp_ok(count_of('sending'), '>', 0, 'some results do not fit');
 make_room();
 wait_for_end($node);
 is(count_of('sent'), 21, 'all are recorded');

@@ -1,6 +1,6 @@
 
-# A server that is stopped while it recovers from a crash: nothing is sent before it has
-# recovered, and what was on the wire is still in doubt.
+# Stopping the server during crash recovery. Nothing is sent before recovery has finished,
+# and messages that were on the wire are still in doubt.
 
 use strict;
 use warnings;

@@ -1,6 +1,5 @@
-# What doc/campaigns.md says, by its own statements, which a role without any other
-# rights runs: in order on a few customers; then on 100,000; and in two sessions at
-# once, in the worst order.
+# The statements of doc/campaigns.md, run by a role with no other privileges: in order for
+# a few customers, for 100,000 customers, and in two sessions at once in the worst order.
 
 use strict;
 use warnings;
@@ -97,7 +96,7 @@ is(count_rows("sender = 'marketing' AND status = 'queued'"), 5, 'all queued');
 as_marketing($send);
 is(count_rows(), 5, 'once more: nothing is added');
 run_sql($node, "UPDATE customers SET mobile = '09120000005' WHERE id = 5");
-is(as_marketing($send), "6|رضا|\n9|حسن|", 'a number was mended');
+is(as_marketing($send), "6|رضا|\n9|حسن|", 'a number was corrected');
 is(count_rows(), 6, 'one is added');
 
 # Another campaign is not touched by what follows.

@@ -1,6 +1,6 @@
 
-# What DBAs look at: every counter of sms3300_stat_account, every state of
-# sms3300_stat_worker, and an answer of sms3300_explain for every situation.
+# Monitoring: every counter of sms3300_stat_account, every state of sms3300_stat_worker,
+# and the answer of sms3300_explain in every situation.
 
 use strict;
 use warnings;
@@ -290,7 +290,7 @@ run_sql($node, "SELECT sms3300_cancel($foreign)");
 run_sql($node, 'SELECT sms3300_stat_reset()');
 account_is("$counters, in_flight, request_time_sum, request_time_p50, wait_time_sum,"
 		  . ' wait_time_p99, stats_reset > pg_postmaster_start_time()',
-	'0|0|0|0|0|0|0|4|0||0||t', 'a reset begins anew, but for what is on the wire');
+	'0|0|0|0|0|0|0|4|0||0||t', 'a reset clears all but what is on the wire');
 is(run_sql($node, 'SELECT last_error FROM sms3300_stat_worker'), '', 'and forgets the error');
 queue_until('sent', '#delay 800');
 account_is('requests, request_time_sum >= 800, request_time_p50 >= 700,'

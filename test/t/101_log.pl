@@ -1,6 +1,6 @@
 
-# What the worker and the launcher write to the server's log: each line that a DBA wants
-# to see, once, and nothing else; no number, no text, no secret.
+# The server log: each line that an administrator needs appears once, and nothing else
+# does, neither numbers nor texts nor secrets.
 
 use strict;
 use warnings;

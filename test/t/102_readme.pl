@@ -1,7 +1,7 @@
 
-# What the documents tell people to type works, in their order, and prints what they say;
-# the runbook's queries answer what they say they answer; the reference has everything; and
-# the documents keep to their form.
+# The documents. Their statements work in the given order and print what the documents
+# show, the queries of the runbook return what it says, the reference is complete, and the
+# documents keep to their form.
 
 use strict;
 use warnings;

@@ -1,8 +1,8 @@
 
-# What is queued, and since when, is told by the queue's index, whatever the planner
-# believes (here, that an index is slow): it costs as much as there are messages that wait,
-# however many are finished, and little where they wait for later. And a look at one
-# message does not read the queue.
+# Queued messages are counted in the queue's index, whatever the planner believes (here,
+# that an index scan is expensive). The cost depends on the number of waiting messages and
+# not on the number of finished ones, and is small for messages scheduled for later.
+# Explaining one message does not read the queue.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 
-# Dumps, in all ways that they are made and restored, and copied and renamed databases.
-# Everything comes back; what was queued stays silent until it is adopted; nothing is
-# sent twice, unless somebody adopts what the original sends too.
+# Dumps in all ways in which they are made and restored, and copied and renamed databases.
+# Everything is restored, queued messages are not sent until they are adopted, and no
+# message is sent twice unless the original database still sends the adopted ones.
 
 use strict;
 use warnings;
@@ -233,7 +233,7 @@ my %back = (
 		run_sql($node, 'TRUNCATE sms_outbox', 'renamed');
 		run_program('pg_restore', '-e', '--data-only', '-d', 'renamed', "$folder/before");
 	},
-	'the database made anew' => sub {
+	'the database created again'  => sub {
 		without_worker('DROP DATABASE renamed');
 		run_sql($node, 'CREATE DATABASE renamed', 'template1');
 		run_program('pg_restore', '-e', '-d', 'renamed', "$folder/before");

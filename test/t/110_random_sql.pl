@@ -1,9 +1,9 @@
-# Random SQL: whatever the functions, the table and the options of accounts are given, in
-# databases of several encodings, no process crashes, each error has an SQLSTATE of its
-# own, and messages are still sent afterwards.
+# Random SQL in databases of several encodings. Whatever the arguments of functions,
+# columns and options are, no process crashes, each error has a specific SQLSTATE, and
+# messages are still sent afterwards.
 #
-# RANDOM_STATEMENTS is how many statements there are in each database, RANDOM_SEED makes
-# them the same again.
+# RANDOM_STATEMENTS is the number of statements in each database. RANDOM_SEED repeats a
+# run.
 
 use strict;
 use warnings;

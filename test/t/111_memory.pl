@@ -1,8 +1,8 @@
-# Memory that grows with messages: none. What the worker has in use, by PostgreSQL's own
-# account and by the system's, is the same after the first thousand messages and after
-# some thousands more, of which some are refused and some tried again.
+# Memory does not grow with the number of messages. The memory of the worker, as reported
+# by PostgreSQL and by the system, is the same after the first thousand messages and after
+# some thousands more, some of which are refused or retried.
 #
-# MEMORY_MESSAGES is how many more.
+# MEMORY_MESSAGES is the number of further messages.
 
 use strict;
 use warnings;

@@ -1,6 +1,7 @@
 
-# Streaming replication: a standby sends nothing; after a failover, what was on the wire
-# is unknown and the rest goes out once; where a claim has to be on a standby, it is.
+# Streaming replication. A standby sends nothing. After a failover, messages that were on
+# the wire are unknown and the others are sent once. A claim is on the standby before the
+# request where synchronous replication requires it.
 
 use strict;
 use warnings;

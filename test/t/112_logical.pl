@@ -1,6 +1,6 @@
 
-# Logical replication of the outbox: the subscriber, who could send, does not, until it
-# adopts the rows. And of its results alone, to a warehouse without the extension.
+# Logical replication of the outbox. The subscriber does not send the rows until it adopts
+# them. The results alone can be replicated to a warehouse without the extension.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# Many who queue: several application nodes on one database, several databases with one
-# account at the gateway, and clients behind pgbouncer, whose sessions are shared.
+# Many senders: several application nodes with one database, several databases with one
+# gateway account, and clients that share sessions through pgbouncer.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
 
-# The archive of doc/scaling.md, by its own statements: finished messages are moved into a
-# table partitioned by the month, while others are sent. Nothing is lost, doubled or
-# changed, and the worker never waits.
+# The archive of doc/scaling.md, by its own statements. Finished messages are moved into a
+# table partitioned by month while others are sent. No row is lost, duplicated or changed,
+# and the worker never waits.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 
-# The table of doc/scaling.md that stands before several databases, by its own statements:
-# what is written into it is spread over them by recipient, and each sends its part.
+# The table of doc/scaling.md that distributes messages over several databases, by its own
+# statements. Each database gets the rows of its recipients and sends them.
 
 use strict;
 use warnings;

@@ -1,7 +1,6 @@
 
-# From one version of the extension to the next: with messages in the queue and on the
-# wire, against someone who waits for the script, and while library and extension are
-# not of the same version.
+# Updates of the extension: with messages in the queue and on the wire, against roles that
+# prepare objects for the script, and while library and extension have different versions.
 
 use strict;
 use warnings;

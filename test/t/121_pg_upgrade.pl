@@ -1,7 +1,8 @@
 
-# pg_upgrade: nothing is sent while it runs, everything comes with it, and what was queued
-# stays silent until it is adopted. OLD_PG_CONFIG is the PostgreSQL from which; without it
-# one cluster is upgraded to another of the same version, which is the same to pg_upgrade.
+# pg_upgrade. Nothing is sent while it runs, everything is upgraded, and queued messages
+# are not sent until they are adopted. OLD_PG_CONFIG selects the old PostgreSQL. Without
+# it, a cluster is upgraded to another one of the same version, which makes no difference
+# to pg_upgrade.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# What is installed and where, and what the packages say of it. No server is needed.
+# Installed files, and the metadata of the packages. Needs no server.
 
 use strict;
 use warnings;
