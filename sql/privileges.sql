@@ -125,7 +125,7 @@ SET ROLE regress_sms3300_app;
 SELECT mobile, sender FROM sms_outbox ORDER BY id;
 SELECT sms3300_cancel(:app);
 RESET SESSION AUTHORIZATION;
--- the owner and auditors see all messages messages
+-- the owner and auditors see all messages
 SELECT mobile, sender, status FROM sms_outbox ORDER BY id;
 SET ROLE regress_sms3300_auditor;
 SELECT mobile, sender FROM sms_outbox ORDER BY id;

@@ -31,7 +31,7 @@ FROM (VALUES (3, 'sending'::sms_status, NULL, NULL), (4, 'sent', '983000330000',
 	(9, 'cancelled', NULL, NULL)) AS v (n, status, line, error)
 WHERE mobile = '98912345678' || v.n;
 
--- each role sees its own messages messages
+-- each role sees its own messages
 SET ROLE regress_sms3300_app;
 SELECT mobile, message, status, line, reason FROM sms_report ORDER BY mobile;
 SET ROLE regress_sms3300_other;
