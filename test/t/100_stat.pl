@@ -277,7 +277,7 @@ for my $step (1, -2)
 {
 	run_sql($node, "UPDATE sms_outbox SET origin = origin + $step WHERE id = $foreign");
 	explains($foreign, 'queued: it was restored or queued in another database and is not sent:'
-		  . " sms3300_adopt\\(\\) makes all such messages this one's", 'queued elsewhere');
+		  . " sms3300_adopt\\(\\) takes over all such messages", 'queued elsewhere');
 	account_is('queued, foreign_rows', '0|1', 'a foreign row');
 }
 is(run_sql($node, 'SET ROLE watcher; SELECT foreign_rows FROM sms3300_stat_account'), 1,
