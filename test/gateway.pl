@@ -48,7 +48,7 @@ my @DIRECTIVES = (
 	[
 		'status N [TEXT]',
 		qr/status (-?\d+)(?: (.+))?/,
-		'200 with this status and msg; below 0 is accepted',
+		'200 with this status and msg; a negative status is accepted',
 		sub ($form, $status, $text = $status < 0 ? 'success' : 'told to') {
 			return $status < 0
 			  ? verdict($form, status => $status, msg => $text)
@@ -148,7 +148,7 @@ my @DIRECTIVES = (
 	[
 		'close',
 		qr/close/,
-		'closes the connection without a byte',
+		'closes the connection without sending a byte',
 		sub ($form) { return { bytes => '', then => 'close' } }
 	],
 	[
@@ -332,54 +332,54 @@ sub usage ($out, $status)
 	print $out <<"END";
 Usage: perl gateway.pl [OPTION]...
 
-A stand-in for the 3300 SMS gateway. It takes POST /api/wsSend.ashx, refuses what
-is not as the guide says, and otherwise answers as the guide's sample does. To
+A stand-in for the 3300 SMS gateway. It accepts POST /api/wsSend.ashx, rejects
+requests that violate the guide, and otherwise answers like the guide's sample. To
 develop against it:
 
   perl gateway.pl --port 8080 --log /dev/stdout
 
-  --port N                port to listen on; 0, the default, takes a free one
+  --port N                port to listen on; 0, the default, is a free one
   --host ADDRESS          address to listen on (127.0.0.1)
   --port-file FILE        write the port here once it listens
   --pid-file FILE         write the process id here
-  --log FILE              append a line of JSON for every request that arrived
-                          whole, before it is answered; /dev/stdout to watch
+  --log FILE              append a line of JSON for each complete request,
+                          before it is answered; /dev/stdout to watch
   --username, --password  the only credentials to accept (any, but not empty)
-  --delay MS              answer after so many milliseconds (0)
-  --keepalive SECONDS     close a kept connection that was idle for so long (60);
-                          0 closes each after its answer
+  --delay MS              delay each answer by this many milliseconds (0)
+  --keepalive SECONDS     close a connection that has been idle for so long
+                          (60); 0 closes each after its answer
   --tls-cert, --tls-key   files in PEM format: serve https
   --tls-version VERSION   ... by this protocol only, such as TLSv1_1
-  --early MODE            listen on a second port too, which misbehaves before it
-                          has taken a request; MODE is one of
+  --early MODE            also listen on a second port, which fails before it
+                          has received a request; MODE is one of
                           $early
   --early-port-file FILE  write that port here
 
-It ends at SIGTERM and SIGINT. Thousands of connections need a higher limit of
+It exits on SIGTERM and SIGINT. Thousands of connections need a higher limit of
 open files (ulimit -n); the Debian package libev-perl makes them faster.
 
-Directives tell it how to answer. A message that begins with # and a directive
-(#status 14, #delay 500, #http 503 retry-after=2) is answered that way; the rest
-of the text does not matter. Any other message gets the ordinary answer. The
-directives, with the part in brackets left out if not wanted:
+Directives control its answers. A message that begins with # and a directive
+(#status 14, #delay 500, #http 503 retry-after=2) is answered that way, whatever the
+rest of the text is. Any other message gets the ordinary answer. The directives, in
+which the parts in brackets are optional:
 
 $directives
-Where a directive speaks of the ordinary answer, a form with a mistake in it gets
-its refusal instead.
+If a directive gives the ordinary answer, an invalid form gets the answer for its
+error instead.
 
-Control requests, never in the log:
+Control requests, which are not logged:
 
   POST /_mode {"directive": "#http 503", "times": 3}
       answer the next three requests this way, whatever their messages say;
-      without times: all requests; with an empty directive: as usual again
+      without times: all requests; with an empty directive: the ordinary answer
   POST /_release {"times": 3}
-      give the first three answers that are held; without times: all
+      send the first three held answers; without times: all
   GET /_count
-      {"taken": requests that arrived whole, "accepted": those answered, or
+      {"taken": complete requests, "accepted": those answered, or
       meant to be answered, with a status below 0, "early": connections to the
       second port}
   GET /_log?since=SEQ
-      the log from after this seq on, of the last @{[RECENT]} requests
+      the log entries after this seq, of the last @{[RECENT]} requests
 
 A line of the log: at (seconds of the epoch), seq, connection (numbers: two
 requests on one connection have the same), method, path, headers, body (as it
