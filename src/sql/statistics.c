@@ -89,7 +89,7 @@ finish_stat_row(FunctionCallInfo fcinfo, StatRow *row)
 	TupleDesc	desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != row->n)
-		elog(ERROR, "the function does not return what it is declared to");
+		elog(ERROR, "unexpected return type of function");
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row->values, row->nulls));
 }
 
