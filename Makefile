@@ -6,8 +6,8 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" sms3300.cont
 MODULE_big = sms3300
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
-# The install script of the current version is made of the one that is edited; the others
-# in sql/ are updates, and the scripts that the regression tests run.
+# The install script of the current version is built from sql/sms3300.sql. The other
+# scripts in sql/ are updates and what the regression tests run.
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA = $(filter-out $(DATA_built),$(wildcard sql/$(EXTENSION)--*.sql))
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out sql/$(EXTENSION)%,$(wildcard sql/*.sql))))
@@ -25,6 +25,16 @@ $(DATA_built): sql/$(EXTENSION).sql
 	cp $< $@
 
 $(OBJS): $(wildcard src/*.h src/*/*.h) sms3300.control
+
+# Versions that were never released, for the tests of updates from them.
+.PHONY: install-early
+install-early:
+	$(INSTALL_DATA) $(wildcard test/early/*.sql) '$(DESTDIR)$(datadir)/extension/'
+
+# Fail if a script that was released has changed.
+.PHONY: check-released
+check-released: $(DATA_built)
+	sh test/released.sh
 
 # What is committed, as a zip for PGXN, whose versions have three numbers.
 DISTRIBUTION = $(EXTENSION)-$(EXTVERSION).0

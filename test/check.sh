@@ -72,7 +72,7 @@ build_clang()
 # Compile with gcc, and install for the stages that follow.
 build_gcc()
 {
-	build_with gcc '' && install_extension
+	build_with gcc '' && install_extension install-early
 }
 
 # The same for the PostgreSQL that pg_upgrade is tried from.
@@ -85,13 +85,13 @@ build_old()
 build_sanitize()
 {
 	build_with gcc '-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined' &&
-		install_extension
+		install_extension install-early
 }
 
 # Build with what valgrind needs to say where, and install.
 build_valgrind()
 {
-	build_with gcc '-O1 -g' && install_extension
+	build_with gcc '-O1 -g' && install_extension install-early
 }
 
 # Have pg_ctl start servers under a checker.
@@ -282,6 +282,7 @@ if [ -n "$analysis" ]; then
 	stage_if_wanted cppcheck cppcheck_sources
 	stage_if_wanted clang-tidy clang_tidy
 fi
+stage_if_wanted released as_owner make -s check-released
 stage_if_wanted fuzz fuzz
 if wanted regress || wanted oracle; then start_server; fi
 stage_if_wanted regress regress

@@ -152,10 +152,10 @@ compile()
 	as_owner make -s -j "$(nproc)" with_llvm=no "$@"
 }
 
-# Install what was compiled into the server's folders.
+# Install what was compiled into the server's folders; the arguments go to make.
 install_extension()
 {
-	as_root make -s with_llvm=no PG_CONFIG="$PG_CONFIG" install >/dev/null
+	as_root make -s with_llvm=no PG_CONFIG="$PG_CONFIG" install "$@" >/dev/null
 }
 
 # Start a private server that listens on a socket in the private folder only, and

@@ -1,6 +1,8 @@
 
-# Updates of the extension: with messages in the queue and on the wire, against roles that
-# prepare objects for the script, and while library and extension have different versions.
+# Updates of the extension: with messages in the queue and on the wire, from every early
+# version to what a new installation is, against roles that prepare objects for the script,
+# and while library and extension have different versions. The early versions were never
+# released; make install-early installs them.
 
 use strict;
 use warnings;
@@ -12,13 +14,14 @@ use Test::More;
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
 my %account = (url => $gateway->url, line => '983000330000');
+my $current = run_sql($node, q{SELECT default_version FROM pg_available_extensions WHERE name = 'sms3300'});
 run_sql($node, "CREATE DATABASE $_") for qw(fresh hostile);
 
-# Have the first version in a database.
-sub create_first
+# Have an early version in a database.
+sub create_early
 {
-	my ($database) = @_;
-	run_sql($node, q{CREATE EXTENSION sms3300 VERSION '1.0'}, $database);
+	my ($version, $database) = @_;
+	run_sql($node, "CREATE EXTENSION sms3300 VERSION '$version'", $database);
 	return create_account($node, $database, %account);
 }
 
@@ -62,16 +65,21 @@ UNION ALL SELECT format('depends %s on %s %s', pg_describe_object(d.classid, d.o
 	pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid), d.deptype)
 FROM pg_depend d JOIN member m USING (classid, objid)
 UNION ALL SELECT format('relation %s %s %s %s %s %s %s %s %s', oid::regclass, relkind, relpersistence, relowner::regrole,
-	relrowsecurity, relforcerowsecurity, reloptions, relacl, relreplident) FROM relation
-UNION ALL SELECT format('column %s %s %s %s %s %s %s %s %s %s %s %s', attrelid::regclass, attnum, attname,
+	relrowsecurity, relforcerowsecurity, ARRAY(SELECT unnest(reloptions) ORDER BY 1), relacl, relreplident) FROM relation
+UNION ALL SELECT format('column %s %s %s %s %s %s %s %s %s %s %s %s %s', attrelid::regclass, attnum, attname,
 	format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage, attcompression,
-	attstattarget, attacl, pg_get_expr(adbin, adrelid))
+	attstattarget, ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE o LIKE 'n!_distinct%' ESCAPE '!' ORDER BY 1),
+	attacl, pg_get_expr(adbin, adrelid))
 FROM pg_attribute a JOIN relation r ON r.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0
 UNION ALL SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(c.oid))
 FROM pg_constraint c JOIN relation r ON r.oid = conrelid
 UNION ALL SELECT format('index %s %s %s', pg_get_indexdef(indexrelid), indisvalid, indisreplident)
 FROM pg_index JOIN relation r ON r.oid = indrelid
+UNION ALL SELECT format('statistics %s', pg_get_statisticsobjdef(s.oid))
+FROM pg_statistic_ext s JOIN relation r ON r.oid = stxrelid
+UNION ALL SELECT format('rule %s', pg_get_ruledef(w.oid))
+FROM pg_rewrite w JOIN relation r ON r.oid = ev_class
 UNION ALL SELECT format('trigger %s %s', pg_get_triggerdef(t.oid), tgenabled)
 FROM pg_trigger t JOIN relation r ON r.oid = tgrelid
 UNION ALL SELECT format('policy %s %s %s %s %s %s %s', polrelid::regclass, polname, polcmd, polpermissive,
@@ -96,7 +104,7 @@ WHERE classoid = 'pg_trigger'::regclass AND objoid IN (SELECT t.oid FROM pg_trig
 	OR classoid = 'pg_extension'::regclass AND objoid = (SELECT oid FROM pg_extension WHERE extname = 'sms3300')
 UNION ALL SELECT format('initial rights %s %s %s', pg_describe_object(i.classoid, i.objoid, i.objsubid), privtype, initprivs)
 FROM pg_init_privs i JOIN member m ON m.classid = classoid AND m.objid = objoid;
-SELECT line FROM line ORDER BY line COLLATE "C";
+SELECT regexp_replace(line, '\s+', ' ', 'g') FROM line ORDER BY line COLLATE "C";
 END
 
 # Return what the extension in a database consists of, perhaps after a change that is
@@ -108,8 +116,18 @@ sub parts
 	return run_sql($node, "BEGIN; $change; $listing; ROLLBACK", $database);
 }
 
+# Return the lines that only one of two texts has, each with a sign that says which.
+sub differences
+{
+	my ($had, $has) = @_;
+	my %times;
+	$times{$_}-- for split /\n/, $had;
+	$times{$_}++ for split /\n/, $has;
+	return join "\n", map { ($times{$_} > 0 ? '+ ' : '- ') . $_ } grep { $times{$_} } sort keys %times;
+}
+
 # The library works with the first version, and says once that there is another.
-create_first('postgres');
+create_early('1.0', 'postgres');
 $node->restart;
 my $id = queue('with the first version');
 wait_for_status($id, 'sent');
@@ -137,12 +155,15 @@ $gateway->wait_for_taken($taken + 1);
 my $dba = $node->background_psql('postgres');
 $dba->query_safe('BEGIN');
 $dba->query_safe('ALTER EXTENSION sms3300 UPDATE');
-$id = queue('while it is updated');
-wait_for_status($id, 'sent');
+my $sender = $node->background_psql('postgres');
+$sender->query_until(qr/begins/,
+	"\\echo begins\nSELECT sms3300_send('09123456789', 'while it is updated');\n");
 $gateway->release;
-wait_for_status($hanging, 'sent');
 $dba->query_safe('COMMIT');
 $dba->quit;
+$sender->quit;
+wait_for_sql($node, 'postgres', q{SELECT status FROM sms_outbox WHERE message = 'while it is updated'}, 'sent');
+wait_for_status($hanging, 'sent');
 $id = queue('after it was updated');
 wait_for_status($id, 'sent');
 is_deeply([ read_rows($node, $kept) ], \@before, 'update: the rows are as they were');
@@ -150,10 +171,39 @@ is($gateway->count->{taken} - $taken, 3, 'update: each message is sent once');
 is(run_sql($node, "SET ROLE app; SELECT string_agg(message, ',') FROM sms_report"), 'another role',
 	'update: what is new works');
 
-# What it consists of then is what a new one consists of.
+# What it consists of then is what a new one consists of. 0.1 is 1.0 in its first days.
 run_sql($node, 'CREATE EXTENSION sms3300', 'fresh');
 my $fresh = parts('fresh');
-is(parts('postgres'), $fresh, 'an updated extension is like a new one');
+is(differences(parts('postgres'), $fresh), '', 'an extension updated from 1.0, with messages, is like a new one');
+for my $version ('0.1', '1.0', '1.1')
+{
+	my $database = "from $version";
+	run_sql($node, qq{CREATE DATABASE "$database"});
+	create_early($version, $database);
+	isnt(differences(parts($database), $fresh), '', "$version is not like the current version");
+	$id = run_sql($node, "SELECT sms3300_send('09123456789', 'kept $version')", $database);
+	wait_for_sql($node, $database, "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	run_sql($node, 'ALTER EXTENSION sms3300 UPDATE', $database);
+	is(differences(parts($database), $fresh), '', "an extension updated from $version is like a new one");
+	is(run_sql($node, 'SELECT message, status FROM sms_outbox', $database), "kept $version|sent", "$version: the rows are kept");
+	$id = run_sql($node, "SELECT sms3300_send('09123456789', 'after $version')", $database);
+	wait_for_sql($node, $database, "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	run_sql($node, 'DROP EXTENSION sms3300 CASCADE', $database);
+}
+
+# So it is in a schema whose name has to be quoted.
+my %in_schema = (updated => q{VERSION '0.1'}, created => '');
+for my $database (keys %in_schema)
+{
+	run_sql($node, "CREATE DATABASE $database");
+	run_sql($node, <<"END", $database);
+CREATE SCHEMA "Text messages";
+CREATE EXTENSION sms3300 SCHEMA "Text messages" $in_schema{$database};
+ALTER EXTENSION sms3300 UPDATE;
+END
+}
+is(differences(parts('updated'), parts('created')), '', 'in a schema whose name is quoted, too');
+
 for my $change (
 	'REVOKE SELECT ON sms_report FROM PUBLIC',
 	'REVOKE INSERT (mobile) ON sms_outbox FROM PUBLIC',
@@ -164,6 +214,15 @@ for my $change (
 	'ALTER TABLE sms_outbox SET (fillfactor = 70)',
 	'ALTER TABLE sms_outbox DISABLE TRIGGER sms3300_update',
 	'CREATE INDEX ON sms_outbox (created_at)',
+	'DROP INDEX sms_outbox_retry_idx',
+	'CREATE RULE r AS ON DELETE TO sms_outbox DO INSTEAD NOTHING',
+	'CREATE STATISTICS s ON account, status FROM sms_outbox',
+	'ALTER TABLE sms_outbox ALTER COLUMN account SET STATISTICS 1000',
+	'ALTER TABLE sms_outbox ALTER COLUMN account SET (n_distinct = 7)',
+	q{ALTER TABLE sms_outbox ALTER COLUMN status SET DEFAULT 'sending'},
+	'ALTER FUNCTION sms3300_cancel(bigint) COST 1',
+	'ALTER FUNCTION sms3300_stat_get_queued(bigint, name) RESET ALL',
+	'ALTER TABLE sms_outbox RENAME COLUMN metadata TO meta',
 	'ALTER POLICY sms_outbox_own ON sms_outbox USING (true)',
 	q{COMMENT ON POLICY sms_outbox_own ON sms_outbox IS ''},
 	q{COMMENT ON COLUMN sms_report.id IS 'x'},
@@ -171,12 +230,12 @@ for my $change (
 	'ALTER EXTENSION sms3300 DROP VIEW sms_report',
 	q{UPDATE pg_extension SET extcondition = NULL, extconfig = NULL WHERE extname = 'sms3300'})
 {
-	isnt(parts('fresh', $change), $fresh, "it would be seen: $change");
+	isnt(differences(parts('fresh', $change), $fresh), '', "it would be seen: $change");
 }
 
 # Someone who may create objects in the extension's schema gets nothing out of it: the
 # script takes over no object, and uses none.
-create_first('hostile');
+create_early('0.1', 'hostile');
 my $bait = <<'END';
 CREATE ROLE mallory;
 GRANT CREATE ON SCHEMA public TO mallory;
@@ -200,7 +259,7 @@ for my $object ('VIEW sms_report AS SELECT 1 AS id', 'FUNCTION sms3300_report() 
 	like($error, qr/ERROR: .*already exists/, "no object is taken over: $object");
 }
 run_sql($node, 'ALTER EXTENSION sms3300 UPDATE', 'hostile');
-is(parts('hostile'), $fresh, 'no object of another is used');
+is(differences(parts('hostile'), $fresh), '', 'no object of another is used');
 
 # As if it was updated to a version that this library does not know. What is on the wire
 # is recorded, and nothing else is done: nothing is sent, and nothing expires.
@@ -209,7 +268,7 @@ sub pretend
 	my ($version) = @_;
 	return run_sql($node, "UPDATE pg_extension SET extversion = '$version' WHERE extname = 'sms3300'");
 }
-my $mismatch = 'the extension is version 1.10, but the library that the server runs is version 1.2';
+my $mismatch = "the extension is version 1.10, but the library that the server runs is version $current";
 
 # Wait until a worker has seen that again.
 sub wait_for_look
@@ -250,7 +309,7 @@ is(run_sql($node, "SELECT status FROM sms_outbox WHERE id = $late"), 'queued', '
 is($gateway->count->{taken} - $taken, 1, 'a newer extension: nothing is sent');
 
 # The worker that found a row of a dead one says what became of it, as always.
-pretend('1.2');
+pretend($current);
 $node->append_conf('postgresql.conf', 'sms3300.worker_idle_timeout = 1h');
 $node->reload;
 my $orphan = queue('#hang');
@@ -263,7 +322,7 @@ wait_for_status($orphan, 'unknown');
 $waiting = queue('waits for the next library');
 
 # Another library, and it goes on.
-pretend('1.2');
+pretend($current);
 $node->restart;
 wait_for_status($waiting, 'sent');
 my %times;

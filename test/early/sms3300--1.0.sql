@@ -1,5 +1,7 @@
 \echo Use "CREATE EXTENSION sms3300" to load this file. \quit
 
+-- 1.0 as it was in the end. It was never released: the tests of updates install it.
+
 -- ---------------------------------------------------------------------------
 -- Numbers and texts
 -- ---------------------------------------------------------------------------
