@@ -144,6 +144,12 @@ clang_tidy()
 		-D_GNU_SOURCE -Isrc '-DSMS3300_VERSION=""' -isystem "$("$PG_CONFIG" --includedir-server)"
 }
 
+# Search all runs of the model.
+model()
+{
+	as_owner sh test/model/run.sh
+}
+
 # Feed random bytes to what reads bytes from outside.
 fuzz()
 {
@@ -229,6 +235,7 @@ need libipc-run-perl perl -MIPC::Run -e 1
 need openssl command -v openssl
 need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 need pgbouncer test -x /usr/sbin/pgbouncer
+need spin command -v spin
 case ${1:-} in
 	--sanitize)
 		checker=sanitize
@@ -281,6 +288,7 @@ stage build-gcc build_gcc
 if [ -n "$analysis" ]; then
 	stage_if_wanted cppcheck cppcheck_sources
 	stage_if_wanted clang-tidy clang_tidy
+	stage_if_wanted model model
 fi
 stage_if_wanted released as_owner make -s check-released
 stage_if_wanted fuzz fuzz

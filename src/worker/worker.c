@@ -208,7 +208,10 @@ stop(Worker *worker)
 		wait_until(worker, GetCurrentTimestamp() + STOP_PAUSE);
 		serve_interrupts();
 	}
-	return recorder_is_empty(&worker->recorder) ? WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
+
+	/* What it has not recorded, or not even looked for, is the next worker's. */
+	return recorder_is_empty(&worker->recorder) && !worker->orphans ?
+		WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
 }
 
 /* When the worker may leave, as far as is known; DT_NOEND: not by time alone. */

@@ -108,17 +108,22 @@ for my $what (sort keys %stop)
 	is(taken("#hang $what"), 50, "$what: nothing is sent again");
 }
 
-# Nor is a lock on the table waited for, though results cannot be recorded then: it is
-# another worker that finds what was on the wire.
+# Nor is a lock on the table waited for, though results cannot be recorded then: another
+# worker finds what was on the wire. That is also so if the lock keeps the next worker from
+# looking for it, and that one is stopped, too.
 my $locker = $node->background_psql('postgres');
 queue_and_wait(3, '#hold locked');
 $locker->query_safe('BEGIN; LOCK TABLE sms_outbox');
 $gateway->release;
-my $pid = run_sql($node, "SELECT pid FROM $worker");
-measure('pg_terminate_backend with a lock', sub {
-	run_sql($node, "SELECT pg_terminate_backend($pid)");
-	wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
-});
+for my $which ('with results', 'that has not looked yet')
+{
+	wait_for_sql($node, 'postgres', "SELECT count(*) = 1 FROM $worker");
+	my $pid = run_sql($node, "SELECT pid FROM $worker");
+	measure("pg_terminate_backend with a lock, of a worker $which", sub {
+		run_sql($node, "SELECT pg_terminate_backend($pid)");
+		wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+	});
+}
 $locker->query_safe('COMMIT');
 $locker->quit;
 wait_for_status('#hold locked', 'unknown');
