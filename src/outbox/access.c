@@ -122,7 +122,7 @@ extension_mismatch(ExtensionAge age)
 
 	if (look_up_extension(&namespace, &version) != age || age == EXTENSION_MISSING)
 		return NULL;
-	return psprintf("the extension is version %s, but the library that the server runs is version %s",
+	return psprintf("the extension has version %s but the loaded library has version %s",
 					version, SMS3300_VERSION);
 }
 

@@ -87,5 +87,5 @@ columns_check(Relation table)
 							RelationGetRelationName(table), columns[i - 1].name,
 							columns[i - 1].type == STATUS_TYPE ? "sms_status" :
 							format_type_be(columns[i - 1].type)),
-					 errhint("Undo what ALTER TABLE has changed of it.")));
+					 errhint("Undo the ALTER TABLE that changed it.")));
 }

@@ -27,7 +27,7 @@ use_namespace(Oid namespace)
 	if (schema == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("the schema of the extension does not exist any more")));
+				 errmsg("the schema of the extension no longer exists")));
 	if (plans_namespace == namespace && strcmp(NameStr(plans_schema), schema) == 0)
 		return;
 	namestrcpy(&plans_schema, schema);

@@ -71,7 +71,7 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	job->place = claim->place;
 
 	account = account_find(queue->name);
-	problem = account == NULL ? "the account does not exist any more" :
+	problem = account == NULL ? "the account no longer exists" :
 		request_compose(account, get_role_oid(claim->sender, true),
 						claim->mobile, claim->message, &route, &job->request, &of_sender);
 	if (problem)
@@ -188,7 +188,7 @@ dispatch_alone(Wire *wire, Recorder *recorder)
 		outcome = transaction_run(TRANSACTION_TRIGGERS_OFF, claim_body, &alone, &error);
 		if (outcome == TRANSACTION_DONE)
 			ereport(LOG,
-					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers off",
+					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers disabled",
 							dispatch->ids[0]),
 					 errdetail("A trigger on sms_outbox failed.")));
 		else

@@ -132,7 +132,7 @@ job_reason(const Job *job)
 	if (job->reply == NULL || job->reply->status == 0)
 		return job->problem;
 	if (job->said.has_status && job->reply->status < 300)
-		return psprintf("the gateway answered status %d", job->said.status);
+		return psprintf("the gateway answered with status %d", job->said.status);
 	if (job->problem[0])
 		return psprintf("HTTP status %d, %s", job->reply->status, job->problem);
 	return psprintf("HTTP status %d%s", job->reply->status,

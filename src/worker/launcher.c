@@ -180,9 +180,9 @@ start_workers(void)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 shortage == SHORT_OF_WORKERS ?
-				 errmsg("sms3300: messages wait because all %d workers are in use",
+				 errmsg("sms3300: messages are waiting because all %d workers are in use",
 						registry_max_workers) :
-				 errmsg("sms3300: messages wait because no background worker slot is free"),
+				 errmsg("sms3300: messages are waiting because no background worker slot is free"),
 				 shortage == SHORT_OF_WORKERS ?
 				 errhint("Raise sms3300.max_workers and restart the server.") :
 				 errhint("Raise max_worker_processes and restart the server.")));

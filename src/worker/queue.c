@@ -67,7 +67,7 @@ open_queue(AccountQueue *queue)
 {
 	if (queue->pace.stopped)
 		ereport(LOG,
-				(errmsg("sms3300: account \"%s\" sends again", queue->name)));
+				(errmsg("sms3300: account \"%s\" is sending again", queue->name)));
 	pace_open(&queue->pace);
 }
 
@@ -315,7 +315,7 @@ queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict, int64 retr
 	if (pace->stopped && !was_stopped)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, reason),
-				 errdetail("Its messages stay queued, and one is tried now and then.")));
+				 errdetail("Its messages stay queued. One of them is tried at growing intervals.")));
 }
 
 TimestampTz

@@ -203,8 +203,8 @@ recorder_record_alone(Job *job, Wire *wire)
 			if (options & TRANSACTION_TRIGGERS_OFF)
 				ereport(LOG,
 						(errmsg("sms3300: the result of message " INT64_FORMAT
-								" was recorded with triggers off", id),
-						 errdetail("A trigger on sms_outbox failed, or suppressed the update.")));
+								" was recorded with triggers disabled", id),
+						 errdetail("A trigger on sms_outbox failed or suppressed the update.")));
 			recording_settle(&recording, wire);
 			return true;
 		}
@@ -247,7 +247,7 @@ recorder_find_orphans(Recorder *recorder)
 		Job		   *job = job_create(orphan->id, orphan->started_at,
 									 queue_find_or_add(orphan->account), orphan->attempts);
 
-		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply came");
+		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply arrived");
 		recorder_add(recorder, job);
 	}
 	if (orphans != NIL)
@@ -255,6 +255,6 @@ recorder_find_orphans(Recorder *recorder)
 				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",
 							   "sms3300: %d messages were being sent when the last worker ended",
 							   list_length(orphans), list_length(orphans)),
-				 errdetail("It is not known whether the gateway got what was on the wire.")));
+				 errdetail("Requests that were on the wire may have reached the gateway.")));
 	return outcome;
 }

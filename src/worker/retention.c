@@ -198,7 +198,7 @@ retention_run(Retention *retention, const char *account)
 		retention_tidied(retention, now);
 	else if (outcome == TRANSACTION_FAILED && !ShutdownRequestPending &&
 			 retention_failed(retention, now, &id))
-		transaction_report(&error, psprintf("message " INT64_FORMAT " of account \"%s\" is old, but cannot be "
-											"deleted or redacted, and is passed over, as are others like it",
+		transaction_report(&error, psprintf("could not delete or redact message " INT64_FORMAT
+											" of account \"%s\", skipping it and others like it",
 											id, account));
 }

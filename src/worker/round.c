@@ -83,9 +83,9 @@ note_extension_version(Worker *worker, OutboxAccess access)
 	mismatch = extension_mismatch(EXTENSION_NEWER);
 	if (mismatch && registry_worker_error(mismatch))
 		ereport(LOG,
-				(errmsg("sms3300: nothing is sent in database \"%s\", because %s",
+				(errmsg("sms3300: no messages are sent in database \"%s\" because %s",
 						get_database_name(MyDatabaseId), mismatch),
-				 errhint("Restart the server, so that it loads the library that was installed for it.")));
+				 errhint("Restart the server to load the installed library.")));
 }
 
 /* Look at what no one tells of: prepared transactions, and messages of another database. */
@@ -102,8 +102,8 @@ look_around(Worker *worker, TimestampTz now)
 	/* Once, until there are none. */
 	if (registry_worker_foreign(outbox_has_foreign()))
 		ereport(LOG,
-				(errmsg("sms3300: sms_outbox has messages that another database queued, which are not sent"),
-				 errhint("To have them sent from here, call sms3300_adopt().")));
+				(errmsg("sms3300: sms_outbox contains messages that another database queued, which are not sent"),
+				 errhint("Run SELECT sms3300_adopt() to send them from this database.")));
 }
 
 /* The body: record results, claim messages. */

@@ -198,7 +198,7 @@ stop(Worker *worker)
 		if (round_is_wanted(worker, GetCurrentTimestamp()))
 			round_run(worker);
 	}
-	wire_abort(&worker->wire, "the server was stopped before a reply came");
+	wire_abort(&worker->wire, "the server was stopped before a reply arrived");
 	collect_replies(worker);
 
 	while (!recorder_is_empty(&worker->recorder) && round_run(worker) &&
@@ -306,7 +306,7 @@ extension_is_here(bool probe)
 		ereport(LOG,
 				(errmsg("sms3300: in database \"%s\" %s",
 						get_database_name(MyDatabaseId), mismatch),
-				 errhint("It works; run ALTER EXTENSION sms3300 UPDATE there to have what is new.")));
+				 errhint("The extension works as it is. Run ALTER EXTENSION sms3300 UPDATE in that database to get the new features.")));
 	CommitTransactionCommand();
 	return access != OUTBOX_MISSING;
 }
@@ -317,7 +317,7 @@ add_context(void *name)
 {
 	errcontext("sms3300 worker of database \"%s\"", (const char *) name);
 	if (transaction_overrun)
-		errcontext("a trigger on sms_outbox went on after it was cancelled");
+		errcontext("a trigger on sms_outbox ignored its cancellation");
 }
 
 /* Have whatever is logged from now on say whose worker this is. */

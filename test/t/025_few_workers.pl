@@ -48,7 +48,7 @@ sub is_shared
 }
 
 is_shared('crowded', "sms3300.max_workers = 1\n",
-	'messages wait because all 1 workers are in use');
+	'messages are waiting because all 1 workers are in use');
 is_shared('refused', "max_worker_processes = 2\nmax_logical_replication_workers = 0\n",
 	'no background worker slot is free');
 

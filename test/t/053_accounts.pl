@@ -138,7 +138,7 @@ wait_for_sql($node, 'postgres',
 is(run_sql($node, "SELECT DISTINCT attempts FROM sms_outbox WHERE account = 'broke'"), 1,
 	'each with one attempt that counts');
 is(logged('account "broke" stopped'),     1, 'the stop is logged once');
-is(logged('account "broke" sends again'), 1, 'its end, too');
+is(logged('account "broke" is sending again'), 1, 'its end, too');
 
 # A change of the server opens the account at once, one of another does not.
 create('closed');

@@ -199,7 +199,7 @@ run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')");
 wait_for_left("message = 'free'", 0);
 wait_for_left("message IN ('referenced', 'kept')", 2);
 make_old('sms3300', 10, 'free', '1 year');
-my $passes = sub { scalar(() = slurp_file($node->logfile, $offset) =~ /cannot be deleted or redacted/g) };
+my $passes = sub { scalar(() = slurp_file($node->logfile, $offset) =~ /could not delete or redact/g) };
 queue('sms3300', "later $_") for 1 .. 5;
 wait_for_left("message LIKE 'later%' AND status = 'sent'", 5);
 is($passes->(), 1, 'the log says once that rows are passed over');

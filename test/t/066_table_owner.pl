@@ -253,7 +253,7 @@ $id = queue('goes on');
 wait_for_sql($node, 'postgres', $sleeps, 1);
 send_elsewhere();
 wait_for_sql($node, 'postgres', $state, 'restarting');
-like(slurp_file($node->logfile, $logged), qr/FATAL: .*CONTEXT: .*a trigger on sms_outbox went on after it was cancelled/s,
+like(slurp_file($node->logfile, $logged), qr/FATAL: .*CONTEXT: .*a trigger on sms_outbox ignored its cancellation/s,
 	'the worker ends, and the log says why');
 wait_for_sql($node, 'postgres', $sleeps, 1);
 $node->stop('fast');

@@ -56,7 +56,7 @@ sub log_since
 
 # Queue a bad message between good ones, and check that each is sent once and has its
 # result, and that the log tells of the bad one, and of no other, that this was done
-# with triggers off: "recorded" or "claimed".
+# with triggers disabled: "recorded" or "claimed".
 sub is_sent_all_the_same
 {
 	my ($what, $done) = @_;
@@ -67,7 +67,7 @@ sub is_sent_all_the_same
 	is(run_sql($node, "SELECT string_agg(status::text, ' ') FROM sms_outbox WHERE id IN ("
 			  . join(', ', @ids) . ')'), 'sent sent sent', "$what: all are sent");
 	is($gateway->count->{taken} - $taken, 3, "$what: each is sent once");
-	my @told = log_since($offset) =~ /message (\d+) was (\w+) with triggers off/g;
+	my @told = log_since($offset) =~ /message (\d+) was (\w+) with triggers disabled/g;
 	is("@told", "$ids[1] $done", "$what: the log says which one");
 	return;
 }

@@ -126,10 +126,10 @@ explains(queue_until('sent', 'by the service line', 'type => 2'),
 	"sent at $time as gateway message \\d+, via line \\d+", 'sent without a line');
 explains(queue_until('sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
 my $rejected = queue_until('rejected', '#status 27 opted out');
-explains($rejected, "rejected at $time: the gateway answered status 27: opted out; once that is"
+explains($rejected, "rejected at $time: the gateway answered with status 27: opted out; once that is"
 	  . " corrected, sms3300_resend\\($rejected\\) queues it again", 'rejected');
 my $failed = queue_until('failed', '#status 15 busy');
-explains($failed, "failed at $time after 1 attempt: the gateway answered status 15: busy;"
+explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15: busy;"
 	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
 my $unknown = queue_until('unknown', '#http 500');
 explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
@@ -163,7 +163,7 @@ wait_for_end($node);
 # another now.
 run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE status <> 'sent'");
 my $gone = 'queue a new message, because the text of this one was removed';
-explains($failed, "failed at $time after 1 attempt: the gateway answered status 15: busy; $gone",
+explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15: busy; $gone",
 	'failed, without a text');
 explains($unknown, "unknown since $time: .*, and if it does not have the message, $gone",
 	'unknown, without a text');
@@ -205,13 +205,13 @@ CREATE TRIGGER put_off BEFORE UPDATE ON sms_outbox FOR EACH ROW
 END
 my $again = queue('#status 15 busy');
 comes_to_explain($again, "queued: it will be retried at $time, after 1 attempt; the last"
-	  . ' error was: the gateway answered status 15: busy', 'waiting for its next try');
+	  . ' error was: the gateway answered with status 15: busy', 'waiting for its next try');
 account_is($counters, '6|1|1|1|1|1|10', 'one is retried');
 run_sql($node, 'DROP FUNCTION put_off() CASCADE');
 run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp() WHERE id = $again");
 wait_for_end_of($again);
 explains($again, "expired at $time: it was not sent before .*; the last error was: the gateway"
-	  . " answered status 15: busy; sms3300_resend\\($again\\) queues it again",
+	  . " answered with status 15: busy; sms3300_resend\\($again\\) queues it again",
 	'expired after a try');
 
 # On the wire, and behind those that are.
@@ -347,12 +347,12 @@ account_is('requests = sent + rejected + failed + unknown + retried', 't', 'all 
 # A probe that hangs.
 $gateway->mode('#status 14 no credit');
 $stopped = queue('no credit');
-wait_for_sql($node, 'postgres', "SELECT reason = 'the gateway answered status 14'"
+wait_for_sql($node, 'postgres', "SELECT reason = 'the gateway answered with status 14'"
 	  . " AND state = 'stopped' FROM sms3300_stat_account");
 $gateway->mode('#hang');
 comes_to_explain($stopped, "being sent since $time, attempt 1", 'the probe itself');
 my $behind = queue('behind the probe');
-comes_to_explain($behind, 'queued: its account sms3300 has stopped: the gateway answered status 14;'
+comes_to_explain($behind, 'queued: its account sms3300 has stopped: the gateway answered with status 14;'
 	  . ' a probe is in progress; it is next in the queue', 'a probe is in progress');
 $gateway->mode('');
 run_sql($node, "SELECT sms3300_cancel($behind)");

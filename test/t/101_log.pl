@@ -53,10 +53,10 @@ $gateway->mode('');
 wait_for_end($node);
 my $whose = 'CONTEXT:  sms3300 worker of database "postgres"';
 my @stopped = (
-	'LOG:  sms3300: account "sms3300" stopped: the gateway answered status 14',
-	'DETAIL:  Its messages stay queued, and one is tried now and then.',
+	'LOG:  sms3300: account "sms3300" stopped: the gateway answered with status 14',
+	'DETAIL:  Its messages stay queued. One of them is tried at growing intervals.',
 	$whose,
-	'LOG:  sms3300: account "sms3300" sends again',
+	'LOG:  sms3300: account "sms3300" is sending again',
 	$whose);
 is_deeply([ logged($node) ], \@stopped, 'an account that stops and opens, once each');
 
@@ -80,7 +80,7 @@ for my $n (3, 1, 0)
 		[ $n == 0 ? () : (
 			"LOG:  sms3300: $n message" . ($n == 1 ? ' was' : 's were')
 			  . ' being sent when the last worker ended',
-			'DETAIL:  It is not known whether the gateway got what was on the wire.',
+			'DETAIL:  Requests that were on the wire may have reached the gateway.',
 			$whose) ],
 		"a worker that was killed with $n on the wire");
 }
@@ -88,8 +88,8 @@ for my $n (3, 1, 0)
 # Messages of another database come in: that is said once, whatever else is queued and
 # whoever is the worker; and again when there have been none meanwhile.
 my @foreign = (
-	'LOG:  sms3300: sms_outbox has messages that another database queued, which are not sent',
-	'HINT:  To have them sent from here, call sms3300_adopt().',
+	'LOG:  sms3300: sms_outbox contains messages that another database queued, which are not sent',
+	'HINT:  Run SELECT sms3300_adopt() to send them from this database.',
 	$whose);
 my @before = logged($node);
 for my $origin (-1, 1)
@@ -100,7 +100,7 @@ INSERT INTO sms_outbox (mobile, message, line, account, send_before, sender, due
 SELECT '$mobile', '$text', '$line', 'sms3300', 'infinity', 'postgres', now(), origin + $origin
 FROM sms_outbox, generate_series(1, 2) LIMIT 2
 END
-	wait_for_log($node, qr/LOG:  sms3300: sms_outbox has messages/, $offset);
+	wait_for_log($node, qr/LOG:  sms3300: sms_outbox contains messages/, $offset);
 	queue('');
 	wait_for_sql($node, 'postgres',
 		"SELECT count(*) FROM sms_outbox WHERE status = 'queued' OR status = 'sending'", 2);
@@ -151,14 +151,14 @@ sub shortage
 	run_sql($other, "SELECT sms3300_send('$mobile', '#hang')");
 	$gateway->wait_for_taken($taken + 1);
 	run_sql($other, "SELECT sms3300_send('$mobile', '$text')", 'two');
-	wait_for_log($other, qr/messages wait/);
+	wait_for_log($other, qr/messages are waiting/);
 	run_sql($other, "SELECT sms3300_send('$mobile', '$text')", 'two') for 1 .. 3;
 	run_sql($other, 'SELECT pg_reload_conf()');
 	$gateway->stop;
 	$gateway->start;
 	wait_for_end($other, 'two');
-	is_deeply([ grep { !/stopped|tried now|sends again|^CONTEXT/ } logged($other) ],
-		[ map { ("LOG:  sms3300: messages wait because $_->[0]", "HINT:  $_->[1]") } @expected ],
+	is_deeply([ grep { !/stopped|growing intervals|is sending again|^CONTEXT/ } logged($other) ],
+		[ map { ("LOG:  sms3300: messages are waiting because $_->[0]", "HINT:  $_->[1]") } @expected ],
 		$name);
 	$other->stop;
 	return;

@@ -168,7 +168,7 @@ run_sql($node, "ALTER SEQUENCE sms_outbox_id_seq RESTART 123;"
 	  . " SELECT sms3300_send('09123456789', '#status 27 opted out')", $database);
 wait_for_end($node, $database);
 like(answer($database, 'sms3300_explain(123)'),
-	qr/^rejected at .*: the gateway answered status 27: opted out; .* sms3300_resend\(123\) queues it again$/,
+	qr/^rejected at .*: the gateway answered with status 27: opted out; .* sms3300_resend\(123\) queues it again$/,
 	'why it was not delivered');
 
 # How many unknowns today, and what do I do?

@@ -135,7 +135,7 @@ run_sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ba
 $id = queue('by another worker');
 wait_for_status($id, 'sent');
 is(said('ALTER EXTENSION sms3300 UPDATE'), 1, 'an older extension: the log gives the advice');
-is(said('in database "postgres" the extension is version 1.0'), 1, 'an older extension: and says where');
+is(said('in database "postgres" the extension has version 1.0'), 1, 'an older extension: and says where');
 
 # Messages go out before, while and after it is updated; what is there stays as it is.
 my $app = run_sql($node, <<'END');
@@ -268,7 +268,7 @@ sub pretend
 	my ($version) = @_;
 	return run_sql($node, "UPDATE pg_extension SET extversion = '$version' WHERE extname = 'sms3300'");
 }
-my $mismatch = "the extension is version 1.10, but the library that the server runs is version $current";
+my $mismatch = "the extension has version 1.10 but the loaded library has version $current";
 
 # Wait until a worker has seen that again.
 sub wait_for_look
@@ -304,7 +304,7 @@ for (1 .. 2)
 	queue('wakes a worker');
 	wait_for_look($seen);
 }
-is(said("nothing is sent in database \"postgres\", because $mismatch"), 1, 'a newer extension: said once');
+is(said("no messages are sent in database \"postgres\" because $mismatch"), 1, 'a newer extension: said once');
 is(run_sql($node, "SELECT status FROM sms_outbox WHERE id = $late"), 'queued', 'a newer extension: nothing expires');
 is($gateway->count->{taken} - $taken, 1, 'a newer extension: nothing is sent');
 
