@@ -1,15 +1,14 @@
 /*
  * registry.c
- *		Which databases have something to send, and who serves them.
+ *		The registry of databases: which of them have work, and their workers.
  *
- * A slot says what is known of a database without connecting to it: whether
- * somebody should look at its table, when the next message is due, and whose
- * latch to set.  Whoever changes a slot does so under the one lock; it is held
- * for a few instructions.
+ * A slot holds what is known about a database without connecting to it: whether
+ * its table should be read, when the next message is due, and which latch to
+ * set.  A single lock protects all slots.  It is held for a few instructions.
  *
- * No wake-up is lost: a producer sets "look" and then the latch of the worker,
- * or the launcher's if there is no worker; a worker clears "look" before it
- * reads the table, and leaves only if "look" is still clear.
+ * No wake-up is lost.  A producer sets "look" and then the latch of the worker, or
+ * that of the launcher if there is no worker.  A worker clears "look" before it
+ * reads the table, and exits only if "look" is still clear.
  */
 #include "postgres.h"
 
@@ -26,10 +25,10 @@
 #include "shared/counters.h"
 #include "shared/registry.h"
 
-/* More databases than this share the slots by being probed again. */
+/* If there are more databases than slots, the launcher probes databases again. */
 #define MAX_SLOTS 1024
 
-/* A worker that failed comes back after 1 s, 2 s, 4 s ... up to this. */
+/* A failed worker is restarted after 1 s, 2 s, 4 s ... up to this. */
 #define MAX_RESTART_DELAY_S 60
 
 typedef enum WorkerState
@@ -42,23 +41,23 @@ typedef enum WorkerState
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid: the slot is free */
-	bool		look;			/* somebody should look at the table */
-	bool		probe;			/* that is only to find out about it */
-	bool		orphans;		/* rows may be left in the state 'sending' */
-	bool		foreign;		/* there are messages that another database queued */
+	bool		look;			/* the table should be read */
+	bool		probe;			/* only to find out whether there is work */
+	bool		orphans;		/* rows may be left with status 'sending' */
+	bool		foreign;		/* there are messages queued by another database */
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
-	WorkerNews	news;			/* for the next look */
+	WorkerNews	news;			/* since the last look */
 	WorkerState state;
 	Latch	   *latch;			/* the running worker's */
-	bool		refused;		/* there was no process for a worker */
-	int			failures;		/* in a row */
+	bool		refused;		/* no background worker slot was free */
+	int			failures;		/* consecutive */
 	TimestampTz not_before;		/* no new worker before this */
 
-	/* For those who look */
+	/* For monitoring */
 	int			pid;			/* the running worker's */
 	TimestampTz started_at;
 	int			in_flight;
-	TimestampTz last_error_at;	/* 0: there was none */
+	TimestampTz last_error_at;	/* 0: no error */
 	int			last_error_encoding;
 	char		last_error[REGISTRY_ERROR_SIZE];
 } DatabaseSlot;
@@ -68,8 +67,8 @@ typedef struct SharedState
 	LWLock	   *lock;
 	Latch	   *launcher;
 	bool		overflow;		/* a database found no free slot */
-	bool		crowded;		/* a database waits for a worker to leave */
-	TimestampTz started_at;		/* when this was laid out: the server's start, or last crash */
+	bool		crowded;		/* a database waits for a worker to exit */
+	TimestampTz started_at;		/* time of initialization: start or crash restart */
 	DatabaseSlot slots[MAX_SLOTS];
 } SharedState;
 
@@ -84,7 +83,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 #endif
 
-/* Ask for the memory and the lock. */
+/* Request the memory and the locks. */
 static void
 request(void)
 {
@@ -97,7 +96,7 @@ request(void)
 	RequestNamedLWLockTranche("sms3300", 2);
 }
 
-/* Find the shared state, or lay it out after the server's start or a crash. */
+/* Find the shared state, or initialize it after a start or crash restart. */
 static void
 startup(void)
 {
@@ -118,7 +117,7 @@ startup(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Arrange for the shared memory; called while the library is preloaded. */
+/* Install the hooks for shared memory.  Called while the library is preloaded. */
 void
 registry_request(void)
 {
@@ -132,21 +131,21 @@ registry_request(void)
 	shmem_startup_hook = startup;
 }
 
-/* Tell whether the library was preloaded. */
+/* Return whether the library was preloaded. */
 bool
 registry_attached(void)
 {
 	return shared != NULL;
 }
 
-/* When the server started, or came back after a crash. */
+/* Return the time of the server's start or crash restart. */
 TimestampTz
 registry_started_at(void)
 {
 	return shared->started_at;
 }
 
-/* Find the slot of a database; the caller holds the lock. */
+/* Find the slot of a database.  The caller holds the lock. */
 static DatabaseSlot *
 find_slot(Oid database)
 {
@@ -156,7 +155,7 @@ find_slot(Oid database)
 	return NULL;
 }
 
-/* Find a slot that says nothing but a database's name; the lock is held. */
+/* Find a slot without any information.  The caller holds the lock. */
 static DatabaseSlot *
 find_idle_slot(void)
 {
@@ -172,8 +171,8 @@ find_idle_slot(void)
 }
 
 /*
- * Find the slot of a database or take a free one for it; the caller holds the
- * lock.  NULL if all are taken: the launcher then probes every database again.
+ * Find the slot of a database, or take a free one for it.  Returns NULL if all are
+ * taken; the launcher then probes every database again.  The caller holds the lock.
  */
 static DatabaseSlot *
 find_or_add_slot(Oid database)
@@ -199,14 +198,14 @@ find_or_add_slot(Oid database)
 	return slot;
 }
 
-/* The latch of whoever has to act on a slot's change; the lock is held. */
+/* Return the latch of the process that acts on changes of a slot.  The caller holds the lock. */
 static Latch *
 latch_for(DatabaseSlot *slot)
 {
 	return slot && slot->latch ? slot->latch : shared->launcher;
 }
 
-/* Let the worker of a database know that messages are due, and expire, from certain times on. */
+/* Notify the worker of a database that messages are due and expire at these times or later. */
 void
 registry_notify(Oid database, TimestampTz due, TimestampTz expires)
 {
@@ -239,7 +238,7 @@ registry_notify(Oid database, TimestampTz due, TimestampTz expires)
 		SetLatch(latch);
 }
 
-/* Let the worker know that a prepared transaction holds messages. */
+/* Notify the worker that a prepared transaction contains messages. */
 void
 registry_notify_prepared(Oid database)
 {
@@ -257,14 +256,14 @@ registry_notify_prepared(Oid database)
 		SetLatch(latch);
 }
 
-/* Become the process that starts workers. */
+/* Register this process as the launcher. */
 void
 registry_launcher_attach(void)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	shared->launcher = &MyProc->procLatch;
 
-	/* What a former launcher was starting may never come: look again. */
+	/* Workers registered by the previous launcher may never start. */
 	for (int i = 0; i < MAX_SLOTS; i++)
 		if (shared->slots[i].state == WORKER_STARTING)
 		{
@@ -274,7 +273,7 @@ registry_launcher_attach(void)
 	LWLockRelease(shared->lock);
 }
 
-/* Stop being the process that starts workers. */
+/* Unregister the launcher. */
 void
 registry_launcher_detach(void)
 {
@@ -283,7 +282,7 @@ registry_launcher_detach(void)
 	LWLockRelease(shared->lock);
 }
 
-/* Tell, once, whether a database found no free slot. */
+/* Return, once, whether a database found no free slot. */
 bool
 registry_take_overflow(void)
 {
@@ -297,8 +296,8 @@ registry_take_overflow(void)
 }
 
 /*
- * Have a worker look whether a database has anything to send.  False if
- * another probe is under way, or if there is no free slot: try again later.
+ * Let a worker check whether a database has messages to send.  Returns false if
+ * another probe is in progress or there is no free slot; try again later.
  */
 bool
 registry_probe(Oid database)
@@ -320,7 +319,7 @@ registry_probe(Oid database)
 	return slot != NULL;
 }
 
-/* Have idle workers leave, or no longer; the lock is held. */
+/* Set whether idle workers should exit.  The caller holds the lock. */
 static void
 set_crowded(bool crowded)
 {
@@ -332,9 +331,9 @@ set_crowded(bool crowded)
 }
 
 /*
- * Take a database that wants a worker, and mark it as getting one.  InvalidOid
- * if there is none now; *wake_at then says when one may be (DT_NOEND: never by
- * time alone), and *shortage what one waits for.
+ * Return a database that needs a worker and mark its worker as starting.  Returns
+ * InvalidOid if there is none; *wake_at is then the time at which there may be one
+ * (DT_NOEND: unknown), and *shortage what is missing.
  */
 Oid
 registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shortage)
@@ -379,7 +378,7 @@ registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shor
 	return database;
 }
 
-/* Have every known database looked at, by its worker or a new one. */
+/* Let every known database be checked by its worker or a new one. */
 void
 registry_look_everywhere(void)
 {
@@ -397,7 +396,7 @@ registry_look_everywhere(void)
 	LWLockRelease(shared->lock);
 }
 
-/* Tell whether a worker that the launcher started has not attached yet. */
+/* Return whether a registered worker has not attached yet. */
 bool
 registry_is_starting(Oid database)
 {
@@ -412,8 +411,8 @@ registry_is_starting(Oid database)
 }
 
 /*
- * Note that a worker could not be started, for want of a process or another
- * reason, and when to try again.
+ * Record that a worker could not be started and when to retry.  "refused" means
+ * that no background worker slot was free.
  */
 void
 registry_start_failed(Oid database, TimestampTz retry_at, bool refused)
@@ -433,7 +432,7 @@ registry_start_failed(Oid database, TimestampTz retry_at, bool refused)
 	LWLockRelease(shared->lock);
 }
 
-/* Free the slot of a database that is gone. */
+/* Free the slot of a dropped database. */
 void
 registry_forget(Oid database)
 {
@@ -447,9 +446,9 @@ registry_forget(Oid database)
 }
 
 /*
- * Become the worker of this database.  False if it has one already.  *orphans
- * tells whether a former worker may have left rows in the state 'sending', and
- * *probe whether this is only to find out if there is anything to do.
+ * Register this process as the worker of this database.  Returns false if there is
+ * one already.  *orphans tells whether a previous worker may have left rows with
+ * status 'sending', and *probe whether this is only a check for work.
  */
 bool
 registry_worker_attach(bool *orphans, bool *probe)
@@ -466,14 +465,17 @@ registry_worker_attach(bool *orphans, bool *probe)
 		slot->started_at = GetCurrentTimestamp();
 		*orphans = slot->orphans;
 		*probe = slot->probe;
-		slot->orphans = true;	/* until it is known that none are left */
+		slot->orphans = true;	/* until an orderly exit */
 		my_slot = slot;
 	}
 	LWLockRelease(shared->lock);
 	return my_slot != NULL;
 }
 
-/* Note an error for those who look; the lock is held.  False: it was noted before. */
+/*
+ * Record an error for monitoring.  Returns false if it is the same as the last
+ * one.  The caller holds the lock.
+ */
 static bool
 set_error(DatabaseSlot *slot, const char *message)
 {
@@ -488,7 +490,7 @@ set_error(DatabaseSlot *slot, const char *message)
 	return is_new;
 }
 
-/* Stop being the worker of this database; the lock is held. */
+/* Unregister the worker of this database.  The caller holds the lock. */
 static void
 release_slot(WorkerExit how)
 {
@@ -507,7 +509,7 @@ release_slot(WorkerExit how)
 		int			delay_s = 1 << Min(Max(my_slot->failures - 1, 0), 6);
 
 		/*
-		 * Even an orderly stop is followed by a pause: who terminates the
+		 * Pause even after an orderly stop.  An administrator who terminates the
 		 * worker to drop or rename the database needs a moment without it.
 		 */
 		my_slot->look = true;
@@ -519,7 +521,7 @@ release_slot(WorkerExit how)
 		SetLatch(shared->launcher);
 }
 
-/* Stop being the worker of this database, if still attached. */
+/* Unregister the worker of this database if it is still registered. */
 void
 registry_worker_detach(WorkerExit how)
 {
@@ -532,8 +534,8 @@ registry_worker_detach(WorkerExit how)
 }
 
 /*
- * Detach because there is nothing to do until the time given.  False, and
- * still attached, if something came up meanwhile.
+ * Unregister the worker because there is nothing to do until "due".  Returns false,
+ * without doing so, if there is work after all.
  */
 bool
 registry_worker_leave_idle(TimestampTz due)
@@ -552,8 +554,8 @@ registry_worker_leave_idle(TimestampTz due)
 }
 
 /*
- * Detach because the extension is not in this database.  False, and still
- * attached, if something came up since the last look.
+ * Unregister the worker because the extension does not exist in this database.
+ * Returns false, without doing so, if there was a notification since the last look.
  */
 bool
 registry_worker_forget(void)
@@ -574,7 +576,7 @@ registry_worker_forget(void)
 	return leave;
 }
 
-/* Tell whether there is reason to look at the table now. */
+/* Return whether the table should be read now. */
 bool
 registry_worker_wanted(TimestampTz now)
 {
@@ -586,7 +588,7 @@ registry_worker_wanted(TimestampTz now)
 	return wanted;
 }
 
-/* Tell whether another database waits for a worker to leave. */
+/* Return whether another database waits for a worker to exit. */
 bool
 registry_worker_is_crowded(void)
 {
@@ -599,8 +601,8 @@ registry_worker_is_crowded(void)
 }
 
 /*
- * Take the news: what was reported until now will be seen by the transaction
- * that starts next.
+ * Return the notifications since the last look, and clear them.  The next
+ * transaction sees everything that they are about.
  */
 void
 registry_worker_begin_look(WorkerNews *news)
@@ -613,7 +615,7 @@ registry_worker_begin_look(WorkerNews *news)
 	LWLockRelease(shared->lock);
 }
 
-/* Note that the table was looked at, so that the launcher may go on probing. */
+/* Record that the table has been read, so that the launcher can probe the next database. */
 void
 registry_worker_end_look(void)
 {
@@ -624,7 +626,7 @@ registry_worker_end_look(void)
 	LWLockRelease(shared->lock);
 }
 
-/* The time the next message is due, as far as it is known. */
+/* Return the time at which the next message is due, as far as known. */
 TimestampTz
 registry_worker_due(void)
 {
@@ -636,7 +638,7 @@ registry_worker_due(void)
 	return due;
 }
 
-/* Note how many requests are on the wire, for those who look. */
+/* Set the number of requests on the wire, for monitoring. */
 void
 registry_worker_in_flight(int in_flight)
 {
@@ -645,7 +647,7 @@ registry_worker_in_flight(int in_flight)
 	LWLockRelease(shared->lock);
 }
 
-/* Note an error, for those who look.  False: it is the one that was noted last. */
+/* Record an error for monitoring.  Returns false if it is the same as the last one. */
 bool
 registry_worker_error(const char *message)
 {
@@ -657,7 +659,7 @@ registry_worker_error(const char *message)
 	return is_new;
 }
 
-/* Note whether there are messages that another database queued; true if that is news. */
+/* Record whether another database's messages exist.  Returns true if they are new. */
 bool
 registry_worker_foreign(bool any)
 {
@@ -670,7 +672,7 @@ registry_worker_foreign(bool any)
 	return news;
 }
 
-/* Forget the last error of a database's worker. */
+/* Clear the last error of a database's worker. */
 void
 registry_forget_error(Oid database)
 {
@@ -683,7 +685,7 @@ registry_forget_error(Oid database)
 	LWLockRelease(shared->lock);
 }
 
-/* Say in a word what a database's worker is doing; the lock is held. */
+/* Return the state of a database's worker as a word.  The caller holds the lock. */
 static const char *
 state_of(const DatabaseSlot *slot, TimestampTz now)
 {
@@ -706,7 +708,7 @@ state_of(const DatabaseSlot *slot, TimestampTz now)
 	return workers >= registry_max_workers ? "waiting" : "starting";
 }
 
-/* Tell what is known of the worker of a database; false if nothing is. */
+/* Return what is known about the worker of a database.  Returns false if nothing is. */
 bool
 registry_worker_stat(Oid database, WorkerStat *stat)
 {
@@ -732,7 +734,7 @@ registry_worker_stat(Oid database, WorkerStat *stat)
 	}
 	LWLockRelease(shared->lock);
 
-	/* What another database's encoding says cannot be read in this one's. */
+	/* A message in another encoding may not be valid in this one. */
 	if (encoding != GetDatabaseEncoding())
 		for (char *c = stat->last_error; *c; c++)
 			if (IS_HIGHBIT_SET(*c))

@@ -1,10 +1,10 @@
 /*
  * registry.h
- *		Which databases have something to send, and who serves them.
+ *		The registry of databases: which of them have work, and their workers.
  *
- * One slot a database, shared by those who queue messages, the launcher and
- * the workers.  Without preloading there is no shared memory: registry_attached()
- * is false then and nothing else here may be called.
+ * There is one slot per database, shared by the sessions that queue messages, the
+ * launcher and the workers.  Without preloading there is no shared memory.
+ * registry_attached() is false then, and nothing else here may be called.
  */
 #ifndef SMS3300_SHARED_REGISTRY_H
 #define SMS3300_SHARED_REGISTRY_H
@@ -40,17 +40,17 @@ extern bool registry_is_starting(Oid database);
 extern void registry_start_failed(Oid database, TimestampTz retry_at, bool refused);
 extern void registry_forget(Oid database);
 
-/* What is known of the worker of a database. */
+/* What is known about the worker of a database. */
 #define REGISTRY_ERROR_SIZE 256
 typedef struct WorkerStat
 {
 	const char *state;			/* running, starting, waiting, restarting or none */
-	int			pid;			/* 0: none */
+	int			pid;			/* 0: no worker */
 	TimestampTz started_at;
 	int			in_flight;
-	bool		refused;		/* waiting: for want of a process */
-	TimestampTz not_before;		/* restarting: when it comes back */
-	TimestampTz last_error_at;	/* 0: there was none */
+	bool		refused;		/* waiting: for a background worker slot */
+	TimestampTz not_before;		/* restarting: time of the restart */
+	TimestampTz last_error_at;	/* 0: no error */
 	char		last_error[REGISTRY_ERROR_SIZE];
 } WorkerStat;
 
@@ -61,15 +61,15 @@ extern void registry_forget_error(Oid database);
 typedef enum WorkerExit
 {
 	WORKER_EXIT_IDLE,			/* nothing left to do */
-	WORKER_EXIT_STOPPED,		/* asked to stop; everything is recorded */
-	WORKER_EXIT_FAILED			/* rows may be left in the state 'sending' */
+	WORKER_EXIT_STOPPED,		/* asked to stop; everything has been recorded */
+	WORKER_EXIT_FAILED			/* rows may be left with status 'sending' */
 } WorkerExit;
 
 /* What was queued since the last look. */
 typedef struct WorkerNews
 {
-	TimestampTz due;			/* nothing of it is due before; DT_NOBEGIN: look at everything */
-	TimestampTz expires;		/* nothing of it that is told of expires before */
+	TimestampTz due;			/* earliest due time; DT_NOBEGIN: read everything */
+	TimestampTz expires;		/* earliest expiry */
 	bool		prepared;		/* there was a prepared transaction */
 } WorkerNews;
 

@@ -1,8 +1,8 @@
 /*
  * dispatch.c
- *		From the queues to the wire: messages are claimed, and their requests sent.
+ *		Claim messages and send their requests.
  *
- * A request leaves after the commit of its claim, never before.
+ * A request is never sent before the commit of its claim.
  */
 #include "postgres.h"
 
@@ -15,7 +15,7 @@
 #include "worker/dispatch.h"
 #include "worker/shunned.h"
 
-/* A message that cannot be claimed even with triggers off is left alone for this. */
+/* A message that cannot be claimed even with triggers disabled is skipped for this long. */
 #define SHUN_TIME USECS_PER_MINUTE
 
 Dispatch *
@@ -31,8 +31,8 @@ dispatch_create(int limit)
 }
 
 /*
- * Leave out messages whose requests are under way: somebody, or a trigger, has
- * queued them again by hand.  Their results will come.
+ * Omit messages whose requests are still active because a user or a trigger has
+ * queued them again.  Their results will follow.
  */
 static void
 leave_out_jobs(Dispatch *dispatch, const Recording *recording)
@@ -51,7 +51,7 @@ leave_out_jobs(Dispatch *dispatch, const Recording *recording)
 	dispatch->nids = left;
 }
 
-/* Make a job of a claimed message, with its request. */
+/* Create the job of a claimed message, with its request. */
 static void
 begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 {
@@ -62,7 +62,7 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	const char *problem;
 	bool		of_sender = false;
 
-	/* From here on an error finds the job, and undoes this. */
+	/* From here on the handling of an error finds the job and undoes this. */
 	dlist_push_tail(&dispatch->jobs, &job->node);
 	queue_claimed(queue, now);
 	job->claimed_at = now;
@@ -82,7 +82,7 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	}
 }
 
-/* Claim the messages that were chosen. */
+/* Claim the selected messages. */
 static void
 claim_chosen(Dispatch *dispatch, TimestampTz now)
 {
@@ -146,7 +146,7 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 }
 
 /* -------------------------------------------------------------------------
- * One claim alone
+ * Single claims
  * ------------------------------------------------------------------------- */
 
 typedef struct ClaimAlone
@@ -155,7 +155,7 @@ typedef struct ClaimAlone
 	Wire	   *wire;
 } ClaimAlone;
 
-/* The body: choose a message and claim it; or claim the one that is chosen. */
+/* Transaction body: claim the selected message, after selecting one if necessary. */
 static void
 claim_body(OutboxAccess access, void *arg)
 {

@@ -1,56 +1,53 @@
 /*
  * dispatch.h
- *		From the queues to the wire: messages are claimed, and their requests sent.
+ *		Claim messages and send their requests.
  */
 #ifndef SMS3300_WORKER_DISPATCH_H
 #define SMS3300_WORKER_DISPATCH_H
 
 #include "worker/recorder.h"
 
-/* The most that one transaction claims. */
+/* Maximum number of messages claimed by a transaction. */
 #define DISPATCH_MAX 1000
 
-/* What one transaction claims. */
+/* The claims of a transaction. */
 typedef struct Dispatch
 {
-	int			limit;			/* how many at the most */
-	int64		ids[DISPATCH_MAX];	/* that were chosen */
+	int			limit;			/* maximum number */
+	int64		ids[DISPATCH_MAX];	/* the selected messages */
 	ItemPointerData places[DISPATCH_MAX];	/* where they were last seen */
 	int			nids;
-	dlist_head	jobs;			/* of those that were claimed */
+	dlist_head	jobs;			/* of the claimed messages */
 } Dispatch;
 
-/* A dispatch of at most limit messages, none of them chosen yet. */
+/* Create a dispatch for at most "limit" messages, none of them selected yet. */
 extern Dispatch *dispatch_create(int limit);
 
 /*
- * In a transaction, between queues_begin() and queues_end(): choose messages and
- * claim them.  "recording" is what the same transaction has recorded before.
+ * Select messages and claim them.  "recording" is what the same transaction has
+ * recorded before.  Needs a transaction, between queues_begin() and queues_end().
  */
 extern void dispatch_claim(Dispatch *dispatch, const Recording *recording, Wire *wire,
 						   TimestampTz now);
 
-/* After it failed: undo in memory what it claimed. */
+/* Undo the claims in memory after the transaction failed. */
 extern void dispatch_undo(Dispatch *dispatch);
 
 /*
- * After its commit: send the requests.  A message without one, or claimed in the
- * last moment before a stop, goes to the recorder at once.
+ * Send the requests after the commit.  A message without a request, or claimed
+ * just before a stop, is passed to the recorder at once.
  */
 extern void dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder);
 
 typedef enum DispatchAlone
 {
-	DISPATCHED_NONE,			/* there is none to claim */
+	DISPATCHED_NONE,			/* there is no message to claim */
 	DISPATCHED_ONE,
-	DISPATCH_FAILED_ONE,		/* one failed, and is left alone for a while */
-	DISPATCH_FAILED				/* whatever message it is: the table cannot be used */
+	DISPATCH_FAILED_ONE,		/* one failed and is skipped for a while */
+	DISPATCH_FAILED				/* the table cannot be used */
 } DispatchAlone;
 
-/*
- * Claim and send one message, in a transaction of its own and in the end with
- * triggers off.
- */
+/* Claim and send one message in its own transaction, as a last resort with triggers disabled. */
 extern DispatchAlone dispatch_alone(Wire *wire, Recorder *recorder);
 
 #endif							/* SMS3300_WORKER_DISPATCH_H */

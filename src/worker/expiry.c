@@ -1,6 +1,6 @@
 /*
  * expiry.c
- *		Queued messages whose time is over.
+ *		Expire queued messages whose send_before has passed.
  */
 #include "postgres.h"
 
@@ -14,24 +14,24 @@
 #include "worker/shunned.h"
 #include "worker/transaction.h"
 
-/* The most that one transaction expires, and that are expired one by one. */
+/* Maximum number of messages expired by a transaction, and expired one by one. */
 #define MAX_EXPIRED 1000
 #define MAX_EXPIRED_ALONE 10
 
-/* What is due but locked, or left alone, is tried again after this. */
+/* Messages that are locked or skipped are retried after this. */
 #define EXPIRY_RETRY_DELAY USECS_PER_SEC
 
-/* A message that cannot be expired even with triggers off is left alone for this. */
+/* A message that cannot be expired even with triggers disabled is skipped for this long. */
 #define SHUN_TIME USECS_PER_MINUTE
 
-/* What one transaction expires. */
+/* The messages that a transaction expires. */
 typedef struct Expiring
 {
-	int64		ids[MAX_EXPIRED];	/* all that is due if none are given */
+	int64		ids[MAX_EXPIRED];	/* none: all that are due */
 	int			nids;
-	bool		all;			/* no more was due than there is room for */
+	bool		all;			/* there was room for all that were due */
 	TimestampTz next;			/* when the next one expires */
-	List	   *expired;		/* the account of each message that was */
+	List	   *expired;		/* the account of each expired message */
 } Expiring;
 
 void
@@ -65,7 +65,7 @@ expiry_set_back(Expiry *expiry, TimestampTz now)
 	expiry->not_before = Min(expiry->not_before, now);
 }
 
-/* The body: expire the messages given, or else all that is due and is not left alone. */
+/* Transaction body: expire the given messages, or all that are due and not skipped. */
 static void
 expiry_body(OutboxAccess access, void *arg)
 {
@@ -87,7 +87,7 @@ expiry_body(OutboxAccess access, void *arg)
 	expiring->next = outbox_next_expiry();
 }
 
-/* After a commit: count what expired, which will be old at its time, too. */
+/* Count the expired messages after the commit, and schedule their retention. */
 static void
 settle_expired(Expiry *expiry, const Expiring *expiring)
 {
@@ -107,7 +107,7 @@ settle_expired(Expiry *expiry, const Expiring *expiring)
 	counters_end();
 }
 
-/* Expire one message by itself, in the end with triggers off; else leave it alone. */
+/* Expire a single message, as a last resort with triggers disabled, or skip it. */
 static void
 expire_alone(Expiry *expiry, int64 id)
 {
@@ -142,7 +142,7 @@ expiry_run(Expiry *expiry)
 		for (int i = 0; i < Min(expiring->nids, MAX_EXPIRED_ALONE) && !ShutdownRequestPending; i++)
 			expire_alone(expiry, expiring->ids[i]);
 
-	/* What is left then is locked, or left alone. */
+	/* The remaining messages are locked or skipped. */
 	if (expiring->all || outcome != TRANSACTION_DONE)
 		expiry->not_before = GetCurrentTimestamp() + EXPIRY_RETRY_DELAY;
 }

@@ -1,37 +1,37 @@
 /*
  * expiry.h
- *		Queued messages whose time is over.
+ *		Expire queued messages whose send_before has passed.
  */
 #ifndef SMS3300_WORKER_EXPIRY_H
 #define SMS3300_WORKER_EXPIRY_H
 
 #include "datatype/timestamp.h"
 
-/* Changed by expiry.c only. */
+/* Written by expiry.c only. */
 typedef struct Expiry
 {
 	TimestampTz next;			/* when the next message expires; DT_NOEND: never */
-	TimestampTz not_before;		/* left alone until then */
+	TimestampTz not_before;		/* no attempt before this */
 } Expiry;
 
 extern void expiry_init(Expiry *expiry);
 
-/* When there is something to expire; DT_NOEND: never. */
+/* Return when the next message expires; DT_NOEND: never. */
 extern TimestampTz expiry_next(const Expiry *expiry);
 
-/* Note that a message expires at a time. */
+/* Record that a message expires at a time. */
 extern void expiry_expect(Expiry *expiry, TimestampTz when);
 
-/* In a transaction: find out when there is, by what is in the table. */
+/* Find out from the table when the next message expires.  Needs a transaction. */
 extern void expiry_look(Expiry *expiry);
 
 /*
- * Expire what is due, in a transaction of its own; where that fails, one message
- * a transaction, some at a time and in the end with triggers off.
+ * Expire due messages in a transaction.  If it fails, expire some of them one by
+ * one, as a last resort with triggers disabled.
  */
 extern void expiry_run(Expiry *expiry);
 
-/* Forget what was to be waited for: the clock was set back. */
+/* Discard waiting times, because the clock was set back. */
 extern void expiry_set_back(Expiry *expiry, TimestampTz now);
 
 #endif							/* SMS3300_WORKER_EXPIRY_H */

@@ -19,20 +19,20 @@
 #define FIRST_RETRY_DELAY (5 * USECS_PER_SEC)
 
 /*
- * A message whose request could not be made, or for which the gateway refused
- * the account, may be itself what is wrong.  It is tried again after as long
- * as it has waited already, which doubles each time, within these bounds;
- * meanwhile others go.
+ * If a request could not be composed, or the gateway refused the account, the
+ * message itself may be the cause.  Its delay equals the time that it has waited
+ * already, and so doubles each time, within these bounds.  Other messages are sent
+ * in the meantime.
  */
 #define MIN_COMPOSE_DELAY USECS_PER_MINUTE
 #define MAX_COMPOSE_DELAY USECS_PER_HOUR
 #define MIN_REFUSED_DELAY USECS_PER_SEC
 #define MAX_REFUSED_DELAY (5 * USECS_PER_MINUTE)
 
-/* Where an account is gone, its messages are judged by the default. */
+/* The default for messages of a dropped account. */
 #define DEFAULT_MAX_ATTEMPTS 10
 
-/* All jobs by their message's id; the latest, where the table was made anew meanwhile. */
+/* All jobs by message id.  If ids are reused after a TRUNCATE, the latest job. */
 typedef struct JobEntry
 {
 	int64		id;				/* first: the key */
@@ -41,7 +41,7 @@ typedef struct JobEntry
 
 static HTAB *jobs = NULL;
 
-/* Note that a job is the latest of its message. */
+/* Record a job as the latest of its message. */
 static void
 enter(Job *job)
 {
@@ -57,7 +57,7 @@ enter(Job *job)
 	entry->job = job;
 }
 
-/* The job of a message; NULL if there is none. */
+/* Return the job of a message, or NULL. */
 Job *
 job_find(int64 id)
 {
@@ -66,7 +66,7 @@ job_find(int64 id)
 	return entry ? entry->job : NULL;
 }
 
-/* Begin a job for a claimed message. */
+/* Create a job for a claimed message. */
 Job *
 job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts)
 {
@@ -82,7 +82,7 @@ job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts)
 	return job;
 }
 
-/* Keep why there is no reply, in characters that any database can hold. */
+/* Keep the reason for a missing reply, in characters that every encoding has. */
 static void
 set_problem(Job *job, const char *problem)
 {
@@ -92,7 +92,7 @@ set_problem(Job *job, const char *problem)
 			*c = '?';
 }
 
-/* Note a reply, or that none came, and judge it. */
+/* Finish a job with a reply or a failed request, and determine its verdict. */
 void
 job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 {
@@ -100,13 +100,13 @@ job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 	set_problem(job, reply->error ? reply->error : "");
 	job->finished_at = GetCurrentTimestamp();
 
-	/* A reply that broke off says nothing but its HTTP status. */
+	/* Only the HTTP status of an incomplete reply is used. */
 	if (reply->phase == HTTP_DONE)
 		gateway_parse_reply(reply->body, reply->body_size, &job->said);
 	job->verdict = gateway_verdict(reply->request_left, reply->status, &job->said, codes);
 }
 
-/* Finish a job without a request having been made, or anybody waiting for its reply. */
+/* Finish a job for which no request was made or nobody waits for the reply. */
 void
 job_fail(Job *job, GatewayVerdict verdict, const char *problem)
 {
@@ -115,7 +115,7 @@ job_fail(Job *job, GatewayVerdict verdict, const char *problem)
 	job->finished_at = GetCurrentTimestamp();
 }
 
-/* End a job. */
+/* Free a job. */
 void
 job_destroy(Job *job)
 {
@@ -125,7 +125,7 @@ job_destroy(Job *job)
 	pfree(job);
 }
 
-/* Say in short why a job did not end as 'sent'; in memory of the current context. */
+/* Return in short why a job did not end as 'sent', in the current memory context. */
 const char *
 job_reason(const Job *job)
 {
@@ -139,7 +139,7 @@ job_reason(const Job *job)
 					job->reply->status < 300 ? " without a readable reply" : "");
 }
 
-/* Say for a person what went wrong; NULL if nothing did. */
+/* Return what went wrong in readable form, NULL if nothing did. */
 static const char *
 job_describe(const Job *job, Jsonb *response)
 {
@@ -152,7 +152,7 @@ job_describe(const Job *job, Jsonb *response)
 					job->verdict == VERDICT_UNKNOWN ? "; it may have been sent" : "");
 }
 
-/* When a job that left its message queued may be followed by another; DT_NOBEGIN: at once. */
+/* Return when a message that is still queued may be tried again; DT_NOBEGIN: at once. */
 static TimestampTz
 next_try(const Job *job)
 {
@@ -161,13 +161,13 @@ next_try(const Job *job)
 	if (reply == NULL && job->verdict == VERDICT_ACCOUNT)
 		return job->finished_at + Min(Max(job->age, MIN_COMPOSE_DELAY), MAX_COMPOSE_DELAY);
 
-	/* Who says when to come back, or was not reached, has nothing against the message. */
+	/* With a Retry-After or without a connection, the message is not the cause. */
 	if (reply && reply->phase >= HTTP_SEND && reply->retry_after < 0)
 		return job->finished_at + Min(Max(job->age, MIN_REFUSED_DELAY), MAX_REFUSED_DELAY);
 	return DT_NOBEGIN;
 }
 
-/* What a finished job means for its row.  Needs a transaction. */
+/* Convert a finished job to the result for its row.  Needs a transaction. */
 void
 job_result(const Job *job, MessageResult *result)
 {

@@ -16,26 +16,26 @@
 
 typedef struct Job
 {
-	dlist_node	node;			/* among the finished ones */
+	dlist_node	node;			/* in the list of finished jobs */
 	int64		id;
-	ItemPointerData place;		/* of its row when it was claimed; invalid: not known */
-	TimestampTz started_at;		/* of the row: with the id, which claim this is */
+	ItemPointerData place;		/* of its row when it was claimed; invalid: unknown */
+	TimestampTz started_at;		/* of the row; identifies the claim together with the id */
 	TimestampTz claimed_at;		/* 0: by another worker */
-	TimestampTz due_at;			/* when it could be sent; 0: not known */
+	TimestampTz due_at;			/* when it could be sent; 0: unknown */
 	TimestampTz submitted_at;	/* when the request began; 0: none was made */
 	AccountQueue *queue;
-	int			attempts;		/* requests made, this one included */
+	int			attempts;		/* requests made, including this one */
 	int64		age;			/* how long it had been due when it was claimed */
 	HttpRequest request;		/* until it is submitted */
 
 	/* Once it is finished */
 	const HttpReply *reply;		/* NULL: no request was made, or nobody waits for it */
-	GatewayReply said;			/* what the reply's JSON says */
+	GatewayReply said;			/* content of the reply's JSON */
 	GatewayVerdict verdict;
-	char		problem[JOB_PROBLEM_SIZE];	/* why there is no whole reply; or empty */
+	char		problem[JOB_PROBLEM_SIZE];	/* why there is no complete reply, or empty */
 	TimestampTz finished_at;
 	TimestampTz retry_at;		/* no attempt to record it before this */
-	int			failures;		/* to record it, in a row */
+	int			failures;		/* consecutive failures to record it */
 } Job;
 
 extern Job *job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts);

@@ -1,10 +1,10 @@
 /*
  * launcher.c
- *		Which databases need a worker.
+ *		The launcher, which starts a worker for each database that needs one.
  *
- * At its start the launcher has every database probed, one after the other;
- * after that it sleeps until it is woken, or a message is due in a database
- * whose worker has left.
+ * At startup the launcher lets every database be probed, one after the other.
+ * After that it sleeps until it is woken, or until a message is due in a database
+ * whose worker has exited.
  */
 #include "postgres.h"
 
@@ -32,16 +32,16 @@
 #define LAUNCHER_TYPE "sms3300 launcher"
 #define WORKER_TYPE "sms3300 worker"
 
-/* A worker that did not come up is tried again after this. */
+/* A worker that did not start is tried again after this. */
 #define RETRY_DELAY (5 * USECS_PER_SEC)
 
-/* And one for which there was no process, after this. */
+/* A worker without a free background worker slot is tried again after this. */
 #define NO_PROCESS_DELAY (USECS_PER_SEC / 2)
 
-/* A database that waits this long for a worker is worth a line in the log. */
+/* Log a message if a database has been waiting for a worker for this long. */
 #define LOG_WAIT_AFTER (10 * USECS_PER_SEC)
 
-/* A worker process that has not attached yet. */
+/* A worker process that has not registered yet. */
 typedef struct Starting
 {
 	Oid			database;
@@ -51,7 +51,7 @@ typedef struct Starting
 static List *starting = NIL;	/* of Starting */
 static List *unprobed = NIL;	/* of Oid */
 
-/* Register the launcher; called while the library is preloaded. */
+/* Register the launcher.  Called while the library is preloaded. */
 void
 launcher_register(void)
 {
@@ -68,7 +68,7 @@ launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* The databases that can be connected to; or just whether one of them is. */
+/* Return the databases that allow connections, or only a given one of them. */
 static List *
 connectable_databases(Oid only)
 {
@@ -86,7 +86,7 @@ connectable_databases(Oid only)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		/* A limit of -2 marks a database whose DROP was interrupted. */
+		/* A limit of -2 marks a database with an interrupted DROP DATABASE. */
 		if (database->datallowconn && database->datconnlimit != -2 &&
 			(!OidIsValid(only) || database->oid == only))
 		{
@@ -104,7 +104,7 @@ connectable_databases(Oid only)
 	return databases;
 }
 
-/* Tell whether a database can be connected to. */
+/* Return whether a database allows connections. */
 static bool
 is_connectable(Oid database)
 {
@@ -144,8 +144,8 @@ start_worker(Oid database)
 }
 
 /*
- * Start a worker for each database that wants one.  Returns when to look again;
- * DT_NOEND: when woken.
+ * Start a worker for each database that needs one.  Returns the time of the next
+ * check; DT_NOEND: when woken.
  */
 static TimestampTz
 start_workers(void)
@@ -165,7 +165,7 @@ start_workers(void)
 			start_worker(database);
 	}
 
-	/* Idle workers make room for others; it is worth a word where none does. */
+	/* Idle workers exit to make room for others.  Log a message if none does. */
 	if (shortage == SHORT_OF_NOTHING)
 	{
 		waiting_since = 0;
@@ -190,7 +190,7 @@ start_workers(void)
 	return wake_at;
 }
 
-/* Follow the workers that were started until they have attached, or failed. */
+/* Check whether started workers have registered or failed. */
 static void
 follow_starting(void)
 {
@@ -217,8 +217,8 @@ follow_starting(void)
 }
 
 /*
- * Sleep until something happens, or until a time at the latest.  As much as can be
- * slept at once is less than 25 days; waking up too early does no harm.
+ * Sleep until woken, or until a time.  The maximum for a single wait is less than
+ * 25 days; waking up too early does no harm.
  */
 static void
 sleep_until(TimestampTz when)
@@ -240,7 +240,7 @@ sleep_until(TimestampTz when)
 	ResetLatch(MyLatch);
 }
 
-/* Follow the configuration file; when sending is switched on, look everywhere. */
+/* Reload the configuration file.  Check every database if sending was enabled. */
 static void
 reload(void)
 {
@@ -252,7 +252,7 @@ reload(void)
 		registry_look_everywhere();
 }
 
-/* Detach when the process ends. */
+/* Unregister when the process exits. */
 static void
 launcher_on_exit(int code, Datum arg)
 {
@@ -260,8 +260,8 @@ launcher_on_exit(int code, Datum arg)
 }
 
 /*
- * The launcher's main function.  On SIGTERM it exits with 1, after which the
- * postmaster starts it again unless the server is stopping.
+ * Main function of the launcher.  On SIGTERM it exits with status 1, so that the
+ * postmaster restarts it unless the server is stopping.
  */
 void
 sms3300_launcher_main(Datum unused)

@@ -1,6 +1,6 @@
 /*
  * launcher.h
- *		Which databases need a worker.
+ *		The launcher, which starts a worker for each database that needs one.
  */
 #ifndef SMS3300_WORKER_LAUNCHER_H
 #define SMS3300_WORKER_LAUNCHER_H

@@ -1,6 +1,6 @@
 /*
  * pace.c
- *		How many messages an account may send now, and when it may send more.
+ *		Determine how many messages an account may send now, and when it may send more.
  */
 #include "postgres.h"
 
@@ -14,26 +14,25 @@
 #define MAX_DELAY (5 * USECS_PER_MINUTE)
 
 /*
- * Messages are laid out evenly, a little further apart than the rate demands,
- * and may catch up on a short delay of the worker.  Both together, t seconds
- * see at most (t + CATCH_UP_S) * rate / SPACING + 1 messages, for which from
- * half a second on there is no whole number above rate * t, rounded up; and a
- * pause is not followed by a burst.
+ * Messages are spaced evenly, slightly further apart than the rate requires, and
+ * may catch up on a short delay of the worker.  So t seconds see at most
+ * (t + CATCH_UP_S) * rate / SPACING + 1 messages.  From half a second on, that
+ * does not exceed rate * t, rounded up.  A pause is not followed by a burst.
  */
 #define SPACING 1.06
 #define CATCH_UP_S 0.03
 
-/* What was sent before a restart of the server is not known; no second shall see both. */
+/* Wait this long after a restart, as the messages sent before it are not known. */
 #define HOLD USECS_PER_SEC
 
-/* The distance between two messages at a rate. */
+/* Return the distance between two messages at a rate. */
 static int64
 slot_width(double rate)
 {
 	return (int64) ceil(SPACING * USECS_PER_SEC / rate);
 }
 
-/* A slot that is further away than any can be comes from a former rate, or the clock was set back. */
+/* Return the next slot; one that is too far away is of a previous rate or clock, and is ignored. */
 TimestampTz
 pace_slot(const Pace *pace, double rate, TimestampTz now)
 {
@@ -48,7 +47,7 @@ pace_hold(Pace *pace, TimestampTz started_at)
 	pace->next_slot = started_at + HOLD;
 }
 
-/* The slots that are due now by the rate. */
+/* Return the number of messages that the rate allows now. */
 static int
 slots_due(TimestampTz slot, double rate, TimestampTz now)
 {
@@ -91,7 +90,7 @@ pace_begin(Pace *pace, double rate, TimestampTz now)
 		int64		catch_up = (int64) (CATCH_UP_S * USECS_PER_SEC);
 		TimestampTz slot = Max(pace_slot(pace, rate, now), now - catch_up);
 
-		/* Slots wider than what may be caught up on begin with the message. */
+		/* A slot wider than the catch-up time begins with its message. */
 		pace->next_slot = (width > catch_up ? Max(slot, now) : slot) + width;
 	}
 }
@@ -112,7 +111,7 @@ pace_cancel(Pace *pace)
 void
 pace_stop(Pace *pace, int64 retry_after, TimestampTz now)
 {
-	/* Of many messages that fail together, the first decides. */
+	/* If several messages fail together, the first one decides. */
 	if (pace->stopped && !pace->probing)
 		return;
 

@@ -1,6 +1,6 @@
 /*
  * queue.c
- *		What the worker knows of each account, and of its queue.
+ *		The worker's state of each account and its queue.
  */
 #include "postgres.h"
 
@@ -45,7 +45,7 @@ queue_cancelled(AccountQueue *queue, TimestampTz now)
 		pace_stop(&queue->pace, -1, now);
 }
 
-/* Forget all candidates, as what is new is due from a time on. */
+/* Discard all candidates, because new messages are due from a time on. */
 static void
 reset_all(TimestampTz from)
 {
@@ -61,7 +61,7 @@ queues_reset(void)
 	reset_all(DT_NOBEGIN);
 }
 
-/* Open an account, and say so if it had stopped. */
+/* Open an account, and log it if the account had stopped. */
 static void
 open_queue(AccountQueue *queue)
 {
@@ -72,8 +72,8 @@ open_queue(AccountQueue *queue)
 }
 
 /*
- * Note the version of a queue's account; true if it was altered since a worker
- * last looked, this one or another.
+ * Update the version of a queue's account.  Returns true if it was altered since
+ * this or another worker last checked.
  */
 static bool
 queue_note_version(AccountQueue *queue, const Account *account)
@@ -88,8 +88,8 @@ queue_note_version(AccountQueue *queue, const Account *account)
 }
 
 /*
- * Take what is needed of a queue's account.  A change opens one that had
- * stopped, and has its messages tried again that wait for another try.
+ * Copy the required options of a queue's account.  A change opens a stopped account
+ * and makes its messages that wait for a retry due.
  */
 static void
 queue_configure(AccountQueue *queue)
@@ -102,7 +102,7 @@ queue_configure(AccountQueue *queue)
 		if (account->version != queue->version)
 			retention_configure(&queue->retention, account->retention, account->redact_after);
 
-		/* Noted first: where the update fails, by a user's trigger, it is not repeated. */
+		/* Set before the update, so that it is not repeated if a user's trigger fails. */
 		if (queue_note_version(queue, account))
 		{
 			open_queue(queue);
@@ -204,14 +204,14 @@ queues_set_back(TimestampTz now)
 	}
 }
 
-/* Tell whether a queue may send at all. */
+/* Return whether a queue may send at all. */
 static bool
 is_open(const AccountQueue *queue)
 {
 	return registry_enabled && queue->exists && !queue->paused;
 }
 
-/* How many messages of a queue may be claimed now, as far as is known. */
+/* Return how many messages of a queue may be claimed now, as far as known. */
 static int
 allowance(const AccountQueue *queue, TimestampTz now)
 {
@@ -231,7 +231,7 @@ queues_wanted(TimestampTz now)
 	return wanted;
 }
 
-/* The queue served first changes each time, so that none is starved where room is scarce. */
+/* Serve another queue first each time, so that none starves when room is scarce. */
 int
 queues_take(int room, TimestampTz now, int64 *ids, ItemPointer places)
 {

@@ -1,8 +1,8 @@
 /*
  * queue.h
- *		What the worker knows of each account, and of its queue.
+ *		The worker's state of each account and its queue.
  *
- * A queue keeps what is needed of its account between transactions.
+ * A queue keeps the required options of its account between transactions.
  */
 #ifndef SMS3300_WORKER_QUEUE_H
 #define SMS3300_WORKER_QUEUE_H
@@ -19,7 +19,7 @@ typedef struct AccountQueue
 {
 	dlist_node	node;
 	char		name[NAMEDATALEN];	/* the account's */
-	int			nholds;			/* by those who refer to this queue */
+	int			nholds;			/* references to this queue */
 
 	/* Of the account, as of the last transaction */
 	bool		exists;
@@ -32,67 +32,68 @@ typedef struct AccountQueue
 
 	Pace		pace;			/* whether and how fast it may send */
 	char		reason[COUNTERS_REASON_SIZE];	/* why it stopped */
-	int64		refused;		/* the message that met that last */
+	int64		refused;		/* the last message for which it did */
 	int			claimed;		/* in this transaction */
-	LiveState	published;		/* as others see it */
+	LiveState	published;		/* the state in shared memory */
 
-	Window		window;			/* what it sends next */
-	Retention	retention;		/* and what it has finished */
+	Window		window;			/* its next messages */
+	Retention	retention;		/* its finished messages */
 } AccountQueue;
 
 /*
- * In a transaction with the outbox open, in this order: follow changes of the
- * accounts, and with "look" those of the queues, in which what is new is due from a
- * time on; take candidates, room of them at the most; and note what became of them.
+ * Within a transaction with the outbox open, in this order: apply changes of the
+ * accounts and, with "look", of the queues, whose new messages are due from a time
+ * on; take at most "room" candidates; record each claim; finish.
  */
 extern void queues_begin(bool look, TimestampTz from);
 extern int	queues_take(int room, TimestampTz now, int64 *ids, ItemPointer places);
 extern void queue_claimed(AccountQueue *queue, TimestampTz now);
 extern void queues_end(TimestampTz now);
 
-/* Forget all candidates, because a transaction failed. */
+/* Discard all candidates, because a transaction failed. */
 extern void queues_reset(void);
 
-/* Find the queue of an account, or begin one. */
+/* Return the queue of an account, creating it if necessary. */
 extern AccountQueue *queue_find_or_add(const char *name);
 
-/* Keep a queue although its account may be dropped, and no longer. */
+/* Add or remove a reference, which keeps a queue even if its account is dropped. */
 extern void queue_hold(AccountQueue *queue);
 extern void queue_release(AccountQueue *queue);
 
-/* The queue whose finished messages are to be tidied first; NULL if there is none; and when. */
+/* Return the queue whose finished messages are due first for retention, or NULL; and when. */
 extern AccountQueue *queues_to_tidy(void);
 extern TimestampTz queues_tidy_at(void);
 
-/* How many messages may be claimed now, as far as is known. */
+/* Return how many messages may be claimed now, as far as known. */
 extern int	queues_wanted(TimestampTz now);
 
 /*
- * Note that what was claimed leaves only now, as long after its claim as the
- * commit took: the rate is one of requests, not of claims.
+ * Account for the duration of the commit between a claim and its request: the rate
+ * limits requests, not claims.
  */
 extern void queue_submitting(AccountQueue *queue, int64 delay);
 
-/* Note that a message was claimed in vain: it cannot be sent, or was not in the end. */
+/* Record that a claimed message was not sent. */
 extern void queue_cancelled(AccountQueue *queue, TimestampTz now);
 
-/* Note what became of a request, which may stop the account or open it again. */
+/* Record the outcome of a request, which may stop or open the account. */
 extern void queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict,
 						   int64 retry_after, const char *reason, TimestampTz now);
 
-/* Forget what was to be waited for: the clock was set back. */
+/* Discard waiting times, because the clock was set back. */
 extern void queues_set_back(TimestampTz now);
 
-/* When something can be done without being told; DT_NOEND: never. */
+/* Return when there is work without a notification; DT_NOEND: never. */
 extern TimestampTz queues_next_event(TimestampTz now);
 
 /*
- * Until when the worker has to stay, as another would not know of it: an account
- * that has stopped with messages queued, or whose rate allows none yet.
+ * Return until when the worker must keep running because a new one would not know
+ * its state: an account that has stopped with messages queued, or whose rate does
+ * not allow a message yet.
  */
 extern TimestampTz queues_stay_until(TimestampTz now);
 
-/* Tell those who look what has changed since the last time. */
+/* Publish changed states in shared memory. */
 extern void queues_publish(void);
 
 #endif							/* SMS3300_WORKER_QUEUE_H */

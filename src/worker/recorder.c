@@ -1,6 +1,6 @@
 /*
  * recorder.c
- *		Finished jobs, until their results are recorded.
+ *		Record the results of finished jobs.
  */
 #include "postgres.h"
 
@@ -12,7 +12,7 @@
 #include "worker/recorder.h"
 
 /* -------------------------------------------------------------------------
- * The finished jobs
+ * Finished jobs
  * ------------------------------------------------------------------------- */
 
 void
@@ -81,7 +81,7 @@ recorder_due(Recorder *recorder, TimestampTz now, bool all)
 }
 
 /* -------------------------------------------------------------------------
- * In a transaction, and after it
+ * Recording in a transaction
  * ------------------------------------------------------------------------- */
 
 void
@@ -106,7 +106,7 @@ recording_has(const Recording *recording, const Job *job)
 	return false;
 }
 
-/* Count a result that was recorded, between counters_begin() and counters_end(). */
+/* Count a recorded result, between counters_begin() and counters_end(). */
 static void
 count_result(const Job *job, const MessageResult *result)
 {
@@ -132,7 +132,7 @@ count_result(const Job *job, const MessageResult *result)
 		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
 }
 
-/* Let go of a job whose result is recorded. */
+/* Release a job whose result has been recorded. */
 static void
 settle_job(Job *job, const MessageResult *result, Wire *wire)
 {
@@ -176,10 +176,10 @@ recording_settle(Recording *recording, Wire *wire)
 }
 
 /* -------------------------------------------------------------------------
- * One result alone
+ * Single results
  * ------------------------------------------------------------------------- */
 
-/* The body: the result of one job. */
+/* Transaction body: write the result of one job. */
 static void
 record_body(OutboxAccess access, void *arg)
 {
@@ -222,7 +222,7 @@ recorder_record_alone(Job *job, Wire *wire)
  * Orphans
  * ------------------------------------------------------------------------- */
 
-/* The body: read them. */
+/* Transaction body: read the orphans. */
 static void
 orphans_body(OutboxAccess access, void *arg)
 {

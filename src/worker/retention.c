@@ -1,11 +1,11 @@
 /*
  * retention.c
- *		An account's finished messages, which are deleted or redacted when old.
+ *		Delete and redact the old finished messages of an account.
  *
- * They are passed over in the order in which they were finished, a small number
- * in each transaction.  Where that fails, by a user's trigger or foreign key, it
- * is tried with ever fewer, in the end with one; and a message that fails by
- * itself is passed over until the next pass, so that it keeps no other.
+ * A pass processes them in the order in which they were finished, a few per
+ * transaction.  If a transaction fails because of a user's trigger or foreign key,
+ * it is repeated with fewer messages, down to one.  A message that fails by itself
+ * is skipped until the next pass, so that it does not block others.
  */
 #include "postgres.h"
 
@@ -17,26 +17,26 @@
 #include "worker/retention.h"
 #include "worker/transaction.h"
 
-/* Messages that one transaction deletes or redacts, at the most. */
+/* Maximum number of messages deleted or redacted by a transaction. */
 #define MAX_LIMIT 1000
 
-/* How many times fewer after a failure, and more after a success. */
+/* Factor by which the number falls after a failure and rises after a success. */
 #define LIMIT_FACTOR 10
 
-/* A pass follows the last one after this, unless more was finished meanwhile ... */
+/* Interval between passes if no other messages were finished ... */
 #define PASS_INTERVAL USECS_PER_MINUTE
 
-/* ... and after this, if it had to leave messages where they are. */
+/* ... and if messages had to be skipped. */
 #define RETRY_DELAY (10 * USECS_PER_MINUTE)
 
-/* The steps of a pass.  The index has messages with and without a text apart. */
+/* The steps of a pass.  The index separates messages with and without a text. */
 static const struct
 {
 	bool		only_text;
 	bool		redacted;
 }			steps[] = {{false, false}, {false, true}, {true, false}};
 
-/* Begin a step of a pass, with its oldest message. */
+/* Begin a step of a pass at its oldest message. */
 static void
 begin_step(RetentionPass *pass, int step)
 {
@@ -56,7 +56,7 @@ retention_configure(Retention *retention, int64 delete_after, int64 redact_after
 	begin_step(&retention->pass, 0);
 }
 
-/* Have a message that was finished at a time dealt with at its time. */
+/* Schedule the retention of a message that was finished at a time. */
 static void
 expect(Retention *retention, int64 age, TimestampTz finished_at)
 {
@@ -94,7 +94,7 @@ retention_look(Retention *retention, const char *account)
 		expect(retention, retention->redact_after, outbox_oldest_finished(account, true));
 }
 
-/* Delete or redact the next messages that are old enough. */
+/* Delete or redact the next old messages. */
 static void
 retention_tidy(Retention *retention, const char *account, TimestampTz now)
 {
@@ -112,12 +112,12 @@ retention_tidy(Retention *retention, const char *account, TimestampTz now)
 			return;
 	}
 
-	/* What is left then is locked by somebody, or was passed over. */
+	/* The remaining messages are locked or were skipped. */
 	retention_look(retention, account);
 	retention->tidy_at = Max(retention->tidy_at, now + PASS_INTERVAL);
 }
 
-/* Go on from where the committed transaction has come to. */
+/* Continue from the position of the committed transaction. */
 static void
 retention_tidied(Retention *retention, TimestampTz now)
 {
@@ -134,8 +134,8 @@ retention_tidied(Retention *retention, TimestampTz now)
 }
 
 /*
- * After a transaction that failed, try fewer, or pass over the one that failed.
- * True, with its id, if that is news.
+ * Reduce the number of messages after a failed transaction, or skip the one that
+ * failed.  Returns true and its id if that should be logged.
  */
 static bool
 retention_failed(Retention *retention, TimestampTz now, int64 *id)
@@ -143,7 +143,7 @@ retention_failed(Retention *retention, TimestampTz now, int64 *id)
 	bool		news = false;
 
 	if (retention->ahead.place.id == retention->pass.place.id)
-		retention->not_before = now + RETRY_DELAY;	/* it failed before it came to any */
+		retention->not_before = now + RETRY_DELAY;	/* it failed before the first message */
 	else if (retention->limit > 1)
 		retention->limit /= LIMIT_FACTOR;
 	else
@@ -157,14 +157,14 @@ retention_failed(Retention *retention, TimestampTz now, int64 *id)
 	return news;
 }
 
-/* What one transaction tidies. */
+/* The work of a transaction. */
 typedef struct Tidying
 {
 	Retention  *retention;
 	const char *account;
 } Tidying;
 
-/* The body: tidy, by what the account's options say now. */
+/* Transaction body: delete or redact messages by the current options of the account. */
 static void
 retention_body(OutboxAccess access, void *arg)
 {
@@ -184,7 +184,7 @@ retention_body(OutboxAccess access, void *arg)
 	transaction_unlimit_triggers();
 }
 
-/* Never with triggers off: the foreign keys of others are triggers too. */
+/* Delete or redact, never with triggers disabled: users' foreign keys are triggers too. */
 void
 retention_run(Retention *retention, const char *account)
 {

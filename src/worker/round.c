@@ -1,13 +1,13 @@
 /*
  * round.c
- *		The worker's work on the table, from round to round.
+ *		The worker's rounds on the table.
  *
- * A round records the results at hand and claims what there is room for, in
- * one short transaction.
+ * A round records the available results and claims as many messages as there is
+ * room for, in one short transaction.
  *
- * Where a round fails, each result and each claim gets a transaction of its
- * own, so that one bad row, or a user's trigger that fails for it, does not
- * hold up the others; and a row that still fails is written with triggers off.
+ * If a round fails, each result and each claim gets its own transaction, so that a
+ * bad row, or a user's trigger that fails for it, does not delay the others.  A row
+ * that still fails is written with triggers disabled.
  */
 #include "postgres.h"
 
@@ -24,16 +24,16 @@
 #include "worker/dispatch.h"
 #include "worker/round.h"
 
-/* The table is tried again after this while somebody holds a lock on it. */
+/* A locked table is tried again after this. */
 #define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
 
-/* Rows fail one by one until so many more have failed than worked. */
+/* Give up writing row by row once this many more have failed than succeeded. */
 #define MAX_FAILURES 10
 
-/* Claims one by one, without looking at the network. */
+/* Maximum number of single claims without serving the network. */
 #define MAX_CLAIMS_ALONE 32
 
-/* What a round's transaction does. */
+/* The work of a round's transaction. */
 typedef struct Round
 {
 	Worker	   *worker;
@@ -42,7 +42,7 @@ typedef struct Round
 	TimestampTz now;
 } Round;
 
-/* Have the next round take nothing for known about the table. */
+/* Let the next round read everything from the table. */
 static void
 look_at_everything(Worker *worker)
 {
@@ -68,8 +68,8 @@ round_init(Worker *worker, bool orphans)
  * ------------------------------------------------------------------------- */
 
 /*
- * Note whether the extension is newer than this library, which then only
- * records what became of requests that have left.
+ * Record whether the extension is newer than this library, which then only records
+ * the results of active requests.
  */
 static void
 note_extension_version(Worker *worker, OutboxAccess access)
@@ -88,25 +88,25 @@ note_extension_version(Worker *worker, OutboxAccess access)
 				 errhint("Restart the server to load the installed library.")));
 }
 
-/* Look at what no one tells of: prepared transactions, and messages of another database. */
+/* Check for prepared transactions and messages of another database, which do not notify. */
 static void
 look_around(Worker *worker, TimestampTz now)
 {
 	if (worker->prepared)
 	{
-		/* Whoever is not in this list has rows that the next statements see. */
+		/* The next statements see the rows of transactions that are not in the list. */
 		worker->prepared = outbox_has_prepared();
 		worker->poll_at = now + (int64) queue_poll_interval * 1000;
 	}
 
-	/* Once, until there are none. */
+	/* Log it once until there are none. */
 	if (registry_worker_foreign(outbox_has_foreign()))
 		ereport(LOG,
 				(errmsg("sms3300: sms_outbox contains messages that another database queued, which are not sent"),
 				 errhint("Run SELECT sms3300_adopt() to send them from this database.")));
 }
 
-/* The body: record results, claim messages. */
+/* Transaction body: record results and claim messages. */
 static void
 round_body(OutboxAccess access, void *arg)
 {
@@ -133,7 +133,7 @@ round_body(OutboxAccess access, void *arg)
 		expiry_look(&worker->expiry);
 }
 
-/* Do it; where a row of a result is locked, leave out those that are. */
+/* Run the transaction; if the row of a result is locked, repeat it without locked rows. */
 static TransactionOutcome
 run_round(Round *round)
 {
@@ -152,10 +152,10 @@ run_round(Round *round)
 }
 
 /* -------------------------------------------------------------------------
- * One row at a time
+ * Row by row
  * ------------------------------------------------------------------------- */
 
-/* After a failure: leave the table alone for a while. */
+/* Delay the next round after a failure. */
 static void
 back_off(Worker *worker)
 {
@@ -165,8 +165,9 @@ back_off(Worker *worker)
 }
 
 /*
- * Do again, row by row, what failed together.  Rows that fail by themselves are
- * left for later; where nothing works, the trouble is not the rows', and all is.
+ * Repeat the work of a failed round row by row.  Rows that fail by themselves are
+ * left for later.  If no row succeeds, the rows are not the cause, and everything is
+ * delayed.
  */
 static void
 one_by_one(Worker *worker, const Recording *recording)
@@ -199,7 +200,7 @@ one_by_one(Worker *worker, const Recording *recording)
  * A round
  * ------------------------------------------------------------------------- */
 
-/* Take the news of what was queued since the last look. */
+/* Read the notifications about messages queued since the last look. */
 static void
 take_news(Worker *worker, TimestampTz now)
 {
@@ -217,7 +218,7 @@ take_news(Worker *worker, TimestampTz now)
 		look_at_everything(worker);
 }
 
-/* Do what is due besides sending. */
+/* Run the expiry and the retention if they are due. */
 static void
 keep_house(Worker *worker, TimestampTz now)
 {
@@ -233,7 +234,7 @@ keep_house(Worker *worker, TimestampTz now)
 	}
 }
 
-/* After a round's commit: send what it claimed, and see to the results that it could not record. */
+/* Send the claimed messages after the commit, and handle results that were not recorded. */
 static void
 settle_round(Worker *worker, Round *round)
 {
@@ -247,7 +248,7 @@ settle_round(Worker *worker, Round *round)
 		recorder_record_alone(round->recording.jobs[i], &worker->wire);
 }
 
-/* Take over what a former worker left, once; what to do if that does not work now. */
+/* Take over the rows of a previous worker, once.  Returns the outcome of the transaction. */
 static TransactionOutcome
 find_orphans(Worker *worker)
 {
@@ -260,7 +261,7 @@ find_orphans(Worker *worker)
 	return outcome;
 }
 
-/* Do a round in memory that is freed after it. */
+/* Run a round in a memory context that is reset after it. */
 static bool
 round_in_context(Worker *worker)
 {
@@ -319,7 +320,7 @@ round_run(Worker *worker)
 }
 
 /* -------------------------------------------------------------------------
- * When the next one is
+ * The time of the next round
  * ------------------------------------------------------------------------- */
 
 bool
@@ -364,7 +365,7 @@ round_next_event(Worker *worker, TimestampTz now)
 	if (worker->prepared)
 		next = Min(next, worker->poll_at);
 
-	/* Without room for a request, a reply makes some. */
+	/* If there is no room for a request, a reply will make room. */
 	if (wire_room(&worker->wire, 1) > 0)
 		next = Min(next, queues_next_event(now));
 	return Max(next, worker->retry_at);

@@ -1,6 +1,6 @@
 /*
  * round.h
- *		The worker's work on the table, from round to round.
+ *		The worker's rounds on the table.
  */
 #ifndef SMS3300_WORKER_ROUND_H
 #define SMS3300_WORKER_ROUND_H
@@ -9,44 +9,44 @@
 #include "worker/recorder.h"
 #include "worker/wire.h"
 
-/* What a worker knows, and has under way. */
+/* The state of a worker. */
 typedef struct Worker
 {
-	Wire		wire;			/* messages that were claimed, until there is a reply */
-	Recorder	recorder;		/* and from then on until it is recorded */
+	Wire		wire;			/* claimed messages, until there is a reply */
+	Recorder	recorder;		/* finished messages, until their result is recorded */
 	Expiry		expiry;
-	bool		stopping;		/* worker.c's: record, but claim nothing */
+	bool		stopping;		/* record, but claim nothing; written by worker.c */
 
-	/* Changed by round.c only */
-	bool		orphans;		/* rows of a former worker are to be looked for */
+	/* Written by round.c only */
+	bool		orphans;		/* rows of a previous worker may exist */
 	bool		outdated;		/* record, but claim nothing: the extension is newer than this library */
-	bool		look;			/* something changed in the table or the accounts */
-	TimestampTz look_from;		/* nothing new in the table is due before */
-	bool		prepared;		/* prepared transactions may hold messages */
-	TimestampTz poll_at;		/* when to look after prepared transactions */
+	bool		look;			/* the table or the accounts have changed */
+	TimestampTz look_from;		/* no new message is due before this */
+	bool		prepared;		/* prepared transactions may contain messages */
+	TimestampTz poll_at;		/* time of the next check for prepared transactions */
 	TimestampTz retry_at;		/* after a failure: no transaction before this */
-	int			failures;		/* in a row */
+	int			failures;		/* consecutive */
 } Worker;
 
 /*
- * Begin; "orphans" tells whether a former worker may have left rows as sending.
- * Error 58000 if the operating system or libcurl refuses.
+ * Initialize a worker.  "orphans" tells whether a previous worker may have left rows
+ * with status 'sending'.  Raises 58000 if libcurl or a system call fails.
  */
 extern void round_init(Worker *worker, bool orphans);
 
-/* Tell whether there is anything for a round to do. */
+/* Return whether there is work for a round. */
 extern bool round_is_wanted(Worker *worker, TimestampTz now);
 
-/* When there may be something to do without being told; DT_NOEND: never. */
+/* Return when there may be work without a notification; DT_NOEND: never. */
 extern TimestampTz round_next_event(Worker *worker, TimestampTz now);
 
-/* Until when the worker has to stay; DT_NOEND: there is something under way. */
+/* Return until when the worker must keep running; DT_NOEND: as long as it has active work. */
 extern TimestampTz round_stay_until(Worker *worker, TimestampTz now);
 
-/* Record and claim what can be.  False if the extension is no longer in this database. */
+/* Run a round.  Returns false if the extension no longer exists in this database. */
 extern bool round_run(Worker *worker);
 
-/* Forget what was to be waited for: the clock was set back. */
+/* Discard waiting times, because the clock was set back. */
 extern void round_set_back(Worker *worker, TimestampTz now);
 
 #endif							/* SMS3300_WORKER_ROUND_H */

@@ -1,8 +1,9 @@
 /*
  * shunned.c
- *		Messages that are left alone for a while, for a reason of their own.
+ *		Messages that are skipped for a while.
  *
- * They cannot be claimed, or expired: a trigger or a constraint fails for them.
+ * They cannot be claimed or expired because a trigger or a constraint fails for
+ * them.
  */
 #include "postgres.h"
 

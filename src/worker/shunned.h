@@ -1,22 +1,22 @@
 /*
  * shunned.h
- *		Messages that are left alone for a while, for a reason of their own.
+ *		Messages that are skipped for a while.
  */
 #ifndef SMS3300_WORKER_SHUNNED_H
 #define SMS3300_WORKER_SHUNNED_H
 
 #include "datatype/timestamp.h"
 
-/* How many at once; of more, the first are tried again. */
+/* Maximum number at a time; the oldest entries are replaced. */
 #define MAX_SHUNNED 32
 
-/* Leave a message alone until a time. */
+/* Skip a message until a time. */
 extern void shun(int64 id, TimestampTz until);
 
-/* Tell whether a message is left alone now. */
+/* Return whether a message is skipped now. */
 extern bool is_shunned(int64 id, TimestampTz now);
 
-/* The messages that are left alone now; how many.  There is room for MAX_SHUNNED. */
+/* Return the messages skipped now, at most MAX_SHUNNED, and their number. */
 extern int	shunned_now(TimestampTz now, int64 *ids);
 
 #endif							/* SMS3300_WORKER_SHUNNED_H */

@@ -1,12 +1,11 @@
 /*
  * transaction.c
- *		A transaction of the worker on sms_outbox.
+ *		Run a transaction of the worker on sms_outbox.
  *
- * Everything that the worker reads or writes in the table, it does in a
- * transaction that is begun and ended here; what is done in it is its body, one
- * for each kind: a round, one result, one claim, expiry, retention, orphans.
- * Nothing in it waits for long: not for the table's lock, and for a row's only
- * lock_timeout.
+ * The worker accesses the table only in transactions that begin and end here.  Each
+ * kind of transaction has a body: a round, a single result, a single claim, expiry,
+ * retention, orphans.  Nothing in a transaction waits for long: the table's lock is
+ * taken without waiting, and row locks are subject to lock_timeout.
  */
 #include "postgres.h"
 
@@ -22,22 +21,22 @@
 #include "shared/registry.h"
 #include "worker/transaction.h"
 
-/* A user's trigger may take this long, and so much longer if it catches that. */
+/* Time limit for user triggers, and grace period if a trigger catches the cancellation. */
 #define TRIGGER_TIMEOUT_MS 10000
 #define TRIGGER_GRACE_MS 2000
 
 volatile sig_atomic_t transaction_committing = false;
 volatile sig_atomic_t transaction_overrun = false;
 
-/* The timeout of a trigger that goes on after it was cancelled, once it is registered */
+/* The timeout for triggers that ignore their cancellation, once it is registered */
 static TimeoutId overrun = MAX_TIMEOUTS;
 
 /*
- * End the process: a trigger has caught its cancellation and gone on.  It would
- * catch any other, too, and a stop of the server would wait for it.
+ * Terminate the process because a trigger has caught its cancellation and keeps
+ * running.  It would catch others too, and a shutdown would wait for it.
  *
- * A cancellation that is still to be taken was caught by nobody: then the process
- * has been held up, by its disk or by a machine that slept, and is given its time.
+ * If the cancellation is still pending, it has not been caught.  The process was
+ * delayed then, by its disk or a suspended machine, and gets more time.
  */
 static void
 on_overrun(void)
@@ -52,7 +51,7 @@ on_overrun(void)
 	SetLatch(MyLatch);
 }
 
-/* The timeout that calls it. */
+/* Return the timeout that calls on_overrun(), registering it if necessary. */
 static TimeoutId
 overrun_timeout(void)
 {
@@ -74,7 +73,7 @@ transaction_limit_triggers(void)
 	enable_timeouts(timeouts, lengthof(timeouts));
 }
 
-/* Whatever runs may take its time again. */
+/* Remove the time limits. */
 static void
 drop_limits(void)
 {
@@ -86,9 +85,9 @@ drop_limits(void)
 }
 
 /*
- * From here on only statements of our own run.  Where a limit was hit at the last
- * moment, it is taken here: after the commit, an end of the process would leave
- * claims whose requests were never made.
+ * Remove the time limits, as only our own statements follow.  A cancellation at the
+ * last moment is processed here: after the commit, it would leave claims without
+ * requests.
  */
 void
 transaction_unlimit_triggers(void)
@@ -97,14 +96,14 @@ transaction_unlimit_triggers(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Set a setting until the end of the transaction. */
+/* Change a setting until the end of the transaction. */
 static void
 set_for_transaction(const char *name, const char *value, GucContext context)
 {
 	set_config_option(name, value, context, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
-/* Commit.  A commit that waits for a standby is cut short by a stop, and only by that. */
+/* Commit.  Only a stop cancels a commit that waits for a standby. */
 static void
 commit(bool was_stopping)
 {
@@ -117,7 +116,7 @@ commit(bool was_stopping)
 	transaction_committing = false;
 }
 
-/* Roll back after an error, and tell of it in the current context. */
+/* Roll back after an error, and return the error in the current memory context. */
 static void
 roll_back(TransactionError *error)
 {
@@ -157,7 +156,7 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 
-		/* A stop claims nothing, and what it records needs no standby. */
+		/* While stopping, nothing is claimed, and results need not wait for a standby. */
 		if (stopping)
 			set_for_transaction("synchronous_commit", "local", PGC_USERSET);
 		if (triggers_off)

@@ -1,6 +1,6 @@
 /*
  * transaction.h
- *		A transaction of the worker on sms_outbox.
+ *		Run a transaction of the worker on sms_outbox.
  */
 #ifndef SMS3300_WORKER_TRANSACTION_H
 #define SMS3300_WORKER_TRANSACTION_H
@@ -11,17 +11,17 @@
 
 /* Options of a transaction. */
 #define TRANSACTION_TRIGGERS_OFF 0x01	/* user triggers do not run */
-#define TRANSACTION_QUIET 0x02	/* the caller reports an error, or does not */
+#define TRANSACTION_QUIET 0x02	/* errors are not logged; the caller may do so */
 
 typedef enum TransactionOutcome
 {
 	TRANSACTION_DONE,			/* committed */
-	TRANSACTION_LOCKED,			/* not begun: another session has locked the table */
-	TRANSACTION_MISSING,		/* not begun: the extension is not in this database */
+	TRANSACTION_LOCKED,			/* body not run: another session has locked the table */
+	TRANSACTION_MISSING,		/* body not run: the extension does not exist in this database */
 	TRANSACTION_FAILED			/* rolled back */
 } TransactionOutcome;
 
-/* Why a transaction failed; in memory of the caller's context. */
+/* Why a transaction failed, in the caller's memory context. */
 typedef struct TransactionError
 {
 	int			sqlstate;
@@ -29,34 +29,34 @@ typedef struct TransactionError
 } TransactionError;
 
 /*
- * What is done in a transaction, with the table open.  What it changes in memory
- * has to be undone by the caller if the transaction fails.  It runs in the
- * caller's memory context; access is OUTBOX_OPEN or OUTBOX_NEWER.
+ * The body of a transaction, which runs with the table open in the caller's memory
+ * context.  "access" is OUTBOX_OPEN or OUTBOX_NEWER.  If the transaction fails, the
+ * caller must undo the changes in memory.
  */
 typedef void (*TransactionBody) (OutboxAccess access, void *arg);
 
-/* Whether a transaction is being committed, which a cancel must not cut short. */
+/* Whether a commit is in progress, which must not be cancelled. */
 extern volatile sig_atomic_t transaction_committing;
 
-/* Whether the process is to end, because a trigger went on after it was cancelled. */
+/* Whether the process is being terminated because a trigger ignored its cancellation. */
 extern volatile sig_atomic_t transaction_overrun;
 
 /*
- * Run body in a transaction of its own.  No error gets out: one is logged without
- * its detail, which may show a row, and told in *error.  Call it outside any
- * transaction.
+ * Run a body in a transaction.  Does not raise errors: an error is logged, without
+ * its detail, which may show a row, and returned in *error.  Must be called outside
+ * of a transaction.
  */
 extern TransactionOutcome transaction_run(int options, TransactionBody body, void *arg,
 										  TransactionError *error);
 
 /*
- * In a body: from here on user triggers may run, and are cancelled if they take
- * too long; and the end of that.
+ * Begin and end the part of a body in which user triggers may run.  They are
+ * cancelled if they take too long.
  */
 extern void transaction_limit_triggers(void);
 extern void transaction_unlimit_triggers(void);
 
-/* Log why a transaction failed, and show it in sms3300_stat_worker. */
+/* Log why a transaction failed, and record it for sms3300_stat_worker. */
 extern void transaction_report(const TransactionError *error, const char *what);
 
 #endif							/* SMS3300_WORKER_TRANSACTION_H */

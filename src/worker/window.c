@@ -1,15 +1,14 @@
 /*
  * window.c
- *		The messages of an account that are sent next.
+ *		Fetch the messages of an account that are sent next.
  *
- * Candidates for sending are fetched in windows, not one by one, and each
- * window begins where the last one ended: the entries of messages that are done
- * stay in the queue's index until vacuum, or as long as anybody holds an old
- * snapshot, and a look from the beginning passes over all of them.  Who queues
- * messages says from when on they are due, so that nothing is left behind.  Once
- * every poll_interval the look is from the beginning, for what was changed by hand.
- * While messages are being queued, a window would be outdated before it is
- * used up; then only what can be sent at once is fetched.
+ * Candidates are fetched in windows, and each window begins where the last one
+ * ended.  The index entries of finished messages remain until vacuum, which an old
+ * snapshot can delay, and a scan from the beginning would read all of them.
+ * Sessions that queue messages report when these are due, so that none is missed.
+ * Once per poll_interval the scan starts from the beginning, to find rows changed
+ * by hand.  While messages are being queued, a window would be outdated before it
+ * is used up.  Only messages that can be sent at once are fetched then.
  */
 #include "postgres.h"
 
@@ -19,13 +18,13 @@
 #include "worker/shunned.h"
 #include "worker/window.h"
 
-/* A sender without credentials is asked for again after this. */
+/* A sender without credentials is checked again after this. */
 #define MUTE_TIME (5 * USECS_PER_MINUTE)
 
-/* A window is used for this long: then others may be due, and come first. */
+/* A window is used for this long, as messages with precedence may become due. */
 #define WINDOW_AGE USECS_PER_SEC
 
-/* Messages that are due but locked by somebody are looked at again after this. */
+/* Locked messages are checked again after this. */
 #define LOCKED_RETRY_DELAY USECS_PER_SEC
 
 int			queue_poll_interval = 60 * 1000;
@@ -37,7 +36,7 @@ window_init(Window *window)
 	window->next_due = DT_NOBEGIN;
 }
 
-/* Tell whether candidates are left that were not taken. */
+/* Return whether there are candidates that have not been taken. */
 static bool
 has_untaken(const Window *window)
 {
@@ -96,7 +95,7 @@ window_mute(Window *window, const char *sender, TimestampTz now)
 		window->muted_until = now + MUTE_TIME;
 	if (window->nmuted < WINDOW_MAX_MUTED)
 		namestrcpy(&window->muted[window->nmuted++], sender);
-	window->stale_at = now;		/* there are more of them in the window */
+	window->stale_at = now;		/* the window has more of them */
 }
 
 void
@@ -143,13 +142,13 @@ fetch(Window *window, const char *account, bool stopped, int wanted, TimestampTz
 	window->unbroken = window->skip == 0;
 	window->fetched_all = window->ncandidates < size;
 	window->stale_at = now + WINDOW_AGE;
-	window->next_due = DT_NOEND;	/* until window_end() */
+	window->next_due = DT_NOEND;	/* until window_end() sets it */
 	window->any_claimed = false;
 }
 
 /*
- * Try another message than the last in vain, if there is one: it may be the
- * message itself that is refused.
+ * Prefer a message other than the last one that failed, because that message may
+ * itself be the cause.
  */
 static void
 prefer_another(Window *window, int64 avoid)
@@ -166,7 +165,7 @@ prefer_another(Window *window, int64 avoid)
 	}
 }
 
-/* They are not fetched again after that, since those taken would be found once more. */
+/* Take candidates; none are fetched after that, as the taken ones would be found again. */
 int
 window_take(Window *window, const char *account, bool stopped, int64 avoid,
 			int wanted, TimestampTz now, int64 *ids, ItemPointer places)
@@ -200,8 +199,8 @@ window_claimed(Window *window)
 }
 
 /*
- * Move the places behind the candidates that were claimed.  Where one was not,
- * it may be queued still: then they stay, for as long as this window is used.
+ * Move the places past the claimed candidates.  If one was not claimed, it may
+ * still be queued, and the places remain where they are until the next window.
  */
 static void
 advance(Window *window)
@@ -219,9 +218,9 @@ advance(Window *window)
 }
 
 /*
- * Find out when to fetch again after a window was used up.  Rows that somebody
- * has locked, or whose claim a trigger suppresses, are passed over until the
- * end of the queue, and looked at again after a while.
+ * Determine when to fetch again after a window was used up.  Rows that are locked,
+ * or whose claim a trigger suppresses, are skipped until the end of the queue and
+ * checked again after a while.
  */
 static void
 use_up(Window *window, const char *account, TimestampTz now)

@@ -1,6 +1,6 @@
 /*
  * wire.c
- *		The requests of this worker that are on the wire.
+ *		Manage this worker's requests on the wire.
  */
 #include "postgres.h"
 

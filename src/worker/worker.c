@@ -1,6 +1,6 @@
 /*
  * worker.c
- *		The process that serves one database.
+ *		The worker process, which serves one database.
  */
 #include "postgres.h"
 
@@ -29,24 +29,24 @@
 
 int			worker_idle_timeout = 60 * 1000;
 
-/* A stop waits this long for the requests under way. */
+/* A stop waits this long for active requests. */
 #define STOP_GRACE (2 * USECS_PER_SEC)
 
-/* Clocks are corrected by this much without much ado. */
+/* Corrections of the clock up to this size are ignored. */
 #define CLOCK_TOLERANCE USECS_PER_SEC
 
-/* A stop lasts this long altogether, to record what became of them. */
+/* Total duration of a stop, including the recording of results. */
 #define STOP_LIMIT (5 * USECS_PER_SEC / 2)
 
-/* With a pause between tries. */
+/* Pause between attempts to record them. */
 #define STOP_PAUSE (USECS_PER_SEC / 10)
 
-/* Memory that one round frees, the next one needs: so much of it is not given back. */
+/* Free memory that is kept instead of being returned to the system: the next round needs it. */
 #define KEPT_MEMORY (4 * 1024 * 1024)
 
 /*
- * What the worker relies on, whatever is set for the database or its roles.
- * The plans must be those of a queue even while the table is empty.
+ * Settings that the worker relies on, regardless of those of the database or role.
+ * The plans must be suitable for a queue even while the table is empty.
  */
 static const char *const fixed_settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
@@ -73,7 +73,7 @@ static const char *const fixed_settings[][2] = {
 	{"jit", "off"},
 };
 
-/* Set a setting for as long as the process lives, if the server knows it. */
+/* Change a setting for the life of the process, if the server has it. */
 static void
 fix_setting(const char *name, const char *value)
 {
@@ -82,8 +82,8 @@ fix_setting(const char *name, const char *value)
 }
 
 /*
- * On SIGTERM, stop in good order.  A statement, or a commit that waits for a
- * standby, is ended; what it was to record is recorded afterwards.
+ * SIGTERM: stop in an orderly way.  A statement, or a commit that waits for a
+ * standby, is cancelled; its results are recorded afterwards.
  */
 static void
 on_sigterm(SIGNAL_ARGS)
@@ -98,8 +98,8 @@ on_sigterm(SIGNAL_ARGS)
 }
 
 /*
- * On SIGINT, end the statement, but not a commit: one that waits for a standby
- * would look like one that the standby has.
+ * SIGINT: cancel the statement, but not a commit.  A commit that waits for a standby
+ * would look as if the standby had it.
  */
 static void
 on_sigint(SIGNAL_ARGS)
@@ -112,14 +112,14 @@ on_sigint(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-/* When the process ends without having detached, its rows need looking after. */
+/* Unregister at exit; if that has not happened yet, rows may be left with status 'sending'. */
 static void
 worker_on_exit(int code, Datum arg)
 {
 	registry_worker_detach(WORKER_EXIT_FAILED);
 }
 
-/* Do what the server asks of any process; a cancel has nothing to cancel here. */
+/* Process interrupts.  There is no statement to cancel here. */
 static void
 serve_interrupts(void)
 {
@@ -132,7 +132,7 @@ serve_interrupts(void)
 	}
 }
 
-/* Take the replies that have come. */
+/* Collect the replies that have arrived. */
 static void
 collect_replies(Worker *worker)
 {
@@ -147,7 +147,7 @@ collect_replies(Worker *worker)
 	while ((job = wire_next(&worker->wire)) != NULL)
 	{
 		if (worker->stopping)
-			pace_end(&job->queue->pace); /* the stop is not the account's fault */
+			pace_end(&job->queue->pace); /* the account is not the cause */
 		else
 			queue_finished(job->queue, job->id, job->verdict, job->reply->retry_after,
 						   job_reason(job), job->finished_at);
@@ -157,7 +157,7 @@ collect_replies(Worker *worker)
 	MemoryContextSwitchTo(caller);
 }
 
-/* Tell those who look how many requests are on the wire, and which accounts have stopped. */
+/* Publish the number of requests on the wire and the states of the accounts. */
 static void
 publish(int in_flight)
 {
@@ -169,7 +169,7 @@ publish(int in_flight)
 	queues_publish();
 }
 
-/* Wait until something happens, or until a time at the latest. */
+/* Wait until something happens, or until a time. */
 static void
 wait_until(Worker *worker, TimestampTz when)
 {
@@ -179,10 +179,7 @@ wait_until(Worker *worker, TimestampTz when)
 	wire_wait(&worker->wire, when == DT_NOEND ? -1 : when <= now ? 0 : when - now);
 }
 
-/*
- * Stop: give the requests under way a moment, end the rest, and record what is
- * known.
- */
+/* Stop: wait briefly for active requests, end the others, and record the known results. */
 static WorkerExit
 stop(Worker *worker)
 {
@@ -214,7 +211,7 @@ stop(Worker *worker)
 		WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
 }
 
-/* When the worker may leave, as far as is known; DT_NOEND: not by time alone. */
+/* Return when the worker may exit, as far as known; DT_NOEND: not by time alone. */
 static TimestampTz
 leave_time(Worker *worker, bool probe, TimestampTz last_active, TimestampTz now)
 {
@@ -225,9 +222,8 @@ leave_time(Worker *worker, bool probe, TimestampTz last_active, TimestampTz now)
 }
 
 /*
- * Serve the database until there has been nothing to do for
- * worker_idle_timeout; a probe, or one whose place another waits for, leaves
- * at once.
+ * Serve the database until there has been no work for worker_idle_timeout.  A probe,
+ * or a worker whose place is needed for another database, exits at once.
  */
 static void
 serve(Worker *worker, bool probe)
@@ -279,22 +275,22 @@ serve(Worker *worker, bool probe)
 			continue;
 		}
 
-		/* What waits in a round may have taken the latch's news: look again first. */
+		/* A wait in a round may have reset the latch, so check again before waiting. */
 		wait_until(worker, worked ? DT_NOBEGIN : Min(next, leave_at));
 	}
 	registry_worker_detach(stop(worker));
 }
 
 /*
- * Tell whether the extension is in this database, and note that it was looked
- * for.  A probe says if it could be updated: once after a start of the server.
+ * Return whether the extension exists in this database, and record that this was
+ * checked.  A probe, once after a start of the server, logs if it can be updated.
  */
 static bool
 extension_is_here(bool probe)
 {
 	OutboxAccess access;
 	const char *mismatch;
-	WorkerNews	news;			/* of no use: the first round looks at everything */
+	WorkerNews	news;			/* not used: the first round reads everything */
 
 	registry_worker_begin_look(&news);
 	StartTransactionCommand();
@@ -311,7 +307,7 @@ extension_is_here(bool probe)
 	return access != OUTBOX_MISSING;
 }
 
-/* Say whose worker this is: log_line_prefix does not know the database of a worker. */
+/* Add the database to an error's context, as log_line_prefix lacks it for workers. */
 static void
 add_context(void *name)
 {
@@ -320,7 +316,7 @@ add_context(void *name)
 		errcontext("a trigger on sms_outbox ignored its cancellation");
 }
 
-/* Have whatever is logged from now on say whose worker this is. */
+/* Add that context to everything that is logged from now on. */
 static void
 name_worker(void)
 {
