@@ -2,8 +2,8 @@
  * gateway.c
  *		The protocol of the 3300 gateway: message to form, reply to verdict.
  *
- * Compiled with FRONTEND defined this file needs only libpgcommon, which is
- * how the fuzzers drive it.
+ * If FRONTEND is defined, this file needs only libpgcommon.  The fuzzers build
+ * it that way.
  */
 #ifdef FRONTEND
 #include "postgres_fe.h"
@@ -21,14 +21,14 @@
 #include "compat.h"
 #include "gateway/gateway.h"
 
-/* A reply nested deeper than this is no reply of the gateway. */
+/* A reply nested deeper than this does not come from the gateway. */
 #define MAX_NESTING 64
 
 /* -------------------------------------------------------------------------
  * Error codes
  * ------------------------------------------------------------------------- */
 
-/* Read one non-negative code; NULL if there is none. */
+/* Parse a non-negative code.  Returns the end of it, NULL if there is none. */
 static const char *
 parse_code(const char *text, int *code)
 {
@@ -50,9 +50,8 @@ parse_code(const char *text, int *code)
 }
 
 /*
- * Add codes and ranges of codes, such as "15, 23, 100-110", which all mean the
- * same; the empty list adds none.  False if it is no such list, or there would be
- * more than max_ranges in all.
+ * Add a list of codes and ranges with one verdict, such as "15, 23, 100-110".
+ * Returns false if the syntax is invalid or the total would exceed max_ranges.
  */
 bool
 gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
@@ -89,7 +88,7 @@ gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 	}
 }
 
-/* Find a code that means two things; false if there is none. */
+/* Find a code that is in two ranges.  Returns false if there is none. */
 bool
 gateway_codes_overlap(const GatewayCodes *codes, int *code)
 {
@@ -105,7 +104,7 @@ gateway_codes_overlap(const GatewayCodes *codes, int *code)
 	return false;
 }
 
-/* What an error code means. */
+/* Return the verdict of an error code. */
 GatewayVerdict
 gateway_codes_verdict(const GatewayCodes *codes, int code)
 {
@@ -119,7 +118,7 @@ gateway_codes_verdict(const GatewayCodes *codes, int code)
  * The form
  * ------------------------------------------------------------------------- */
 
-/* Append a byte as it is, or count it where there is no buffer; where it ends. */
+/* Append a byte, or only count it if buffer is NULL.  Returns the new end. */
 static inline size_t
 put(char *form, size_t at, char c)
 {
@@ -128,7 +127,7 @@ put(char *form, size_t at, char c)
 	return at + 1;
 }
 
-/* Tell whether a byte needs no escape. */
+/* Return whether a byte needs no escape. */
 static inline bool
 is_unreserved(unsigned char c)
 {
@@ -136,7 +135,7 @@ is_unreserved(unsigned char c)
 		c == '-' || c == '_' || c == '.' || c == '~';
 }
 
-/* Append name=value, percent-encoded as application/x-www-form-urlencoded; where it ends. */
+/* Append name=value as application/x-www-form-urlencoded.  Returns the new end. */
 static size_t
 put_field(char *form, size_t at, const char *name, const char *value)
 {
@@ -167,7 +166,7 @@ put_field(char *form, size_t at, const char *name, const char *value)
 	return at;
 }
 
-/* Append a numeric field, unless it is below 0; where it ends. */
+/* Append a numeric field unless it is negative.  Returns the new end. */
 static size_t
 put_number(char *form, size_t at, const char *name, int value)
 {
@@ -179,7 +178,7 @@ put_number(char *form, size_t at, const char *name, int value)
 	return put_field(form, at, name, digits);
 }
 
-/* Lay down the form, or measure it where there is no buffer; its size. */
+/* Write the form, or only measure it if buffer is NULL.  Returns its size. */
 static size_t
 form(const GatewayMessage *message, char *buffer)
 {
@@ -195,7 +194,7 @@ form(const GatewayMessage *message, char *buffer)
 	return put_number(buffer, at, "template", message->template);
 }
 
-/* The size in bytes of a message's form. */
+/* Return the size of a message's form in bytes. */
 size_t
 gateway_form_size(const GatewayMessage *message)
 {
@@ -204,8 +203,8 @@ gateway_form_size(const GatewayMessage *message)
 
 /*
  * Write a message's form into a buffer of gateway_form_size() bytes, without a
- * terminating zero.  It is written in place once, so that no copy of the
- * password is left behind in memory.
+ * terminating zero byte.  It is written directly, so that no other copy of the
+ * password remains in memory.
  */
 size_t
 gateway_form_write(const GatewayMessage *message, char *buffer)
@@ -213,14 +212,14 @@ gateway_form_write(const GatewayMessage *message, char *buffer)
 	return form(message, buffer);
 }
 
-/* The value of a hexadecimal digit as put_field() writes it. */
+/* Return the value of a hexadecimal digit written by put_field(). */
 static int
 digit_value(char c)
 {
 	return c <= '9' ? c - '0' : c - 'A' + 10;
 }
 
-/* The password in a form, in UTF-8; NULL if there is none. */
+/* Return a copy of the password in a form, in UTF-8; NULL if there is none. */
 char *
 gateway_form_password(const char *form, size_t size)
 {
@@ -258,14 +257,14 @@ typedef struct ReplyParse
 	int			depth;			/* objects and arrays around the current value */
 	bool		in_data;		/* inside the object "data" */
 	char		field[16];		/* the field whose value comes next */
-	bool		invalid;		/* an array, or "status" is no number or two */
+	bool		invalid;		/* an array, or "status" is not a number or is contradictory */
 } ReplyParse;
 
 /*
- * Copy a reply for the parser, with every \u escape made a plain character:
- * what is looked for is ASCII, so an escape that stands for no character is no
- * reason not to read the rest.  NULL if it nests too deeply to be parsed by a
- * recursive parser, or is no UTF-8.
+ * Copy a reply for the parser, with every \u escape replaced by a plain character.
+ * The relevant values are ASCII, and an invalid escape elsewhere must not prevent
+ * them from being read.  Returns NULL if the reply is not UTF-8 or is nested too
+ * deeply for a recursive parser.
  */
 static char *
 prepare_reader(const char *text, size_t len)
@@ -307,7 +306,7 @@ prepare_reader(const char *text, size_t len)
 	return copy;
 }
 
-/* Read a whole number of 64 bits; false if the text is anything else. */
+/* Parse a 64-bit integer.  Returns false if the text is anything else. */
 static bool
 parse_integer(const char *text, int64 *value)
 {
@@ -321,7 +320,7 @@ parse_integer(const char *text, int64 *value)
 	return errno == 0 && *end == '\0';
 }
 
-/* Tell whether a text can be a line: short, and of digits. */
+/* Return whether a text can be a line: short, and made of digits. */
 static bool
 is_line(const char *text)
 {
@@ -354,7 +353,7 @@ on_object_end(void *state)
 	JSON_ACTION_DONE;
 }
 
-/* Parser action: an array begins; a reply that is one says nothing. */
+/* Parser action: an array begins; a reply that is an array is invalid. */
 static JSON_ACTION_RESULT
 on_array_start(void *state)
 {
@@ -382,7 +381,7 @@ on_field(void *state, char *name, bool isnull)
 	JSON_ACTION_DONE;
 }
 
-/* Parser action: a scalar; numbers may come as numbers or as strings. */
+/* Parser action: a scalar; numbers may be JSON numbers or strings. */
 static JSON_ACTION_RESULT
 on_scalar(void *state, char *token, JsonTokenType type)
 {
@@ -421,8 +420,8 @@ on_scalar(void *state, char *token, JsonTokenType type)
 }
 
 /*
- * Read a reply.  What is no JSON object with a whole number as "status", or
- * says two different ones, has no status; no input makes this fail.
+ * Parse a reply.  Never fails: a reply that is not a JSON object with exactly one
+ * integer as "status" has no status.
  */
 void
 gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
@@ -445,7 +444,7 @@ gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
 	if (len == 0)
 		return;
 
-	/* .NET likes to begin with a byte order mark. */
+	/* .NET servers may send a byte order mark. */
 	if (len >= 3 && memcmp(text, bom, 3) == 0)
 	{
 		text += 3;
@@ -463,15 +462,15 @@ gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
 }
 
 /*
- * Judge by the evidence what became of a message: whether the whole request
- * was handed to the network, the HTTP status (0: no reply, or one that broke
- * off where the status alone doesn't decide), and what the reply says.
+ * Return the verdict on a request from the evidence: whether the whole request was
+ * handed to the network, the HTTP status (0: no reply, or an incomplete one whose
+ * status is not decisive), and the content of the reply.
  */
 GatewayVerdict
 gateway_verdict(bool request_left, int http_status,
 				const GatewayReply *reply, const GatewayCodes *codes)
 {
-	/* Without the end of the form there is nothing the gateway could send. */
+	/* The gateway cannot send a message from an incomplete form. */
 	GatewayVerdict undecided = request_left ? VERDICT_UNKNOWN : VERDICT_NOT_SENT;
 
 	if (http_status >= 200 && http_status < 300)

@@ -2,7 +2,7 @@
  * gateway.h
  *		The protocol of the 3300 gateway: message to form, reply to verdict.
  *
- * No I/O and no server: everything here can be run by itself.
+ * Performs no I/O and needs no server.
  */
 #ifndef SMS3300_GATEWAY_GATEWAY_H
 #define SMS3300_GATEWAY_GATEWAY_H
@@ -10,11 +10,11 @@
 /* The longest line kept from a reply. */
 #define GATEWAY_LINE_SIZE 32
 
-/* The most ranges of codes, and how many more an account may have by default. */
+/* Maximum number of code ranges in options, and of further default ranges. */
 #define GATEWAY_MAX_RANGES 200
 #define GATEWAY_MORE_RANGES 50
 
-/* What is posted for one message; UTF-8, NULL: the parameter is not posted. */
+/* The parameters posted for one message, in UTF-8.  NULL parameters are not posted. */
 typedef struct GatewayMessage
 {
 	const char *username;
@@ -23,11 +23,11 @@ typedef struct GatewayMessage
 	const char *message;
 	const char *line;
 	const char *line2;
-	int			type;			/* below 0: not posted, as the next */
+	int			type;			/* this and the next: not posted if negative */
 	int			template;
 } GatewayMessage;
 
-/* What becomes of a message. */
+/* The verdict on a request. */
 typedef enum GatewayVerdict
 {
 	VERDICT_SENT,				/* the gateway accepted it */
@@ -39,9 +39,9 @@ typedef enum GatewayVerdict
 } GatewayVerdict;
 
 /*
- * What the gateway's error codes mean: VERDICT_TRANSIENT, VERDICT_ACCOUNT or
- * VERDICT_REJECTED.  Of two ranges that overlap the first holds; a code in none
- * is ambiguous.
+ * The verdicts of the gateway's error codes: VERDICT_TRANSIENT, VERDICT_ACCOUNT or
+ * VERDICT_REJECTED.  If ranges overlap, the first one applies.  A code that is in
+ * no range is ambiguous.
  */
 typedef struct GatewayCodes
 {
@@ -54,7 +54,7 @@ typedef struct GatewayCodes
 	}			ranges[GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES];
 } GatewayCodes;
 
-/* What the JSON of a reply says. */
+/* The content of a reply. */
 typedef struct GatewayReply
 {
 	bool		has_status;

@@ -2,22 +2,21 @@
  * mobile.c
  *		Bring Iranian mobile numbers and SMS lines to their canonical form.
  *
- * Both are read in two steps.  First the text is reduced to what a telephone
- * would be given: "+" and ASCII digits.  Separators and invisible marks may
- * stand anywhere, even an unpaired parenthesis, because they cannot change
- * which number is meant.  At the ends there may also be what copying a cell or
- * a link leaves there.  Any other character could change the number, so it is
- * refused rather than skipped: letters, the comma between two numbers, a "#",
- * a "+" between digits.
+ * Both are read in two steps.  First the text is reduced to what would be
+ * dialled: "+" and ASCII digits.  Separators and invisible marks are allowed
+ * anywhere, even an unpaired parenthesis, because they cannot change the number.
+ * At the ends, characters left over from copying a cell or a link are allowed
+ * too.  Any other character could change the number and so is an error: letters,
+ * the comma between two numbers, a "#", a "+" between digits.
  *
- * Then what precedes the national number must be one of a few prefixes.
- * Operator codes are not looked at: they change, and a number refused here
- * could not be sent to at all.
+ * Second, the national number must be preceded by one of a few prefixes.
+ * Operator codes are not checked.  They change, and nothing could be sent to a
+ * number that is rejected here.
  *
- * One kind of separator does change which number is meant.  A spreadsheet that
- * took a number for a decimal leaves 912345678.0 where a digit was lost, and a
- * range of numbers is written 0912345678-9.  Without the separator each is
- * the number of a stranger.
+ * One kind of separator does change the number.  A spreadsheet that took a
+ * number for a decimal leaves 912345678.0 where a digit was lost, and a range of
+ * numbers is written 0912345678-9.  Without the separator each would be the
+ * number of a stranger.
  */
 #include "text/mobile.h"
 
@@ -36,10 +35,10 @@
 #define LINE_MIN_DIGITS		4
 #define LINE_MAX_DIGITS		14
 
-/* More digits than any prefix, line and decimal part have */
+/* More digits than any prefix, line and decimal part together */
 #define DIALLED_MAX			32
 
-/* What separates digits, as flags; what cannot be seen separates nothing */
+/* Kinds of separators, as flags; invisible marks separate nothing */
 #define SPACE				1
 #define DASH				2
 #define DOT					4
@@ -48,16 +47,16 @@
 #define INVISIBLE			0
 
 /*
- * What may come before a national number, longest first where one begins with
- * another.  The 0 after the country code is wrong but common: "+98 (0) 912", and
- * so is the one before it: "0989".  "+0" is missing because no country code
- * begins with 0.
+ * The prefixes of a national number, longest first if one begins with another.
+ * The 0 after the country code in "+98 (0) 912" and the one before it in "0989"
+ * are wrong but common.  "+0" is not included because no country code begins
+ * with 0.
  */
 static const char *const prefixes[] = {
 	"00980", "0098", "+980", "+98", "980", "098", "98", "0", ""
 };
 
-/* The zeros of the ten-digit runs that are understood */
+/* The zeros of the supported sets of ten digits */
 static const uint32_t zeros[] = {
 	'0',
 	0x0660,						/* Arabic-Indic */
@@ -95,11 +94,11 @@ static const struct
 	{0xFF0D, 0xFF0D, DASH}		/* full-width hyphen */
 };
 
-/* What a telephone would be given */
+/* What would be dialled */
 typedef struct Dialled
 {
 	char		digits[DIALLED_MAX];	/* the first may be "+" */
-	unsigned char before[DIALLED_MAX];	/* the separators between a digit and the last one */
+	unsigned char before[DIALLED_MAX];	/* the separators between a digit and the previous one */
 	size_t		n;
 } Dialled;
 
@@ -125,14 +124,14 @@ separator_kind(uint32_t c)
 	return -1;
 }
 
-/* Tell whether a character may stand at either end of a number. */
+/* Return whether a character is allowed at either end of a number. */
 static bool
 is_wrapping(uint32_t c)
 {
 	return c == '\t' || c == '\n' || c == '\r' || c == '\'' || c == '"';
 }
 
-/* Return what follows "tel:", or the =" of a spreadsheet's formula, where it begins a text. */
+/* Skip "tel:", or the =" of a spreadsheet formula, at the start of a text. */
 static const char *
 skip_opening(const char *text, const char *end)
 {
@@ -143,7 +142,7 @@ skip_opening(const char *text, const char *end)
 	return text;
 }
 
-/* Append a digit, or a "+" before the first one; false if there is no place for it. */
+/* Append a digit, or a "+" before the first one.  Returns false if that is not possible. */
 static bool
 append_symbol(Dialled *dialled, char symbol, int separated)
 {
@@ -154,17 +153,14 @@ append_symbol(Dialled *dialled, char symbol, int separated)
 	return true;
 }
 
-/*
- * Reduce a text to what would be dialled, or return false if something else is
- * in it.
- */
+/* Reduce a text to what would be dialled.  Returns false if it contains anything else. */
 static bool
 read_dialled(const char *text, size_t len, Dialled *dialled)
 {
 	const char *end = text + len;
 	int			separated = 0;	/* since the last digit */
-	bool		ended = false;	/* only what may stand at the end can follow */
-	bool		closed = false; /* by a sign of which there may be one */
+	bool		ended = false;	/* only characters allowed at the end may follow */
+	bool		closed = false; /* by a sign that may occur once */
 
 	dialled->n = 0;
 	while (text < end)
@@ -200,7 +196,7 @@ read_dialled(const char *text, size_t len, Dialled *dialled)
 	return true;
 }
 
-/* Tell whether a separator is of a kind that stands at one place of a number only. */
+/* Return whether a separator is of a kind that occurs at only one place of a number. */
 static bool
 is_single(const Dialled *dialled, size_t first, size_t place, int kinds)
 {
@@ -213,9 +209,8 @@ is_single(const Dialled *dialled, size_t first, size_t place, int kinds)
 }
 
 /*
- * Tell whether the digits from the first one on are those of a decimal, or of a
- * range of numbers: what a separator that stands alone before the last of them
- * means.
+ * Return whether the digits from the first one on are a decimal number or a range
+ * of numbers, which a lone separator before the last ones indicates.
  */
 static bool
 is_decimal_or_range(const Dialled *dialled, size_t first)
@@ -244,7 +239,7 @@ prefix_length(const Dialled *dialled, size_t min_digits)
 	return 0;
 }
 
-/* Tell whether what would be dialled is a mobile number, and where its national number begins. */
+/* Return whether the digits are a mobile number, and where its national number begins. */
 static bool
 is_mobile(const Dialled *dialled, size_t *national)
 {
@@ -252,7 +247,7 @@ is_mobile(const Dialled *dialled, size_t *national)
 	return dialled->n - *national == MOBILE_DIGITS && dialled->digits[*national] == '9';
 }
 
-/* Drop the decimal part of a mobile number if it is one of zeros only. */
+/* Remove the decimal part of a mobile number if it consists of zeros. */
 static void
 drop_zero_decimals(Dialled *dialled)
 {
@@ -278,11 +273,11 @@ write_canonical(char *out, const char *national, size_t n)
 }
 
 /*
- * Bring a mobile number to the form 989XXXXXXXXX, or return false if the text
- * is none.
+ * Bring a mobile number to the form 989XXXXXXXXX.  Returns false if the text is
+ * not one.
  *
- * All mobile numbers being of one length, 9812345678 is seen to be a national
- * number although it begins with the country code.
+ * All mobile numbers have the same length.  So 9812345678 is known to be a
+ * national number although it begins with the country code.
  */
 bool
 mobile_canonical(const char *text, size_t len, char out[MOBILE_SIZE])
@@ -301,15 +296,15 @@ mobile_canonical(const char *text, size_t len, char out[MOBILE_SIZE])
 }
 
 /*
- * Bring an SMS line to the form 98 and 4 to 14 digits, or return false if the
- * text is none.
+ * Bring an SMS line to the form 98 and 4 to 14 digits.  Returns false if the text
+ * is not one.
  *
- * Lines differ in length, so a leading 98 can only be taken for the country
- * code always or never.  The gateway writes lines with it, hence always: what
- * is too short behind it, 98123, is refused as a clipped number, and a line
- * that should really begin with 98 needs the code, +98 98123.  No national
- * number begins with 0, so one 0 is dropped as the trunk prefix, 021 91000000,
- * and a second one refused.
+ * Lines differ in length, so a leading 98 must be taken for the country code
+ * either always or never.  The gateway writes lines with the country code, so it
+ * is always.  A line that is too short after it, such as 98123, is rejected as
+ * truncated.  A line that begins with 98 must be written with the country code,
+ * +98 98123.  No national number begins with 0, so one 0 is removed as the trunk
+ * prefix, as in 021 91000000, and a second one is an error.
  */
 bool
 line_canonical(const char *text, size_t len, char out[LINE_SIZE])

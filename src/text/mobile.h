@@ -1,7 +1,6 @@
 /*
  * mobile.h
- *		Iranian mobile numbers and SMS lines, as people type them and as the
- *		gateway wants them.
+ *		Bring Iranian mobile numbers and SMS lines to their canonical form.
  */
 #ifndef SMS3300_TEXT_MOBILE_H
 #define SMS3300_TEXT_MOBILE_H
@@ -9,10 +8,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* 989XXXXXXXXX and its terminator */
+/* 989XXXXXXXXX and a terminating zero byte */
 #define MOBILE_SIZE		13
 
-/* 98, at most 14 digits and their terminator */
+/* 98, at most 14 digits and a terminating zero byte */
 #define LINE_SIZE		17
 
 extern bool mobile_canonical(const char *text, size_t len, char out[MOBILE_SIZE]);

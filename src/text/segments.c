@@ -2,9 +2,9 @@
  * segments.c
  *		Count the parts of an SMS (3GPP TS 23.038 and 23.040).
  *
- * Of the 140 bytes of a part, a header takes 6 as soon as there are several.
- * A character of two units never straddles two parts, so the parts must be
- * filled one by one: dividing the units by the capacity gives too few.
+ * A part has 140 bytes, of which a header takes 6 if there are several parts.  A
+ * character of two units never straddles two parts.  The parts must therefore be
+ * filled one by one; dividing the units by the capacity would give too few.
  */
 #include "text/segments.h"
 
@@ -19,9 +19,7 @@ typedef struct Encoding
 	int			(*width) (uint32_t c);	/* units of a character, 0 if none */
 } Encoding;
 
-/*
- * Return the septets that a character takes, or 0 if it is not in the alphabet.
- */
+/* Return the septets that a character takes, or 0 if it is not in the alphabet. */
 static int
 gsm7_width(uint32_t c)
 {
@@ -95,7 +93,7 @@ gsm7_width(uint32_t c)
 /*
  * Return the UTF-16 units that a character takes.
  *
- * Invalid bytes, which only a SQL_ASCII database can hold, count as U+FFFD.
+ * Invalid bytes, which only a SQL_ASCII database can contain, count as U+FFFD.
  */
 static int
 ucs2_width(uint32_t c)
@@ -106,7 +104,7 @@ ucs2_width(uint32_t c)
 static const Encoding gsm7 = {160, 153, gsm7_width};
 static const Encoding ucs2 = {70, 67, ucs2_width};
 
-/* Fill the parts in one encoding, or return false if it lacks a character. */
+/* Fill the parts in one encoding.  Returns false if it lacks a character. */
 static inline bool
 fill_parts(const Encoding *encoding, const char *utf8, size_t len, Segments *out)
 {

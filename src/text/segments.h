@@ -1,6 +1,6 @@
 /*
  * segments.h
- *		How a text is split into the parts of an SMS.
+ *		Count the parts of an SMS.
  */
 #ifndef SMS3300_TEXT_SEGMENTS_H
 #define SMS3300_TEXT_SEGMENTS_H

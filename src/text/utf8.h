@@ -1,6 +1,6 @@
 /*
  * utf8.h
- *		Reading UTF-8 one character at a time, without a server.
+ *		Read UTF-8 one character at a time, without a server.
  */
 #ifndef SMS3300_TEXT_UTF8_H
 #define SMS3300_TEXT_UTF8_H
@@ -8,15 +8,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a byte stands for that begins no valid character. */
+/* The value of a byte that does not begin a valid character. */
 #define UTF8_INVALID	UINT32_MAX
 
 /*
  * Decode the character at *cursor, which lies before end, and move past it.
  *
- * Overlong forms, surrogates, code points above U+10FFFF and sequences cut
- * short are invalid.  After those only one byte is skipped, so that the reader
- * finds the next valid character.
+ * Overlong forms, surrogates, code points above U+10FFFF and truncated sequences
+ * are invalid.  Only one byte of them is skipped, so that the reader finds the
+ * next valid character.
  */
 static inline uint32_t
 utf8_next(const char **cursor, const char *end)
