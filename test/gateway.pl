@@ -468,7 +468,7 @@ sub serve ($loop, $stream, $id)
 }
 
 # Parse what a client has sent, and answer when the request is whole. The parser dies of
-# some bytes that are no HTTP, such as those of a TLS handshake.
+# some bytes that are not HTTP, such as those of a TLS handshake.
 sub read_request ($client)
 {
 	my $request = $client->{request} //= new_request($client);

@@ -11,7 +11,7 @@
 #     --suite SUITE     run in this Debian only; may be given more than once. SUITE-i386
 #                       is its 32-bit one
 #     --cache FOLDER    keep the Debians there, not in /var/cache/sms3300
-#     --fresh           make them anew
+#     --fresh           make new ones
 #
 # Each Debian is one line, and the last line tells how many of check.sh's stages passed
 # in all. What check.sh printed is shown where it failed. Needs root.

@@ -9,7 +9,7 @@
 #
 #     --suite SUITE     in this Debian only; may be given more than once
 #     --cache FOLDER    keep the Debians there, not in /var/cache/sms3300
-#     --fresh           make them anew
+#     --fresh           make new ones
 #
 # Each package is one line, and the last line tells how many passed. What was printed is
 # shown where it failed. Needs root, and a git repository: the zip is of what is committed.

@@ -17,7 +17,7 @@
 #     idle         what a worker and the launcher do that have nothing to do
 #     memory       a worker's memory with a long queue
 #     growth       throughput in a table with a long history and a long queue
-#     snapshot     throughput while somebody holds an old snapshot
+#     snapshot     throughput while another session holds an old snapshot
 #     bloat        the table's size after much was sent
 #     queueing     the cost of INSERT and of sms3300_send
 #     many         more requests in flight than the server may have files

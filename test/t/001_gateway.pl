@@ -106,7 +106,7 @@ is_deeply(
 is($first->{answer}{message_id}, $reply->{data}{message_id}, 'logged: the answer');
 is($agent->get($gateway->at('_log?since=1'))->res->json->[0]{seq}, 2, 'log by HTTP');
 
-# What it refuses, and what the reply names.
+# Requests that it rejects, and the field that the reply names.
 my @mistakes = (
 	[ { color    => 'red' },           25, 'color' ],
 	[ { username => undef },           25, 'username' ],
@@ -146,7 +146,7 @@ is(send_body($body)->res->json->{status}, -1, 'the same body without a mistake')
 is($agent->get($gateway->url)->res->code, 405, 'GET');
 is($agent->post($gateway->at('api/other'))->res->code, 404, 'another path');
 
-# What is no HTTP is refused; of a bare CR in what looks like a field, the parser dies.
+# Bytes that are not HTTP are rejected. A bare CR in a header field makes the parser die.
 for my $bytes ("\x16\x03\x01\n", "\x16\x03\x01\nfield: a\rb\n\n")
 {
 	my $connection = send_bytes($gateway, $bytes);

@@ -42,7 +42,7 @@ is(run_sql($node, 'SHOW sms3300.worker_idle_timeout'), '77s', 'a setting is chan
 wait_for_workers($node, 1, 'postgres');
 like(worker_pid($node), qr/^\d+$/, 'the worker is found');
 
-# What fails.
+# Failures.
 my $hanging = queue_until_taken($node, $gateway, '#hang');
 my $line    = __LINE__ + 1;
 my $failure = failure_of(sub { wait_for_status($node, $hanging, 'sent') });

@@ -87,7 +87,7 @@ for my $name (sort keys %texts)
 	is($row->{status}, 'sent', "$name: sent");
 }
 
-# What comes back.
+# The reply.
 for my $case ([ 'numbers', 'hello' ], [ 'strings', '#strings' ])
 {
 	my ($name, $message) = @$case;

@@ -160,7 +160,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 	is_sent(1, "the same key at once, $end");
 }
 
-# A row that an application's own trigger drops is no success.
+# A row that is suppressed by an application's trigger is an error.
 run_sql($node, <<'END');
 CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER a BEFORE INSERT ON sms_outbox

@@ -72,7 +72,7 @@ is_sent('the other COMMIT PREPARED', 'second');
 wait_for_leave();
 pass('the worker leaves when nothing is prepared');
 
-# What is prepared elsewhere is no reason to stay.
+# A transaction prepared in another database is not a reason to stay.
 run_sql($node, <<'END', 'other');
 CREATE TABLE t (i int);
 BEGIN;

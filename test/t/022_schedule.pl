@@ -63,7 +63,7 @@ is_sent_in_time($now,   'without send_after');
 is_sent_in_time($early, 'send_after, queued second');
 is_sent_in_time($late,  'send_after, queued first');
 
-# One that is due the longest, as its transaction began first, but becomes visible last.
+# A message that is due first, as its transaction began first, but becomes visible last.
 my $slow = $node->background_psql('postgres');
 my $old  = $slow->query_safe("BEGIN; SELECT sms3300_send('09123456789', 'old')");
 is_sent_in_time(send_in(0, 'young'), 'of a younger transaction');
@@ -151,7 +151,7 @@ my $found = run_sql($node, "SELECT sms3300_send('09123456789', 'found',"
 $node->restart;
 wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $found", 'expired');
 
-# One that waits behind others expires at its time, also if that is brought forward;
+# A message behind others expires at its time, also if that is brought forward;
 # one that is on its way does not.
 $n = $gateway->log;
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$, ADD timeout $$1h$$)');

@@ -122,7 +122,7 @@ is_sent('one', 'the others go on');
 create_account($node, 'dropped', url => $gateway->url, line => $line);
 is_sent('dropped', 'created again');
 
-# The same while many are sent, and at once created anew.
+# The same while many messages are sent, and created again at once.
 run_sql($node, "SELECT count(sms3300_send('09123456789', 'bulk')) FROM generate_series(1, 500)",
 	'dropped');
 wait_for_sql($node, 'dropped', "SELECT count(*) > 50 FROM sms_outbox WHERE status = 'sent'");

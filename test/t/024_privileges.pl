@@ -72,7 +72,7 @@ may('alice', "SELECT sms3300_adopt()",              '42501', 'may not adopt');
 may('alice', "COPY sms_outbox (mobile, message) FROM STDIN;\n$number\tx\n\\.",
 	'0A000', 'may not copy');
 
-# A setting that there is not is no setting of the extension's.
+# An unknown setting with the extension's prefix is an error.
 may('alice', q{SET sms3300.acount = 'x'}, '42602', 'may not make up a setting') if $node->pg_version >= 15;
 
 # Others' messages can be neither cancelled nor sent again.

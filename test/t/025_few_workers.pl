@@ -28,7 +28,7 @@ sub is_shared
 		wait_for_end($node, $database);
 	}
 
-	# One that has something under way stays; who waits is served once that has ended.
+	# A worker with active requests stays. The waiting database is served after that.
 	my $taken = $gateway->count->{taken};
 	run_sql($node, "SELECT sms3300_send('09123456789', '#hang')", 'one');
 	$gateway->wait_for_taken($taken + 1);

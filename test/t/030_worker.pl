@@ -73,7 +73,7 @@ run_sql($node, 'VACUUM FULL sms_outbox');
 send_marker();
 is(count_of('sending'), 20, 'a lock on the table is to be had');
 
-# What others see.
+# What other sessions see.
 my $seen = "FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'";
 is(run_sql($node, "SELECT backend_type, datname $seen ORDER BY backend_type"),
 	"sms3300 launcher|\nsms3300 worker|postgres", 'backend_type');
@@ -182,7 +182,7 @@ for my $try (1 .. 20)
 }
 ok($kept, 'a gateway that goes: over a kept connection');
 
-# Whatever comes back for a request that was taken, it is made once.
+# A request that was received is made once, whatever the reply.
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET max_in_flight $$32$$, SET timeout $$10s$$)');
 my %status = (
 	'#ok'                    => 'sent',

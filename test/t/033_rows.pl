@@ -140,7 +140,7 @@ set_option(max_in_flight => 50);
 unlike(slurp_file($node->logfile), qr/a transaction on sms_outbox failed: (?!canceling statement due to user request)/,
 	'nothing of that is an error');
 
-# What refers to a row keeps only its key.
+# A foreign key locks only the key of a row.
 run_sql($node, 'CREATE TABLE orders (message bigint REFERENCES sms_outbox)');
 set_option(paused => 'true');
 queue(20, 'referred to');
@@ -154,7 +154,7 @@ cmp_ok(looked_for() - $before, '<', 20 + 20, 'also without looking for them, but
 $user->quit;
 run_sql($node, 'DROP TABLE orders');
 
-# Constraints hold. What violates one is not recorded, until it need not hold any more.
+# Constraints hold. A result that violates one is not recorded until the constraint is dropped.
 run_sql($node, 'ALTER TABLE sms_outbox ADD CONSTRAINT never CHECK (message_id IS NULL) NOT VALID');
 my $offset = -s $node->logfile;
 queue(3, 'never');
@@ -189,7 +189,7 @@ SELECT count(*) FROM sms_outbox WHERE response \@> '{"status": 3}' AND finished_
 END
 is("@counts", '5 5', 'also those of another kind');
 
-# What has to run does, and sees what is written.
+# User triggers run and see the new row.
 my %other = (
 	row       => 'CREATE TRIGGER row AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fire()',
 	errors    => 'CREATE TRIGGER errors AFTER UPDATE OF errors ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fire()',

@@ -246,7 +246,7 @@ for my $http (401, 429, 503)
 	cmp_ok($second, '>=', $until, "$http: waits until that time");
 }
 
-# What asks for more than an hour is not believed; what says nothing is passed over.
+# A Retry-After of more than an hour is limited to an hour, and an invalid one is ignored.
 my @nothing = (0, 'soon', 'Sun, 06 Nov 1994 08:49:37 GMT');
 for my $when (100_000, @nothing)
 {

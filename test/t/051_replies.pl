@@ -140,7 +140,7 @@ END
 	  or diag run_sql($node, "SELECT * FROM sms_outbox WHERE message = " . quote($directive));
 }
 
-# What is kept of the replies survives a dump and a restore.
+# The stored replies survive a dump and a restore.
 my $dump = "$PostgreSQL::Test::Utils::tmp_check/outbox.sql";
 my $all  = 'SELECT md5(string_agg(o::text, chr(10) ORDER BY id)) FROM sms_outbox o';
 $node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ], 'dumped');

@@ -84,7 +84,7 @@ run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '#stat
 $row = row_when(queue('#status 409', account => "'once'"), 'finished_at IS NOT NULL');
 is_deeply([ @$row{qw(status attempts)} ], [ 'failed', 1 ], 'max_attempts 1');
 
-# What never left, and what the account was refused, is no attempt.
+# Requests that were not sent, and refusals of the account, do not count as attempts.
 $gateway->stop;
 $id = queue('hello', account => "'once'");
 row_when($id, 'jsonb_array_length(errors) > 0');
@@ -152,7 +152,7 @@ for my $where (sort keys %expires)
 }
 is($gateway->count->{taken}, $taken + 1, 'without a request');
 
-# So does one that waits to be tried again.
+# So does a message that waits for a retry.
 $id = queue('#status 15');
 row_when($id, "attempts > 0 AND status = 'queued'");
 run_sql($node, "UPDATE sms_outbox SET send_before = $soon, due_at = now() + interval '1 h'"

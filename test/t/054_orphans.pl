@@ -140,7 +140,7 @@ is(run_sql($node, 'SELECT sms3300_adopt()', 'restored'), 0, 'nothing is left to 
 wait_for_state('restored', 'queued 0 3');
 wait_for_state('#hang', 'sending 1 1');
 
-# So are rows that come back to where they were made: they may have been sent meanwhile.
+# So are rows that return to their own database: they may have been sent in the meantime.
 queue(1, 'comes back', 'paused');
 run_sql($node, "CREATE TABLE kept AS SELECT * FROM sms_outbox WHERE message = 'comes back'");
 run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')");
@@ -227,7 +227,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 }
 
 # Cancellations race with the worker for the next messages: each is either cancelled or
-# sent, and whoever cancelled it was told so.
+# sent, and the session that cancelled it was told so.
 my $next = <<'END';
 SELECT n FROM (
 	SELECT message AS n, sms3300_cancel(id) AS won FROM (

@@ -122,7 +122,7 @@ run_sql($node, "UPDATE sms_outbox SET account = 'fixed' WHERE account = 'spare' 
 wait_for_end($node);
 is(taken(9), 'fixed: moved', 'moved to another account');
 
-# What waits for another try is found without a look at what waits for its time.
+# Messages that wait for a retry are found without reading those that wait for their time.
 run_sql($node, <<'END');
 SELECT sms3300_send('09123456789', 'tomorrow', account => 'fixed', send_after => now() + interval '1 day')
 FROM generate_series(1, 5000)

@@ -100,7 +100,7 @@ MinProtocol = TLSv1
 CipherString = ALL:@SECLEVEL=0
 END
 
-# Where namespaces are allowed, the server's system has this authority in the place of all others.
+# If namespaces are allowed, this authority replaces all others of the server's system.
 mkdir "$folder/certs";
 create('certs/ca-certificates.crt', slurp_file("$folder/system.pem"));
 create('certs/system.pem', slurp_file("$folder/system.pem"));
@@ -115,7 +115,7 @@ END
 chmod 0755, "$folder/bin/pg_ctl";
 my $namespaces = run([ "$folder/bin/pg_ctl", '--version' ], '>', \my $version, '2>', \my $refused);
 
-# What stands around the server, and would lead a careless client elsewhere.
+# Environment settings that would redirect a careless client.
 my $elsewhere = new_gateway();
 my $keys      = "$folder/keys";
 create('.netrc', "default login user password secret\n");
@@ -250,7 +250,7 @@ is_deeply([ map { scalar(() = $_->{gateway}->log) } @cases ], [ map { 0 } @cases
 is(run_sql($node, 'SELECT DISTINCT attempts FROM sms_outbox WHERE status = \'queued\''), 0,
 	'no attempt counts');
 
-# All go on by themselves once it is mended.
+# All continue by themselves once it is fixed.
 $_->{mend}($_) for @cases;
 wait_for_end($node);
 is(run_sql($node, 'SELECT DISTINCT status, attempts FROM sms_outbox'), 'sent|1', 'all is sent');
@@ -285,7 +285,7 @@ is(scalar(grep { ($_->{directive} // '') eq '#cookie' } @requests), 3, 'cookies 
 is_deeply([ grep { /^(cookie|authorization|proxy.*)$/i } map { keys %{ $_->{headers} } } @requests ],
 	[], 'no cookie, and nothing of .netrc');
 
-# A ca_file that is changed is read anew, also where libcurl has just used it.
+# A changed ca_file is read again, even if libcurl has just used it.
 my $turned = create('turned', slurp_file($ca));
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET ca_file ' . quote($turned) . ')');
 run_sql($node, 'SELECT sms3300_send(\'09123456789\', \'before\')');

@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
 
-# One that is written differently in each place.
+# A password that is written differently in each place.
 my $secret  = q(Zr"7&x' +é<w\\9%q);
 my $line    = '983000330000';
 my $number  = '09123456789';
@@ -61,7 +61,7 @@ sub hidden
 	return;
 }
 
-# What the table holds.
+# The content of the table.
 sub table
 {
 	return encode('UTF-8', run_sql($node, 'SELECT sms_outbox FROM sms_outbox'));

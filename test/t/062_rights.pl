@@ -97,7 +97,7 @@ END
 	is_deeply(\@seen, [ ($mine) x 5 ], "$role: conditions see no other row");
 }
 
-# What is PostgreSQL's own rule: a view shows what its owner may see, unless it is made
+# PostgreSQL's own rule: a view shows what its owner may see, unless it is made
 # to show what the caller may; and pg_read_all_data reads catalogs.
 may('bob', q{SELECT count(*) FROM everybodys WHERE message = 'the code of alice'}, 1, 'a view of a superuser');
 if ($node->pg_version >= 15)
@@ -142,7 +142,7 @@ may('bob', "SELECT take_back($own{bob}), take_back($dear)", 'f|t', 'by a functio
 # Writing
 # ---------------------------------------------------------------------------
 
-# Who may write every table gets past neither USAGE nor the sender.
+# pg_write_all_data bypasses neither USAGE nor the sender.
 my $origin = run_sql($node, "SELECT origin FROM sms_outbox WHERE id = $secret");
 my $insert = 'INSERT INTO sms_outbox (mobile, message, account, sender, send_before, due_at, origin) VALUES'
   . " ('$number', 'forged', 'dear', '%s', 'infinity', '-infinity', %s)";
@@ -178,7 +178,7 @@ ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO UPDATE SET messag
 END
 may('writer', 'TRUNCATE sms_outbox', 42501, 'TRUNCATE');
 
-# What a superuser gives everybody on his new tables, the extension's do not give.
+# Default privileges of a superuser's new tables do not apply to the extension's tables.
 run_sql($node, 'CREATE DATABASE generous');
 is(run_sql($node, <<'END', 'generous'), 'sms_outbox|SELECT', 'rights of everybody where default privileges give all');
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
@@ -198,7 +198,7 @@ may('bob', "SELECT sms3300_send('$number', 'forged')", 42501, 'in the name of an
 may('bob', "INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'forged')", 42501, '... and does not ask for the row');
 run_sql($node, 'DROP FUNCTION as_alice() CASCADE');
 
-# Who may change messages sends by no account that he may not use.
+# A role that may change messages cannot send with an account that it may not use.
 may('clerk', "UPDATE sms_outbox SET account = 'dear' WHERE id = $secret", 42501, 'another account');
 may('clerk', "UPDATE sms_outbox SET priority = 1 WHERE id = $secret RETURNING sender", 'alice', 'the same one');
 run_sql($node, 'REVOKE USAGE ON FOREIGN SERVER sms3300 FROM clerk');

@@ -127,13 +127,13 @@ is(run_sql($node, 'SELECT string_agg(message, \' \' ORDER BY id) FROM sms_outbox
 	'origin queued sending', 'what is not finished stays, as do other accounts\' rows');
 is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sent'"), 1, 'one has its history');
 
-# What expires goes by itself, though nothing else happens.
+# Expired messages are removed without any other activity.
 run_sql($node, q{DELETE FROM sms_outbox WHERE account = 'sms3300'});
 run_sql($node, q{SELECT sms3300_send('09123456789', 'expires', send_after => now() + interval '1 s',
 	send_before => now() + interval '1.001 s')});
 wait_for_left("message = 'expires'", 0);
 
-# So does what is cancelled.
+# So are cancelled messages.
 my $cancelled = run_sql($node,
 	q{SELECT sms3300_send('09123456789', 'cancelled', send_after => now() + interval '1 day')});
 run_sql($node, "SELECT sms3300_cancel($cancelled)");
@@ -159,7 +159,7 @@ is(run_sql($node, 'SELECT string_agg(n::text, \' \' ORDER BY xid) FROM batches')
 is(run_sql($node, 'SELECT count(DISTINCT xid) FROM batches'), 3, '... and is over then');
 run_sql($node, 'DROP TABLE batches; DROP FUNCTION batch() CASCADE');
 
-# A row that somebody has locked is left for later, and holds nothing up.
+# A locked row is left for later and delays nothing.
 run_sql($node, 'DELETE FROM sms_outbox WHERE account = $$sms3300$$');
 make_old('sms3300', 3, 'locked', '3 years');
 make_old('sms3300', 3, 'free', '2 years');
@@ -217,7 +217,7 @@ wait_for_left("message = 'free'", 0);
 wait_for_left("message = 'kept'", 1);
 wait_for_left("message = 'referenced'", 0);
 
-# What a trigger suppresses stays, and holds nothing up.
+# A row whose removal a trigger suppresses remains, and delays nothing.
 run_sql($node, <<'END');
 CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

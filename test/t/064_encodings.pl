@@ -199,7 +199,7 @@ END
 			qr/DETAIL:  Its reply was \{"raw": "\Q@{[ $kept =~ s!\\!\\\\!gr ]}\E"\}/, '... and its errors show them');
 	}
 
-	# Bytes that are no text at all; and a password that is repeated.
+	# Bytes that are not text, and a password that is repeated.
 	$gateway->mode('#json {"status": 27, "msg": "a\xFF\xC3b"}', 1);
 	$id = ask($database, "$set; SELECT sms3300_send('$number', 'x')");
 	wait_for_sql($node, $database, "SELECT status <> 'sending' AND http_status = 200 FROM sms_outbox WHERE id = $id");
@@ -213,7 +213,7 @@ END
 			"$encoding: a password that is repeated is masked");
 	}
 
-	# An account whose credentials are no text for the gateway waits.
+	# An account whose credentials cannot be converted to UTF-8 waits.
 	if (defined $invalid)
 	{
 		run_sql($node, "DO \$\$ BEGIN EXECUTE format('ALTER USER MAPPING FOR PUBLIC SERVER %I OPTIONS (SET password %L)', "

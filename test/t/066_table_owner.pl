@@ -86,7 +86,7 @@ is(run_sql($node, 'SELECT count(DISTINCT what) FROM tried'), 13, '... all of it'
 is(run_sql($node, q{SELECT DISTINCT what, result FROM tried WHERE result <> '42501'}), '',
 	'... and gets no other rights');
 
-# Nor by putting it off until the commit, when the worker is itself again.
+# Nor by deferring it until the commit, when the worker has its own privileges again.
 as_owner(<<'END');
 DROP RULE also ON sms_outbox;
 CREATE OR REPLACE FUNCTION on_update() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -289,7 +289,7 @@ for my $change (
 	as_owner("ALTER TABLE sms_outbox $undo");
 	wait_for_status($id, 'sent');
 }
-# Nor is a reply recorded that comes meanwhile.
+# Nor is a reply recorded that arrives in the meantime.
 my $taken = $gateway->count->{taken};
 $id = queue('#hold');
 $gateway->wait_for_taken($taken + 1);

@@ -21,7 +21,7 @@ my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
 create_account($node, 'postgres', %account, url => $gateway->url);
 run_sql($node, 'CREATE ROLE plain LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO plain');
 
-# Write the password's file anew.
+# Write the password file again.
 sub write_password
 {
 	my ($content, $mode) = @_;
@@ -104,7 +104,7 @@ sub forgotten
 my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND datname = '%s'";
 forgotten('the worker', run_sql($node, sprintf $worker, 'postgres'), qw(linked changed after));
 
-# Nor in that of a session that has asked at once, or why a message waits.
+# Nor in that of a session that called sms3300_send_now or sms3300_explain.
 my $session = $node->background_psql('postgres');
 $session->query_safe("SET ROLE plain; SELECT sms3300_send_now('$number', '$text')");
 is(($gateway->log)[-1]{fields}{password}, long_password('changed'), 'a session sends with it');

@@ -95,7 +95,7 @@ for my $case (
 	drop_trigger();
 }
 
-# One that would take an hour is ended, even if it is deferred.
+# A trigger that would take an hour is cancelled, even if it is deferred.
 create_trigger('AFTER', 'sent', 'PERFORM pg_sleep(3600)', 1);
 is_sent_all_the_same('takes an hour', 'recorded');
 drop_trigger();
@@ -226,7 +226,7 @@ drop_trigger();
 run_sql($node, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
 wait_for_end($node);
 
-# What triggers are for: to tell somebody, and to queue something else.
+# Useful triggers: one that notifies, and one that queues another message.
 my $listener = $node->background_psql('postgres');
 $listener->query_safe('LISTEN results');
 create_trigger('AFTER', 'rejected', <<'END');
@@ -240,7 +240,7 @@ like($heard, qr/"results" with payload "message $refused"/, 'a notification is d
 $listener->quit;
 drop_trigger();
 
-# What a trigger sets is gone after it.
+# Settings changed by a trigger are restored after it.
 create_trigger('BEFORE', 'sent', q{PERFORM set_config('session_replication_role', 'replica', false)});
 queue('bad');
 wait_for_end($node);

@@ -136,7 +136,7 @@ run_sql($node, "SELECT pg_terminate_backend(pid) FROM $worker");
 mark();
 cmp_ok(run_sql($node, $scans) - $before, '<', 1000, 'an expired row that is locked costs little');
 
-# The whole table, by a lock that somebody has, or just waits for. The worker hears the
+# The whole table, by a lock that is held or only requested. The worker hears the
 # replies meanwhile, and none is late because of it.
 my %lock = (
 	'LOCK TABLE' => sub {

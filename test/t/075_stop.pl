@@ -130,7 +130,7 @@ wait_for_status('#hold locked', 'unknown');
 is(taken('#hold locked'), 3, 'locked: nothing is sent again');
 
 # A standby that is gone. A claim waits for it, and so does the message, whatever is set
-# for the database, or by a user's trigger; to cancel that is no confirmation.
+# for the database, or by a user's trigger. Cancelling that wait is not a confirmation.
 run_sql($node, <<'END');
 ALTER DATABASE postgres SET synchronous_commit = off;
 CREATE FUNCTION hurry() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -160,7 +160,7 @@ for my $cancel (0, 1)
 	is(taken($message), 3, "$message: sent when it is no longer wanted");
 }
 
-# Nor if the stop comes before the commit, and a trigger has heard of it instead.
+# Nor if the stop comes before the commit and cancels a trigger instead.
 run_sql($node, <<'END');
 CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

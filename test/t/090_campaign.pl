@@ -48,7 +48,7 @@ sub count_rows
 	return run_sql($node, 'SELECT count(*) FROM sms_outbox WHERE ' . ($where // 'true'));
 }
 
-# Start anew with other customers.
+# Start again with other customers.
 sub new_customers
 {
 	my ($rows) = @_;
@@ -194,7 +194,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 	is(count_rows("message = 'by hand'"), $end eq 'COMMIT' ? 1 : 0, "at once, $end: whose");
 }
 
-# sms3300_send waits for whoever has the key, and returns the id of the row that stays.
+# sms3300_send waits for the session that has the key, and returns the id of the row that stays.
 my $by_key = "SELECT sms3300_send('09120000001', 'mine', dedup_key => 'k')";
 my $insert = "SET LOCAL ROLE marketing;
 	INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09120000001', 'other', 'k')";

@@ -110,7 +110,7 @@ my $counters = 'sent, rejected, failed, unknown, expired, retried, requests';
 account_is("state, reason, queued, in_flight, foreign_rows, $counters, request_time_p50,"
 		  . ' stats_reset', 'ok||0|0|0|0|0|0|0|0|0|0||', 'nothing is counted yet');
 
-# What is final.
+# Finished messages.
 my $sent = queue_until('sent', 'an ordinary one');
 explains($sent, "sent at $time as gateway message \\d+, via line $line", 'sent');
 my $fallback = queue_until('sent', '#fallback', "line => '$line', line2 => '$line2'");
@@ -159,7 +159,7 @@ set('sms3300.enabled', 'on');
 alter("SET paused 'false'");
 wait_for_end($node);
 
-# What somebody has to know about a text that is gone, and about an account that is
+# What explain says about a text that was removed, and about an account that is
 # another now.
 run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE status <> 'sent'");
 my $gone = 'queue a new message, because the text of this one was removed';
@@ -263,7 +263,7 @@ is(run_sql($node, 'SELECT last_error, last_error_at > started_at FROM sms3300_st
 	'refused by a trigger|t', 'its last error');
 run_sql($node, 'DROP FUNCTION refuse() CASCADE');
 
-# What hangs is in no transaction: what a copy of it says.
+# A copy of a row whose request hangs.
 run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $hanging[0]");
 explains($hanging[0], "being sent since $time, attempt 1, in the database that this one was"
 	  . ' copied from: sms3300_adopt\(\) marks it unknown here', 'being sent elsewhere');
@@ -331,7 +331,7 @@ account_is('queued', 1, 'and its message is queued');
 explains($hanging[0], "unknown since $time: .*; it may have been sent; its request began at .*",
 	'unknown, what hung');
 
-# One that waits for another try is not told to: what is wrong is the account.
+# A message that waits for a retry: the stopped account is the reason.
 my $tried = queue('tried');
 run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 hour',"
 	  . " errors = '[{\"error\": \"an error\"}]' WHERE id = $tried");
@@ -378,7 +378,7 @@ explains($mapped, 'queued: its account mapped does not exist: create the server,
 	  . ' message', 'no account');
 run_sql($node, "SELECT sms3300_cancel($mapped)");
 
-# Who may look: a role sees its own messages, pg_monitor the views, and no content.
+# Privileges: a role sees its own messages, pg_monitor the views without any content.
 my $nothing = 'no such message is visible to the current role';
 is(explanation(1_000_000), $nothing, 'explained: no such message');
 is(run_sql($node, "SET ROLE app; SELECT sms3300_explain($sent)"), $nothing,
@@ -502,7 +502,7 @@ is(run_sql($node, 'SELECT pid IS NULL, started_at IS NULL FROM sms3300_stat_work
 	't|t', 'a worker that has left');
 account_is('sent > 0', 't', 'what was counted outlives it');
 
-# One that is being started, which a lock on what it reads first holds up.
+# A worker that is starting, delayed by a lock on the first catalog that it reads.
 my $early = queue('for the next worker', "send_after => now() + interval '2 s'");
 wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
 run_sql($node, <<"END");
@@ -525,7 +525,7 @@ pass('explained: a worker is being started');
 wait_for_end_of($early);
 wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
 
-# What is changed behind its back it is not told of.
+# A change with triggers disabled does not notify the worker.
 run_sql($node, "UPDATE sms_outbox SET due_at = now() WHERE id = $own");
 explains($own, 'queued: no worker was notified of it, .*', 'no worker was told');
 run_sql($node, "UPDATE sms_outbox SET status = 'sending', started_at = now() WHERE id = $own");

@@ -37,7 +37,7 @@ sub queue
 	return run_sql($node, "SELECT sms3300_send('$mobile', " . quote("$message $text") . ')');
 }
 
-# What is sent and what is refused is in the table, not in the log.
+# Sent and rejected messages appear in the table, not in the log.
 queue($_) for '', '#status 27', '#status 15', '#http 500';
 wait_for_sql($node, 'postgres',
 	q{SELECT count(*) FROM sms_outbox WHERE status IN ('sent', 'rejected', 'unknown')}, 3);
@@ -115,7 +115,7 @@ my @after = logged($node);
 is_deeply([ @after[ @before .. $#after ] ], [ @foreign, @foreign ],
 	'messages of another database, once each time');
 
-# What clients say they can keep out of it: they bind it, where no parameters are logged.
+# Clients can keep values out of the log by binding them, if parameters are not logged.
 my $script = $node->basedir . '/bound.sql';
 append_to_file($script, "SELECT sms3300_send(:mobile, :text);\nSELECT sms3300_send(:mobile, :text, account => 'nowhere');\n");
 for my $length (-1, 0)
@@ -140,7 +140,7 @@ unlike($log, qr/$text/,      'no text');
 unlike($log, qr/$secret/,    'no secret');
 $node->stop;
 
-# More databases than processes: said once, and again when it lasts anew.
+# More databases than processes: logged once, and again when it recurs.
 sub shortage
 {
 	my ($name, $conf, @expected) = @_;

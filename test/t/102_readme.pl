@@ -291,7 +291,7 @@ is_taken($gateway, 'in the backup', $sent, 'and not sent again');
 # The form of the documents
 #
 
-# Return what a document says that is no code, as a list of lines with their numbers.
+# Return the lines of a document outside of code blocks, with their numbers.
 sub prose
 {
 	my ($document) = @_;

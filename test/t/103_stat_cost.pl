@@ -96,7 +96,7 @@ sub view_is_cheap
 	return;
 }
 
-# Whatever the planner believes: nothing, that no message waits, and that many do.
+# Planner statistics: none, of an empty queue, and of a full one.
 insert_finished();
 run_sql($node, 'ANALYZE sms_outbox');
 insert_waiting();
@@ -108,7 +108,7 @@ run_sql($node, 'DELETE FROM pg_statistic');
 view_is_cheap('without statistics');
 cmp_ok(size_of('sms_outbox'), '>', 5 * size_of('sms_outbox_queue_idx'), 'the table is much larger');
 
-# One that waits for later is behind all the others.
+# A message scheduled for later is behind all the others.
 my $id = run_sql($node, 'SELECT max(id) FROM sms_outbox WHERE due_at > now()');
 cmp_ok(pages("SELECT sms3300_explain($id) ~ 'enabled is off'", 't', 'postgres'),
 	'<', FEW, 'the explanation of a message');

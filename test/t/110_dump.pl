@@ -171,7 +171,7 @@ for my $what (sort keys %restore)
 }
 is(read_contents($node, 'original'), $original, 'the original is as it was');
 
-# What is the user's own on sms_outbox is in no dump, but what refers to it is.
+# A dump omits users' own objects on sms_outbox, but includes objects that refer to it.
 run_sql($node, "CREATE DATABASE $_", 'template1') for qw(own copy);
 create_account($node, 'own', url => $gateway->url, line => '983000330000', paused => 'true');
 run_sql($node, <<'END', 'own');

@@ -26,7 +26,7 @@ statement_timeout = 5s
 END
 my @urls = ($gateway->url, $gateway->url, 'http://127.0.0.1:1/', 'http://[::1', 'ftp://x/');
 
-# What fields and options are made of. Every one is SQL, and some are no such values.
+# Values of fields and options. Each is an SQL expression, and some are invalid.
 my @texts = (
 	q(NULL), q(''), q(' '), q('09123456789'), q('+98 (0) 912 345 6789'), q('983000330000'),
 	q('021 91000000'), q('Hello'), q('%s%n%'), q('a=b'), q('\\'), q(E'\n\t\r'), q('"'), q(''''),
@@ -85,7 +85,7 @@ my @server_options = qw(line line2 type template max_in_flight rate timeout conn
   redact_after ca_file username no_such);
 my @mapping_options = qw(username password password_file url no_such);
 
-# What statements there are, each as often as it is here.
+# The kinds of statements, each repeated by its weight.
 my @kinds = (
 	\&call_pure, \&call_pure, \&call_pure, \&send, \&send, \&send, \&send_now, \&insert, \&insert,
 	\&insert, \&update, \&call_by_id, \&call_by_id, \&call_other, \&validate, \&server, \&server,

@@ -31,7 +31,7 @@ END
 	return;
 }
 
-# What the worker has in use: bytes in memory contexts, bytes in all that are not shared.
+# The worker's memory: bytes in memory contexts, and unshared bytes in total.
 sub memory_of
 {
 	my ($pid) = @_;

@@ -43,7 +43,7 @@ sub wait_for_status
 	return wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = '$message'", $status);
 }
 
-# What is kept of a message.
+# The columns that the archive keeps.
 my $kept = <<'END';
 id, mobile, message, line, line2, type, template, account, priority, send_after, send_before, dedup_key,
 metadata, sender, created_at, status::text, attempts, started_at, finished_at, http_status, api_status,
@@ -110,7 +110,7 @@ is(run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'la
 $reader->query_safe('COMMIT');
 finish $job;
 
-# Nor does it wait for who sends one of its messages again; afterwards that one is no longer its own.
+# Nor does it wait for a session that resends one of its messages, which it then leaves alone.
 queue(1, '#status 27 again');
 wait_for_status('#status 27 again 1', 'rejected');
 $reader->query_safe('BEGIN');
@@ -134,7 +134,7 @@ run_sql($node, $call);
 isnt(run_sql($node, $send), $id, 'and no longer, once its message is in the archive');
 wait_for_status('key', 'sent');
 
-# What a foreign key keeps is not moved, nor is anything of its batch.
+# A row that a foreign key refers to is not moved, nor is the rest of its batch.
 run_sql($node, 'CREATE TABLE orders (sms bigint CONSTRAINT keeps REFERENCES sms_outbox); INSERT INTO orders SELECT id FROM sms_outbox');
 my (undef, undef, $error) = $node->psql('postgres', $call);
 like($error, qr/violates foreign key constraint "keeps"/, 'a foreign key keeps its message');

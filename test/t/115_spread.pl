@@ -51,7 +51,7 @@ is($gateway->count->{taken}, 500, 'once');
 is(run_sql($node, 'SELECT count(*) FROM sms_results GROUP BY database ORDER BY database'), "268\n232",
 	'each database has its part');
 
-# What the other database refuses is refused, in its words.
+# An error of the other database is passed on.
 my (undef, undef, $error) = $node->psql('postgres', "INSERT INTO sms_spread (mobile, message) VALUES ('0912', 'x')");
 like($error, qr/ERROR:  invalid mobile number/, 'a bad number');
 

@@ -171,7 +171,7 @@ is($gateway->count->{taken} - $taken, 3, 'update: each message is sent once');
 is(run_sql($node, "SET ROLE app; SELECT string_agg(message, ',') FROM sms_report"), 'another role',
 	'update: what is new works');
 
-# What it consists of then is what a new one consists of. 0.1 is 1.0 in its first days.
+# Afterwards its catalog entries are those of a new one. 0.1 is 1.0 in its first days.
 run_sql($node, 'CREATE EXTENSION sms3300', 'fresh');
 my $fresh = parts('fresh');
 is(differences(parts('postgres'), $fresh), '', 'an extension updated from 1.0, with messages, is like a new one');

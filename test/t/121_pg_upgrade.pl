@@ -45,7 +45,7 @@ END
 	wait_for_end($old, $database);
 }
 
-# What is queued would be sent as soon as a server is started, in both.
+# In both, a queued message would be sent as soon as a server starts.
 $old->safe_psql('template1', 'ALTER SYSTEM SET sms3300.enabled = off');
 $old->reload;
 wait_for_sql($old, 'current', q{SELECT state = 'paused' FROM sms3300_stat_account});

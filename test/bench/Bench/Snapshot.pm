@@ -1,6 +1,6 @@
 package Bench::Snapshot;
 
-# Whether sending slows down while somebody holds an old snapshot, so that nothing that
+# Whether sending slows down while another session holds an old snapshot, so that nothing that
 # was updated can be cleaned up.
 
 use strict;
