@@ -104,7 +104,7 @@ my $failed = run_sql($node, "SELECT id FROM sms_outbox WHERE status = 'failed'")
 my ($status, undef, $error) =
   $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT sms3300_resend($failed)");
 like($error, qr/ERROR:  55000: message $failed no longer has a text\n/, 'what is redacted cannot be sent again');
-like($error, qr/DETAIL:  It was removed.*\nHINT:  Queue a new message/, '... and the error says why');
+like($error, qr/DETAIL:  The text was removed.*\nHINT:  Queue a new message/, '... and the error says why');
 is(run_sql($node, "SELECT sms3300_cancel($failed)"), 'f', '... nor cancelled');
 
 # A change applies at once, and the dedup_key lives as long as its row.
@@ -203,7 +203,7 @@ my $passes = sub { scalar(() = slurp_file($node->logfile, $offset) =~ /could not
 queue('sms3300', "later $_") for 1 .. 5;
 wait_for_left("message LIKE 'later%' AND status = 'sent'", 5);
 is($passes->(), 1, 'the log says once that rows are passed over');
-like(slurp_file($node->logfile, $offset), qr/LOG:  .*is old.*violates (?:RESTRICT setting of )?foreign key constraint/, '... and why');
+like(slurp_file($node->logfile, $offset), qr/LOG:  .*could not delete or redact.*violates (?:RESTRICT setting of )?foreign key constraint/, '... and why');
 wait_for_left("message = 'free'", 10);
 alter('sms3300', retention => '2 months');
 wait_for_left("message = 'free'", 0);
