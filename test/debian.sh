@@ -26,10 +26,10 @@ need_debian()
 	need debootstrap command -v debootstrap
 	install_missing
 	[ -n "$(mirror)" ] || apt-get -qq update
-	[ -n "$(mirror)" ] || die "apt knows no mirror of Debian"
+	[ -n "$(mirror)" ] || die "apt has no Debian mirror configured"
 	mkdir -p "$cache"
 	unshare --mount --pid --ipc --fork --kill-child mount -t tmpfs tmpfs "$cache" ||
-		die "needs namespaces (unshare) and mounts in them, which even root may not have here"
+		die "needs namespaces (unshare) and mounts in them, which may be forbidden here even for root"
 	work=$(mktemp -d /tmp/sms3300.XXXXXX)
 	trap 'interrupt 130' INT
 	trap 'interrupt 143' TERM

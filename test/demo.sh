@@ -89,16 +89,16 @@ CREATE TRIGGER tell_customer AFTER UPDATE ON orders
 INSERT INTO orders VALUES (17, '09123456789', 'new');
 UPDATE orders SET status = 'on its way' WHERE id = 17;"
 
-wait_until 60 all_finished || say 'some messages have not come to an end'
+wait_until 60 all_finished || say 'some messages are not finished'
 
 say
-say 'The columns that the gateway filled:'
+say "The columns filled from the gateway's reply:"
 sql postgres "SELECT id, sender, line, line2, type, template AS tpl, status,
        http_status AS http, api_status AS api, message_id, sent_line
 FROM sms_outbox ORDER BY id;"
 
 say
-say 'What the gateway got:'
+say 'The requests that the gateway received:'
 perl -CO -MJSON::PP -ne '
 	my $request = decode_json($_);
 	$request->{fields}{password} = "********";
@@ -106,7 +106,7 @@ perl -CO -MJSON::PP -ne '
 ' "$work/gateway.log"
 
 say
-say 'What a DBA reads in psql:'
+say 'The report for people:'
 sql postgres 'SELECT * FROM sms_report ORDER BY id;'
 
 say

@@ -69,7 +69,7 @@ need_server()
 	major=$(pg_config --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 	if [ -z "$major" ]; then
 		major=$(newest_major)
-		[ -n "$major" ] || die "apt knows no postgresql-server-dev"
+		[ -n "$major" ] || die "apt has no package postgresql-server-dev-N"
 	fi
 	PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
 	export PG_CONFIG

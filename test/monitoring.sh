@@ -115,7 +115,7 @@ for mistake in 's/"schemaVersion"/"schema"/' 's/"w": 6/"w": "6"/' 's/"unit": "op
 	's/"colorMode": "background"/"colorMode": "black"/' 's/"placement"/"place"/'; do
 	! sed "$mistake" dashboard.json | check_dashboard >/dev/null || die "not found: $mistake"
 done
-say 'ok: the dashboard is one for Grafana, and mistakes in it are found'
+say 'ok: Grafana accepts the dashboard, and mistakes in it are found'
 
 cd "$work/tree"
 compile
@@ -196,7 +196,7 @@ perl -MJSON::PP -0777 -ne '
 	sed 's/\$__rate_interval/5m/g; s/\$datname/.*/g; s/\$account/.*/g' >"$work/expressions"
 [ -s "$work/expressions" ] || die 'the dashboard has no expressions'
 while read -r expression; do
-	holds "$expression" || die "the dashboard asks for what there is not: $expression"
+	holds "$expression" || die "the dashboard uses an expression without data: $expression"
 	for metric in $(printf '%s\n' "$expression" | grep -o 'sms3300_[a-z0-9_]*'); do
 		holds "$metric" || die "metric $metric is missing"
 	done
