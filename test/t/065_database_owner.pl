@@ -18,7 +18,7 @@ CREATE DATABASE hers OWNER mallory;
 CREATE DATABASE taken OWNER mallory;
 END
 
-# In wait for CREATE EXTENSION, in its schema: what it would take over makes it fail.
+# Objects in the schema of CREATE EXTENSION that have the names of its own make it fail.
 for my $object (
 	'TABLE public.sms_outbox (id bigint)',
 	'VIEW public.sms_report AS SELECT 1 AS id',
@@ -34,9 +34,9 @@ for my $object (
 }
 is(run_as($node, 'mallory', 'CREATE EXTENSION sms3300', 'taken'), 42501, 'only superusers install it');
 
-# What it might use instead of PostgreSQL's own: each tells by whom it is run. Those in
-# her own schema, which is first in the database's search_path, stand in for what
-# PostgreSQL has; those in the extension's schema fit better than what it has.
+# Objects that could be used instead of PostgreSQL's own; each records the role that runs
+# it. Those in the owner's schema, which is first in the database's search_path, shadow
+# PostgreSQL's. Those in the extension's schema are better matches than its own.
 my %operand = (
 	evil => [
 		[qw(name name)],         [qw(bigint bigint)],     [qw(smallint integer)], [qw(integer integer)],
@@ -87,7 +87,7 @@ run_as($node, 'mallory', $bait, 'hers');
 is(run_sql($node, q{SELECT count(*) > 100 FROM pg_operator WHERE oprowner = 'mallory'::regrole}, 'hers'), 't',
 	'operators are in wait');
 
-# As she could have it from the start, and the superuser who installs it.
+# Settings of the owner, and of the superuser who installs the extension.
 run_as($node, 'mallory', 'ALTER DATABASE hers SET search_path = evil, pg_catalog, public', 'hers');
 run_sql($node, 'SET search_path = pg_catalog; CREATE EXTENSION sms3300 SCHEMA public', 'hers');
 $ENV{PGOPTIONS} = '-c search_path=pg_catalog';
@@ -103,8 +103,8 @@ FROM pg_depend AS d JOIN hers AS h ON d.refclassid = h.class AND d.refobjid = h.
 WHERE NOT EXISTS (SELECT FROM hers WHERE class = d.classid AND oid = d.objid)
 END
 
-# Whatever a superuser calls, and the worker does, uses none of it. The statements here
-# use no operator themselves.
+# Neither functions called by a superuser nor the worker use any of them. The statements
+# here contain no operators themselves.
 $gateway->mode('#status 27');
 my $refused = run_sql($node, "SELECT public.sms3300_send('$number', '#status 27')", 'hers');
 $node->poll_query_until('hers', "SELECT pg_catalog.starts_with(public.sms3300_explain($refused), 'rejected')")
@@ -132,8 +132,8 @@ is(run_sql($node, 'SELECT pg_catalog.count(*) FROM evil.sms_outbox', 'hers'), 0,
 isnt(run_sql($node, 'SELECT 1::bigint = 1::bigint; TABLE evil.used', 'hers'), 't',
 	'... as a superuser uses it without knowing');
 
-# She can set what she likes for her database, but nothing that is the superuser's; and
-# what belongs to the extension is not hers.
+# The owner can change settings of the database, except those for superusers. The objects
+# of the extension do not belong to the owner.
 for my $sql (
 	q{ALTER DATABASE hers SET session_preload_libraries = 'auto_explain'},
 	'ALTER DATABASE hers SET session_replication_role = replica',
@@ -164,8 +164,8 @@ for my $sql (
 	is(run_as($node, 'mallory', "SET search_path = pg_catalog; $sql", 'hers'), 42501, $sql);
 }
 
-# What she, or even a superuser, sets for the database, the worker does not go by: what it
-# relies on is its own. Sessions have the usual settings here.
+# Settings of the database, even those of a superuser, do not affect the worker, which sets
+# those that it relies on. Sessions have the usual settings here.
 my %fixed = (
 	default_transaction_deferrable      => [ 'on',           'off' ],
 	default_transaction_isolation       => [ 'serializable', 'read committed' ],
@@ -205,8 +205,8 @@ END
 		join("\n", map { "$_|$fixed{$_}[1]" } sort keys %fixed), 'the worker\'s own settings');
 }
 
-# What is in her schema goes with it, and what is called may be hers; so the extension
-# belongs in another.
+# Dropping the owner's schema drops its contents, and its owner can shadow functions in it.
+# So the extension belongs in another schema.
 if ($node->pg_version >= 15)
 {
 	create_account($node, 'taken');

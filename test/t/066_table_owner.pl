@@ -42,8 +42,8 @@ sub as_owner
 	return run_as($node, 'owner', $sql);
 }
 
-# What he puts on it is run by the worker with his rights; whatever he tries there, he
-# gets no others.
+# The worker runs the owner's objects with the owner's privileges. No attempt to gain others
+# succeeds.
 as_owner(<<'END');
 CREATE TABLE tried (what text, result text, by_user name);
 GRANT INSERT ON tried TO PUBLIC;
@@ -100,9 +100,9 @@ is(run_sql($node, q{SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WH
 	'the owner of the table has the rights that he had');
 as_owner('DROP FUNCTION on_update, at_commit, is_good CASCADE');
 
-# In a session his triggers run as whoever queues. Where the extension writes, they run as
-# him, who becomes nobody else; but at the commit, before PostgreSQL 18, as whoever cancels
-# or queues again.
+# In a session the owner's triggers run as the role that queues. When the extension writes,
+# they run as the owner, who cannot become another role. Before PostgreSQL 18, deferred ones
+# run at the commit as the role that cancels or resends.
 as_owner(<<'END');
 CREATE TABLE ran (what text, by_user name);
 GRANT INSERT ON ran TO PUBLIC;
@@ -134,8 +134,8 @@ for my $does (qw(cancel resend))
 as_owner('DROP FUNCTION note CASCADE; DROP TABLE ran');
 run_as($node, 'caller', "SELECT sms3300_cancel($id)");
 
-# What it sets holds no longer than the transaction, and the worker has its own settings
-# again. Names that this server does not know are left out.
+# Settings changed by a trigger last until the end of the transaction, and then the worker
+# has its own settings again. Settings that this server lacks are omitted.
 my %set = (
 	client_encoding                     => 'SQL_ASCII',
 	DateStyle                           => 'German',
@@ -183,8 +183,8 @@ is(run_sql($node, q{SELECT DISTINCT value FROM found WHERE name = 'search_path'}
 is(run_sql($node, 'SELECT pid FROM sms3300_stat_worker'), $worker, '... and goes on');
 as_owner('DROP FUNCTION set_all CASCADE');
 
-# He can end the worker, as by making an error fatal: it comes back after a pause, other
-# databases do not mind, and nothing is sent twice.
+# The owner can terminate the worker, for example by making an error fatal. It restarts after
+# a pause, other databases are not affected, and nothing is sent twice.
 run_sql($node, 'CREATE DATABASE elsewhere');
 create_account($node, 'elsewhere', url => $gateway->url, line => '983000330000');
 my $elsewhere = 0;
@@ -212,8 +212,8 @@ for my $status (qw(sending sent))
 	wait_for_status($id, $status eq 'sending' ? 'sent' : 'unknown');
 }
 
-# A worker that was held up until long after a trigger's time goes on: nothing has caught
-# a cancellation that was still to come.
+# A worker that was suspended beyond a trigger's time limit continues, because no trigger
+# has caught its cancellation.
 as_owner(<<'END');
 CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS
 'BEGIN PERFORM pg_sleep(3600); RETURN NEW; END';
@@ -234,8 +234,8 @@ as_owner('DROP FUNCTION linger CASCADE');
 wait_for_status($id, 'sent');
 is(run_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 1, 'a worker that was held up goes on');
 
-# A trigger that catches its cancellation and goes on ends with the worker; it does not
-# hold up a stop of the server for ever.
+# A trigger that catches its cancellation and keeps running is terminated with the worker.
+# It does not delay a stop of the server forever.
 as_owner(<<'END');
 CREATE FUNCTION go_on() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -261,8 +261,7 @@ $node->start;
 as_owner('DROP FUNCTION go_on CASCADE');
 wait_for_status($id, 'sent');
 
-# A column that is no longer what it was: an error that says so, and nothing is sent
-# until it is again.
+# An altered column: an error names it, and nothing is sent until the change is undone.
 as_owner('DROP TRIGGER sms3300_update ON sms_outbox');
 for my $change (
 	[ 'ALTER line TYPE bigint USING 7',  'ALTER line TYPE text USING NULL',     '4', '"line" of type text' ],
@@ -305,7 +304,7 @@ cmp_ok($said, '<', 100, 'the log is not flooded');
 is(as_owner('ALTER TABLE sms_outbox ADD mine text'), '', 'a column added by the owner does no harm');
 wait_for_status(queue('beside an added column'), 'sent');
 
-# Something else in the place of the table.
+# Another object in place of the table.
 as_owner(<<'END');
 ALTER TABLE sms_outbox RENAME TO moved;
 CREATE VIEW sms_outbox AS SELECT * FROM moved;
