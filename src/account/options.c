@@ -18,8 +18,13 @@
 
 /* The known error codes of the gateway.  Accounts can override them. */
 #define DEFAULT_TRANSIENT_CODES "15, 23, 409"
-#define DEFAULT_ACCOUNT_CODES "12, 14, 16-20, 22, 29"
-#define DEFAULT_REFUSED_CODES "1-4, 6, 13, 25, 27, 28, 30, 100-110"
+#define DEFAULT_ACCOUNT_CODES "14, 16-19, 22, 29"
+#define DEFAULT_LINE_CODES "2, 12, 20"
+#define DEFAULT_HOURS_CODES "8"
+#define DEFAULT_REFUSED_CODES "1, 3, 4, 6, 13, 25, 27, 28, 30, 31, 33-35, 100-110"
+
+/* The HTTP statuses that say that a message was not sent; accounts may override. */
+#define DEFAULT_UNSENT_STATUSES "429, 503"
 
 /* Reject the value of an option and say what was expected. */
 static void
@@ -153,7 +158,10 @@ const ServerOption server_options[] =
 	{"on_unknown", OPTION_ON_UNKNOWN, offsetof(Account, resend_unknown), 0, 0},
 	{"transient_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_TRANSIENT, 0},
 	{"account_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_ACCOUNT, 0},
+	{"line_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_LINE, 0},
+	{"hours_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_HOURS, 0},
 	{"refused_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_REJECTED, 0},
+	{"unsent_statuses", OPTION_STATUSES, offsetof(Account, codes), 0, 0},
 	{"paused", OPTION_BOOL, offsetof(Account, paused), 0, 0},
 	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
@@ -202,6 +210,11 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			if (!gateway_codes_add(field, GATEWAY_MAX_RANGES, value, (GatewayVerdict) option->min))
 				invalid_value(name, value, psprintf("a list of codes and ranges such as 15, 100-110, with at most %d entries in all",
 													GATEWAY_MAX_RANGES));
+			break;
+		case OPTION_STATUSES:
+			if (!gateway_codes_set_unsent(field, value))
+				invalid_value(name, value, psprintf("a list of at most %d HTTP statuses from 400 to 599, such as 429, 503",
+													GATEWAY_MAX_STATUSES));
 			break;
 		case OPTION_BOOL:
 			if (!parse_bool(value, (bool *) field))
@@ -268,6 +281,7 @@ account_from_options(List *options)
 	account->connect_timeout = 5 * USECS_PER_SEC;
 	account->validity = USECS_PER_DAY;
 	account->max_attempts = 10;
+	gateway_codes_set_unsent(&account->codes, DEFAULT_UNSENT_STATUSES);
 	account->retention = -1;
 	account->redact_after = -1;
 
@@ -287,9 +301,11 @@ account_from_options(List *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("error code %d is in two classes", code),
-				 errdetail("A code may be listed in only one of transient_codes, account_codes and refused_codes.")));
+				 errdetail("A code may be listed in only one of transient_codes, account_codes, line_codes, hours_codes and refused_codes.")));
 	add_default_codes(account, options, "transient_codes", DEFAULT_TRANSIENT_CODES, VERDICT_TRANSIENT);
 	add_default_codes(account, options, "account_codes", DEFAULT_ACCOUNT_CODES, VERDICT_ACCOUNT);
+	add_default_codes(account, options, "line_codes", DEFAULT_LINE_CODES, VERDICT_LINE);
+	add_default_codes(account, options, "hours_codes", DEFAULT_HOURS_CODES, VERDICT_HOURS);
 	add_default_codes(account, options, "refused_codes", DEFAULT_REFUSED_CODES, VERDICT_REJECTED);
 	return account;
 }

@@ -20,6 +20,7 @@ typedef enum OptionKind
 	OPTION_DURATION_OR_ZERO,
 	OPTION_ON_UNKNOWN,
 	OPTION_CODES,				/* min is the verdict; max is not used */
+	OPTION_STATUSES,
 	OPTION_BOOL
 } OptionKind;
 

@@ -10,9 +10,15 @@
 /* The longest line kept from a reply. */
 #define GATEWAY_LINE_SIZE 32
 
+/* The longest recipient kept from a reply.  A longer one is not a mobile number. */
+#define GATEWAY_MOBILE_SIZE 32
+
 /* Maximum number of code ranges in options, and of further default ranges. */
 #define GATEWAY_MAX_RANGES 200
 #define GATEWAY_MORE_RANGES 50
+
+/* Maximum number of HTTP statuses that an account may list. */
+#define GATEWAY_MAX_STATUSES 20
 
 /* The parameters posted for one message, in UTF-8.  NULL parameters are not posted. */
 typedef struct GatewayMessage
@@ -34,14 +40,17 @@ typedef enum GatewayVerdict
 	VERDICT_REJECTED,			/* the gateway refused this message */
 	VERDICT_TRANSIENT,			/* refused for now; counts as an attempt */
 	VERDICT_ACCOUNT,			/* refused because of the account */
+	VERDICT_LINE,				/* refused because of the line, whoever gave it */
+	VERDICT_HOURS,				/* refused outside the hours of advertising */
 	VERDICT_NOT_SENT,			/* provably never reached the gateway */
 	VERDICT_UNKNOWN				/* it may have been sent */
 } GatewayVerdict;
 
 /*
- * The verdicts of the gateway's error codes: VERDICT_TRANSIENT, VERDICT_ACCOUNT or
- * VERDICT_REJECTED.  If ranges overlap, the first one applies.  A code that is in
- * no range is ambiguous.
+ * The verdicts of the gateway's error codes: VERDICT_TRANSIENT, VERDICT_ACCOUNT,
+ * VERDICT_LINE, VERDICT_HOURS or VERDICT_REJECTED.  If ranges overlap, the first
+ * one applies.  A code that is in no range is ambiguous.  Also the HTTP statuses
+ * that say that a message was not sent.
  */
 typedef struct GatewayCodes
 {
@@ -52,6 +61,8 @@ typedef struct GatewayCodes
 		int			last;
 		GatewayVerdict verdict;
 	}			ranges[GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES];
+	int			nunsent;
+	int			unsent[GATEWAY_MAX_STATUSES];
 } GatewayCodes;
 
 /* The content of a reply. */
@@ -62,10 +73,12 @@ typedef struct GatewayReply
 	bool		has_message_id;
 	int64		message_id;
 	char		line[GATEWAY_LINE_SIZE];	/* empty: none given */
+	char		mobile[GATEWAY_MOBILE_SIZE];	/* empty: none given, or not in digits */
 } GatewayReply;
 
 extern bool gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 							  GatewayVerdict verdict);
+extern bool gateway_codes_set_unsent(GatewayCodes *codes, const char *text);
 extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);
 extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code);
 
@@ -74,7 +87,8 @@ extern size_t gateway_form_write(const GatewayMessage *message, char *buffer);
 extern char *gateway_form_password(const char *form, size_t size);
 
 extern void gateway_parse_reply(const char *text, size_t len, GatewayReply *reply);
-extern GatewayVerdict gateway_verdict(bool request_left, int http_status,
+extern bool gateway_is_reply_to(const GatewayReply *reply, const char *mobile);
+extern GatewayVerdict gateway_verdict(bool request_left, int http_status, const char *mobile,
 									  const GatewayReply *reply, const GatewayCodes *codes);
 
 #endif							/* SMS3300_GATEWAY_GATEWAY_H */

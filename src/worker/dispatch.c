@@ -69,6 +69,8 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	job->age = now - claim->send_after;
 	job->due_at = claim->due_at;
 	job->place = claim->place;
+	job->own_line = claim->line != NULL;
+	strlcpy(job->mobile, claim->mobile, MOBILE_SIZE);
 
 	account = account_find(queue->name);
 	problem = account == NULL ? "the account no longer exists" :

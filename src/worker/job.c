@@ -32,6 +32,12 @@
 /* The default for messages of a dropped account. */
 #define DEFAULT_MAX_ATTEMPTS 10
 
+/* A message refused for the hour waits this long. */
+#define HOURS_DELAY (15 * USECS_PER_MINUTE)
+
+/* The HTTP status that may come from a proxy whose upstream has taken the request. */
+#define HTTP_SERVICE_UNAVAILABLE 503
+
 /* All jobs by message id.  If ids are reused after a TRUNCATE, the latest job. */
 typedef struct JobEntry
 {
@@ -103,7 +109,11 @@ job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 	/* Only the HTTP status of an incomplete reply is used. */
 	if (reply->phase == HTTP_DONE)
 		gateway_parse_reply(reply->body, reply->body_size, &job->said);
-	job->verdict = gateway_verdict(reply->request_left, reply->status, &job->said, codes);
+	job->verdict = gateway_verdict(reply->request_left, reply->status, job->mobile, &job->said, codes);
+
+	/* A line that the message gave is its own fault, and no other message's trouble. */
+	if (job->verdict == VERDICT_LINE)
+		job->verdict = job->own_line ? VERDICT_REJECTED : VERDICT_ACCOUNT;
 }
 
 /* Finish a job for which no request was made or nobody waits for the reply. */
@@ -125,12 +135,24 @@ job_destroy(Job *job)
 	pfree(job);
 }
 
+/*
+ * Tell whether a request was refused for now by a server that may be a proxy in
+ * front of one that took it.  That is believed a limited number of times.
+ */
+static bool
+is_unsure_refusal(const Job *job)
+{
+	return job->reply && job->reply->status == HTTP_SERVICE_UNAVAILABLE && job->reply->retry_after < 0;
+}
+
 /* Return in short why a job did not end as 'sent', in the current memory context. */
 const char *
 job_reason(const Job *job)
 {
 	if (job->reply == NULL || job->reply->status == 0)
 		return job->problem;
+	if (!gateway_is_reply_to(&job->said, job->mobile))
+		return "the reply is for another recipient";
 	if (job->said.has_status && job->reply->status < 300)
 		return psprintf("the gateway answered with status %d", job->said.status);
 	if (job->problem[0])
@@ -215,10 +237,16 @@ job_result(const Job *job, MessageResult *result)
 			}
 			break;
 		case VERDICT_ACCOUNT:
+		case VERDICT_LINE:
 		case VERDICT_NOT_SENT:
+			result->counted = is_unsure_refusal(job);
+			result->status = result->counted && job->attempts >= max_attempts ? "failed" : "queued";
+			result->due_at = next_try(job);
+			break;
+		case VERDICT_HOURS:
 			result->status = "queued";
 			result->counted = false;
-			result->due_at = next_try(job);
+			result->due_at = job->finished_at + HOURS_DELAY;
 			break;
 		case VERDICT_UNKNOWN:
 			if (account && account->resend_unknown && job->attempts < max_attempts)

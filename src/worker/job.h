@@ -10,6 +10,7 @@
 #include "gateway/gateway.h"
 #include "net/http.h"
 #include "outbox/result.h"
+#include "text/mobile.h"
 #include "worker/queue.h"
 
 #define JOB_PROBLEM_SIZE 256
@@ -24,6 +25,8 @@ typedef struct Job
 	TimestampTz due_at;			/* when it could be sent; 0: unknown */
 	TimestampTz submitted_at;	/* when the request began; 0: none was made */
 	AccountQueue *queue;
+	char		mobile[MOBILE_SIZE];	/* empty: not known */
+	bool		own_line;		/* the message itself gave the line */
 	int			attempts;		/* requests made, including this one */
 	int64		age;			/* how long it had been due when it was claimed */
 	HttpRequest request;		/* until it is submitted */

@@ -295,9 +295,11 @@ queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict, int64 retr
 		case VERDICT_SENT:
 		case VERDICT_REJECTED:
 		case VERDICT_TRANSIENT:
+		case VERDICT_HOURS:
 			open_queue(queue);
 			break;
 		case VERDICT_ACCOUNT:
+		case VERDICT_LINE:
 		case VERDICT_NOT_SENT:
 			pace_stop(pace, retry_after, now);
 			break;

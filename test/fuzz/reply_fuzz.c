@@ -15,6 +15,9 @@
 /* Seven times ten of something nest more deeply than a reply may. */
 #define SEVENTY(ten)	ten ten ten ten ten ten ten
 
+/* The recipient of the message that is answered. */
+#define MOBILE "989123456789"
+
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Read the bytes between two texts as a reply. */
@@ -46,7 +49,7 @@ same(const GatewayReply *a, const GatewayReply *b)
 {
 	return a->has_status == b->has_status && a->status == b->status &&
 		a->has_message_id == b->has_message_id && a->message_id == b->message_id &&
-		strcmp(a->line, b->line) == 0;
+		strcmp(a->line, b->line) == 0 && strcmp(a->mobile, b->mobile) == 0;
 }
 
 /* Check what is true of any reply. */
@@ -61,6 +64,8 @@ check_reply(const GatewayReply *reply, const char *bytes, size_t size)
 	assert(reply->has_message_id || reply->message_id == 0);
 	assert(memchr(reply->line, '\0', GATEWAY_LINE_SIZE) != NULL);
 	assert(strspn(reply->line, "+-0123456789 ") == strlen(reply->line));
+	assert(memchr(reply->mobile, '\0', GATEWAY_MOBILE_SIZE) != NULL);
+	assert(strspn(reply->mobile, "0123456789") == strlen(reply->mobile));
 }
 
 /* Check that what stands around a reply's status and does not concern it changes nothing. */
@@ -87,7 +92,7 @@ check_around(const GatewayReply *reply, const char *bytes, size_t size)
 static void
 check_status(const GatewayReply *reply, const char *bytes, size_t size)
 {
-	char		more[64];
+	char		more[80];
 	GatewayReply other;
 
 	other = read_between("[", bytes, size, ", {\"status\": 0}, 0]");
@@ -111,6 +116,19 @@ check_status(const GatewayReply *reply, const char *bytes, size_t size)
 	snprintf(more, sizeof(more), ", \"status\": %d}", reply->status ^ 1);
 	other = read_between("", bytes, size, more);
 	assert(!other.has_status);
+	snprintf(more, sizeof(more), ", \"\\u0073tatu\\u0073\": \"%d\"}", reply->status);
+	other = read_between("", bytes, size, more);
+	assert(same(reply, &other));
+	snprintf(more, sizeof(more), ", \"\\u0073tatus\": %d}", reply->status ^ 1);
+	other = read_between("", bytes, size, more);
+	assert(!other.has_status);
+	if (reply->has_message_id)
+	{
+		snprintf(more, sizeof(more), ", \"data\": {\"message_id\": " INT64_FORMAT "}}",
+				 reply->message_id ^ 1);
+		other = read_between("", bytes, size, more);
+		assert(!other.has_status);
+	}
 }
 
 /* Check that the bytes as the value of fields are taken only for what they are. */
@@ -150,12 +168,17 @@ static void
 check_verdict(const GatewayReply *reply, const GatewayCodes *codes, bool request_left,
 			  int http_status)
 {
-	bool		decided = http_status / 100 == 2 && reply->has_status;
-	GatewayVerdict verdict = gateway_verdict(request_left, http_status, reply, codes);
+	bool		decided = http_status / 100 == 2 && reply->has_status &&
+		gateway_is_reply_to(reply, MOBILE);
+	bool		is_code = reply->has_message_id && reply->message_id > 0 && reply->message_id < 1000;
+	GatewayVerdict verdict = gateway_verdict(request_left, http_status, MOBILE, reply, codes);
 
-	assert((verdict == VERDICT_SENT) == (decided && reply->status < 0));
-	if (decided && reply->status >= 0)
-		assert(verdict == gateway_codes_verdict(codes, reply->status));
+	assert((verdict == VERDICT_SENT) == (decided && reply->status < 0 && !is_code));
+	if (decided)
+		assert(verdict == (reply->status >= 0 ? gateway_codes_verdict(codes, reply->status) :
+						   is_code ? VERDICT_UNKNOWN : VERDICT_SENT));
+	else if (http_status == 429 || http_status == 502)
+		assert(verdict == VERDICT_ACCOUNT);
 	else
 		assert(verdict != (request_left ? VERDICT_NOT_SENT : VERDICT_UNKNOWN));
 }
@@ -172,7 +195,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		   gateway_codes_add(&codes, GATEWAY_MAX_RANGES, "12-14", VERDICT_ACCOUNT) &&
 		   gateway_codes_add(&codes, GATEWAY_MAX_RANGES, "1-4", VERDICT_REJECTED));
 
+	assert(gateway_codes_set_unsent(&codes, "429, 502"));
+
 	memory_begin();
+	reply = read_between("{\"status\": -1, \"data\": {\"mobile\": \"", "09123456789", 11, "\"}}");
+	assert(gateway_is_reply_to(&reply, MOBILE));
+	reply = read_between("{\"status\": -1, \"data\": {\"mobile\": ", "989123456780", 12, "}}");
+	assert(!gateway_is_reply_to(&reply, MOBILE));
+	reply = read_between("{\"status\": -1, \"data\": {\"mobile\": \"", "98912***6780", 12, "\"}}");
+	assert(gateway_is_reply_to(&reply, MOBILE));
 	reply = read_between("", bytes, size, "");
 	check_reply(&reply, bytes, size);
 	check_values(bytes, size);

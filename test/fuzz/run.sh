@@ -30,7 +30,7 @@ flags="-g -O1 -Wall -Wextra -Wno-unused-parameter -Werror -fsanitize=address,und
 	-I$src -isystem $("$pg_config" --includedir-server)"
 libraries="-L$("$pg_config" --pkglibdir) -L$("$pg_config" --libdir) -lpgcommon -lpgport"
 
-for source in "$src/gateway/gateway.c" "$src/text/mobile.c" "$src/text/segments.c" "$here/memory.c"; do
+for source in "$src"/gateway/*.c "$src/text/mobile.c" "$src/text/segments.c" "$here/memory.c"; do
 	# shellcheck disable=SC2086
 	clang $flags -fsanitize=fuzzer-no-link -c -o "$work/$(basename "$source" .c).o" "$source"
 done

@@ -45,6 +45,8 @@ my %REJECTED = (status => 'rejected', attempts => 1, stops => 0, requests => 1, 
 my %LATER    = (status => 'queued',   attempts => 1, stops => 0, requests => 1, phase => 'done');
 my %STOPPED  = (status => 'queued',   attempts => 0, stops => 1, requests => 1, phase => 'done');
 my %UNKNOWN  = (status => 'unknown',  attempts => 1, stops => 0, requests => 1);
+my %UNSURE   = (%STOPPED, attempts => 1);
+my %WAITING  = (status => 'queued',   attempts => 0, stops => 0, requests => 1, phase => 'done');
 my %NOT_SENT = (status => 'queued',   attempts => 0, stops => 1, requests => 0);
 
 # The cases: a name, the message (a directive, mostly), the expected outcome, and the
@@ -52,7 +54,7 @@ my %NOT_SENT = (status => 'queued',   attempts => 0, stops => 1, requests => 0);
 my @cases;
 
 # Add a case. %expected may also have http_status, api_status, response (a hash, or a
-# pattern for the raw text) and error (a pattern).
+# pattern for the raw text), error (a pattern) and send (more arguments of sms3300_send).
 sub add
 {
 	my ($name, $message, $expected, %option) = @_;
@@ -106,9 +108,19 @@ for my $http (qw(400 413 414 415 422))
 {
 	add("HTTP $http", "#http $http", { %REJECTED, http_status => $http, response => qr/\AHTTP $http\z/ });
 }
-for my $http (300 .. 304, 307, 308, 401 .. 405, 408 .. 410, 418, 429, 451, 503)
+for my $http (300 .. 304, 307, 308, 401 .. 405, 408 .. 410, 418, 429, 451)
 {
 	add("HTTP $http", "#http $http", { %STOPPED, http_status => $http });
+}
+add('HTTP 503', '#http 503', { %UNSURE, http_status => 503 });
+add('HTTP 503 with Retry-After', '#http 503 retry-after=60', { %STOPPED, http_status => 503 });
+
+# Which statuses say that a message was not sent is an option.
+for my $case ([ 502, \%STOPPED ], [ 400, \%STOPPED ], [ 503, { %UNKNOWN, phase => 'done' } ], [ 429, \%STOPPED ])
+{
+	my ($http, $outcome) = @$case;
+	add("unsent HTTP $http", "#http $http", { %$outcome, http_status => $http },
+		unsent_statuses => '502, 400');
 }
 for my $http (qw(500 501 502 504 520 599 600 999))
 {
@@ -119,7 +131,7 @@ for my $http (301, 302, 303, 307, 308)
 	add("redirect $http", "#redirect $http " . $other->url, { %STOPPED, http_status => $http });
 }
 for my $case ([ 400, \%REJECTED ], [ 401, \%STOPPED ], [ 500, { %UNKNOWN, phase => 'done' } ],
-	[ 503, \%STOPPED ])
+	[ 503, \%UNSURE ])
 {
 	my ($http, $outcome) = @$case;
 	add("HTTP $http with a status", qq(#http $http body={"status": -1}),
@@ -130,9 +142,10 @@ for my $case ([ 400, \%REJECTED ], [ 401, \%STOPPED ], [ 500, { %UNKNOWN, phase 
 for my $class (
 	[ \%SENT,     -1, -2, -2147483648 ],
 	[ \%LATER,    15, 23, 409 ],
-	[ \%STOPPED,  12, 14, 16 .. 20, 22, 29 ],
-	[ \%REJECTED, 1, 2, 3, 4, 6, 13, 25, 27, 28, 30, 100 .. 110 ],
-	[ \%UNKNOWN,  0, 5, 21, 99, 111, 999, 2147483647 ])
+	[ \%STOPPED,  2, 12, 14, 16 .. 20, 22, 29 ],
+	[ \%WAITING,  8 ],
+	[ \%REJECTED, 1, 3, 4, 6, 13, 25, 27, 28, 30, 31, 33 .. 35, 100 .. 110 ],
+	[ \%UNKNOWN,  0, 5, 21, 32, 99, 111, 999, 2147483647 ])
 {
 	my ($outcome, @codes) = @$class;
 	for my $code (@codes)
@@ -141,10 +154,38 @@ for my $class (
 	}
 }
 
+# A line that the message gave is the message's own fault.
+for my $code (2, 12, 20)
+{
+	add("own line $code", "#status $code پاسخ",
+		{ api(\%REJECTED, $code), send => "line => '983000112233'" });
+}
+
+# An id that is an error code, a reply that is another message's, and members that are
+# spelled with escapes or contradict each other.
+for my $id (1, 999)
+{
+	add("id $id", qq(#json {"status": -1, "data": {"message_id": $id}}),
+		{ %UNKNOWN, phase => 'done', http_status => 200, api_status => -1 });
+}
+my %told = (%SENT, http_status => 200, api_status => -1);
+add('id 1000', '#json {"status": -1, "data": {"message_id": 1000}}', \%told);
+my %another = (%UNKNOWN, phase => 'done', http_status => 200, api_status => -1,
+	error => qr/for another recipient/);
+add('another mobile', '#json {"status": -1, "data": {"mobile": 989123456780}}', \%another);
+add('another mobile, refused', '#json {"status": 1, "data": {"mobile": "09123456780"}}',
+	{ %another, api_status => 1 });
+add('the same mobile', '#json {"status": -1, "data": {"mobile": "09123456789"}}', \%told);
+add('a masked mobile', '#json {"status": -1, "data": {"mobile": "98912***6780"}}', \%told);
+add('escapes', '#json {"\u0073tatus": "\u002d1"}', \%told);
+add('escaped contradiction', '#json {"status": -1, "\u0073tatus": 1}', \%unreadable);
+add('two ids', '#json {"status": -1, "data": {"message_id": 5000, "message_id": 5001}}', \%unreadable);
+
 # Other classes, by the account's options; a class that is given is the whole class.
-my @other = (transient_codes => '7, 50-52', account_codes => '8', refused_codes => '0,999');
+my @other = (transient_codes => '7, 50-52', account_codes => '8', line_codes => '9',
+	hours_codes => '12', refused_codes => '0,999');
 for my $class (
-	[ \%LATER, 7, 50, 51, 52 ], [ \%STOPPED, 8 ], [ \%REJECTED, 0, 999 ],
+	[ \%LATER, 7, 50, 51, 52 ], [ \%STOPPED, 8, 9 ], [ \%WAITING, 12 ], [ \%REJECTED, 0, 999 ],
 	[ \%UNKNOWN, 15, 14, 27, 53 ], [ \%SENT, -1 ])
 {
 	my ($outcome, @codes) = @$class;
@@ -170,11 +211,12 @@ for my $case (@cases)
 	my %option =
 	  (url => $gateway->url, line => $line, rate => '0.001', %timeout, %{ $case->{option} });
 	my $list = join ', ', map { "$_ " . quote($option{$_}) } sort keys %option;
+	my $more = $case->{expected}{send} ? ", $case->{expected}{send}" : '';
 	push @sql, <<"END";
 CREATE SERVER "$case->{name}" FOREIGN DATA WRAPPER sms3300 OPTIONS ($list);
 CREATE USER MAPPING FOR PUBLIC SERVER "$case->{name}"
 	OPTIONS (username '$case->{name}', password 'secret');
-SELECT sms3300_send('09123456789', ${\quote($case->{message})}, account => '$case->{name}');
+SELECT sms3300_send('09123456789', ${\quote($case->{message})}, account => '$case->{name}'$more);
 END
 }
 run_sql($node, join '', @sql);

@@ -1,0 +1,378 @@
+/*
+ * reply.c
+ *		The JSON of a reply, and what it says became of a message.
+ *
+ * Compiled with FRONTEND defined this file needs only libpgcommon, which is
+ * how the fuzzers drive it.
+ */
+#ifdef FRONTEND
+#include "postgres_fe.h"
+#else
+#include "postgres.h"
+#endif
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+
+#include "common/jsonapi.h"
+#include "mb/pg_wchar.h"
+
+#include "compat.h"
+#include "gateway/gateway.h"
+#include "text/mobile.h"
+
+/* A reply nested deeper than this is no reply of the gateway. */
+#define MAX_NESTING 64
+
+/* Ids from 1 up to this are error codes in this family of gateways. */
+#define MAX_CODE_AS_ID 999
+
+typedef struct ReplyParse
+{
+	GatewayReply *reply;
+	int			depth;			/* objects and arrays around the current value */
+	bool		in_data;		/* inside the object "data" */
+	char		field[16];		/* the field whose value comes next */
+	bool		invalid;		/* an array, "status" is no number, or members contradict each other */
+} ReplyParse;
+
+/* The value of a hexadecimal digit in either case; -1 if it is none. */
+static int
+hex_value(char c)
+{
+	return isdigit((unsigned char) c) ? c - '0' :
+		isxdigit((unsigned char) c) ? tolower((unsigned char) c) - 'a' + 10 : -1;
+}
+
+/*
+ * The plain character that stands for the escape \uXXXX at a place: the one that
+ * it means if that is ASCII and needs no escape, else one that no member's name
+ * and no number has.  0 if it is no such escape.
+ */
+static char
+unescaped(const char *at, const char *end)
+{
+	int			value = 0;
+
+	if (end - at < 6)
+		return 0;
+	for (int i = 2; i < 6; i++)
+	{
+		if (hex_value(at[i]) < 0)
+			return 0;
+		value = value << 4 | hex_value(at[i]);
+	}
+	return value >= ' ' && value <= '~' && value != '"' && value != '\\' ? (char) value : '?';
+}
+
+/*
+ * Copy a reply for the parser, with every \u escape made a plain character: what
+ * is looked for is ASCII, spelled with escapes or without, and an escape that
+ * stands for no character is no reason not to read the rest.  NULL if it nests
+ * too deeply to be parsed by a recursive parser, or is no UTF-8.
+ */
+static char *
+prepare_reader(const char *text, size_t len, size_t *copied)
+{
+	const char *end = text + len;
+	char	   *copy;
+	char	   *to;
+	bool		in_string = false;
+	int			depth = 0;
+
+	if (pg_encoding_verifymbstr(PG_UTF8, text, (int) len) != (int) len)
+		return NULL;
+
+	to = copy = palloc(len + 1);
+	while (text < end)
+	{
+		char		c = *text++;
+		char		plain = '\0';
+
+		if (in_string && c == '\\' && text < end)
+		{
+			if (*text == 'u')
+				plain = unescaped(text - 1, end);
+			if (plain)
+				text += 5;
+			else
+			{
+				*to++ = c;
+				plain = *text++;
+			}
+			c = plain;
+		}
+		else if (c == '"')
+			in_string = !in_string;
+		else if (!in_string && (c == '{' || c == '['))
+		{
+			if (++depth > MAX_NESTING)
+			{
+				pfree(copy);
+				return NULL;
+			}
+		}
+		else if (!in_string && (c == '}' || c == ']'))
+			depth--;
+		*to++ = c;
+	}
+	*to = '\0';
+	*copied = to - copy;
+	return copy;
+}
+
+/* Read a whole number of 64 bits; false if the text is anything else. */
+static bool
+parse_integer(const char *text, int64 *value)
+{
+	char	   *end;
+
+	if (!isdigit((unsigned char) text[0]) &&
+		!(text[0] == '-' && isdigit((unsigned char) text[1])))
+		return false;
+	errno = 0;
+	*value = strtoll(text, &end, 10);
+	return errno == 0 && *end == '\0';
+}
+
+/* Tell whether a text can be a line: short, and of digits. */
+static bool
+is_line(const char *text)
+{
+	size_t		len = strlen(text);
+
+	return len > 0 && len < GATEWAY_LINE_SIZE && strspn(text, "+-0123456789 ") == len;
+}
+
+/* Parser action: an object begins. */
+static JSON_ACTION_RESULT
+on_object_start(void *state)
+{
+	ReplyParse *parse = state;
+
+	if (parse->depth == 1 && strcmp(parse->field, "data") == 0)
+		parse->in_data = true;
+	parse->depth++;
+	JSON_ACTION_DONE;
+}
+
+/* Parser action: an object ends. */
+static JSON_ACTION_RESULT
+on_object_end(void *state)
+{
+	ReplyParse *parse = state;
+
+	parse->depth--;
+	if (parse->depth == 1)
+		parse->in_data = false;
+	JSON_ACTION_DONE;
+}
+
+/* Parser action: an array begins; a reply that is one says nothing. */
+static JSON_ACTION_RESULT
+on_array_start(void *state)
+{
+	ReplyParse *parse = state;
+
+	if (parse->depth == 0)
+		parse->invalid = true;
+	parse->depth++;
+	JSON_ACTION_DONE;
+}
+
+/* Parser action: an array ends. */
+static JSON_ACTION_RESULT
+on_array_end(void *state)
+{
+	((ReplyParse *) state)->depth--;
+	JSON_ACTION_DONE;
+}
+
+/* Parser action: a field begins. */
+static JSON_ACTION_RESULT
+on_field(void *state, char *name, bool isnull)
+{
+	strlcpy(((ReplyParse *) state)->field, name, sizeof(((ReplyParse *) state)->field));
+	JSON_ACTION_DONE;
+}
+
+/* Take the status, of which there may be one. */
+static void
+read_status(ReplyParse *parse, const char *token)
+{
+	GatewayReply *reply = parse->reply;
+	int64		value;
+
+	if (!parse_integer(token, &value) || value < INT_MIN || value > INT_MAX ||
+		(reply->has_status && reply->status != (int32) value))
+	{
+		parse->invalid = true;
+		return;
+	}
+	reply->has_status = true;
+	reply->status = (int32) value;
+}
+
+/* Take the message's id, of which there may be one; what is no number says nothing. */
+static void
+read_message_id(ReplyParse *parse, const char *token)
+{
+	GatewayReply *reply = parse->reply;
+	int64		value;
+
+	if (!parse_integer(token, &value))
+		return;
+	parse->invalid |= reply->has_message_id && reply->message_id != value;
+	reply->has_message_id = true;
+	reply->message_id = value;
+}
+
+/* Take a text, of which there may be one. */
+static void
+read_text(ReplyParse *parse, const char *token, char *text, size_t size)
+{
+	parse->invalid |= text[0] && strncmp(text, token, size - 1) != 0;
+	strlcpy(text, token, size);
+}
+
+/* Parser action: a scalar; numbers may come as numbers or as strings. */
+static JSON_ACTION_RESULT
+on_scalar(void *state, char *token, JsonTokenType type)
+{
+	ReplyParse *parse = state;
+	GatewayReply *reply = parse->reply;
+
+	if (type != JSON_TOKEN_NUMBER && type != JSON_TOKEN_STRING)
+		JSON_ACTION_DONE;
+
+	if (parse->depth == 1 && strcmp(parse->field, "status") == 0)
+		read_status(parse, token);
+	else if (parse->depth == 2 && parse->in_data)
+	{
+		if (strcmp(parse->field, "message_id") == 0)
+			read_message_id(parse, token);
+		else if (strcmp(parse->field, "line") == 0 && is_line(token))
+			read_text(parse, token, reply->line, GATEWAY_LINE_SIZE);
+		else if (strcmp(parse->field, "mobile") == 0 &&
+				 token[0] && strspn(token, "0123456789") == strlen(token))
+			read_text(parse, token, reply->mobile, GATEWAY_MOBILE_SIZE);
+	}
+	JSON_ACTION_DONE;
+}
+
+/*
+ * Read a reply.  What is no JSON object with a whole number as "status", or
+ * contradicts itself, has no status; no input makes this fail.
+ */
+void
+gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
+{
+	static const char bom[] = "\xEF\xBB\xBF";
+	ReplyParse	parse = {.reply = reply};
+	JsonSemAction actions = {
+		.semstate = &parse,
+		.object_start = on_object_start,
+		.object_end = on_object_end,
+		.array_start = on_array_start,
+		.array_end = on_array_end,
+		.object_field_start = on_field,
+		.scalar = on_scalar,
+	};
+	char	   *copy;
+	size_t		copied;
+	bool		valid;
+
+	memset(reply, 0, sizeof(GatewayReply));
+	if (len == 0)
+		return;
+
+	/* .NET likes to begin with a byte order mark. */
+	if (len >= 3 && memcmp(text, bom, 3) == 0)
+	{
+		text += 3;
+		len -= 3;
+	}
+
+	copy = prepare_reader(text, len, &copied);
+	if (copy == NULL)
+		return;
+	valid = pg_parse_json(json_lexer(copy, copied), &actions) == JSON_SUCCESS;
+	pfree(copy);
+
+	if (!valid || parse.invalid)
+		memset(reply, 0, sizeof(GatewayReply));
+}
+
+/*
+ * Tell whether a reply can be the one to a message to a canonical mobile: it can
+ * unless it names another recipient.  A masked one says nothing.
+ */
+bool
+gateway_is_reply_to(const GatewayReply *reply, const char *mobile)
+{
+	char		named[MOBILE_SIZE];
+
+	return reply->mobile[0] == '\0' ||
+		(mobile_canonical(reply->mobile, strlen(reply->mobile), named) &&
+		 strcmp(named, mobile) == 0);
+}
+
+/* What a reply of the gateway says that became of a message. */
+static GatewayVerdict
+reply_verdict(const GatewayReply *reply, const GatewayCodes *codes)
+{
+	if (reply->status >= 0)
+		return gateway_codes_verdict(codes, reply->status);
+
+	/* An accepted message has an id; an error code in its place may mean anything. */
+	return reply->has_message_id && reply->message_id >= 1 &&
+		reply->message_id <= MAX_CODE_AS_ID ? VERDICT_UNKNOWN : VERDICT_SENT;
+}
+
+/* Tell whether an HTTP status says that a message was not sent. */
+static bool
+is_unsent(const GatewayCodes *codes, int http_status)
+{
+	for (int i = 0; i < codes->nunsent; i++)
+		if (codes->unsent[i] == http_status)
+			return true;
+	return false;
+}
+
+/*
+ * Judge by the evidence what became of a message to a canonical mobile: whether
+ * the whole request was handed to the network, the HTTP status (0: no reply, or
+ * one that broke off where the status alone doesn't decide), and what the reply
+ * says.
+ */
+GatewayVerdict
+gateway_verdict(bool request_left, int http_status, const char *mobile,
+				const GatewayReply *reply, const GatewayCodes *codes)
+{
+	/* Without the end of the form there is nothing the gateway could send. */
+	GatewayVerdict undecided = request_left ? VERDICT_UNKNOWN : VERDICT_NOT_SENT;
+
+	if (http_status >= 200 && http_status < 300)
+	{
+		/* A reply that came late, to another message, says nothing of this one. */
+		if (!reply->has_status || !gateway_is_reply_to(reply, mobile))
+			return undecided;
+		return reply_verdict(reply, codes);
+	}
+	if (is_unsent(codes, http_status))
+		return VERDICT_ACCOUNT;
+
+	switch (http_status)
+	{
+		case 400:
+		case 413:
+		case 414:
+		case 415:
+		case 422:
+			return VERDICT_REJECTED;
+		default:
+			return http_status >= 300 && http_status < 500 ?
+				VERDICT_ACCOUNT : undecided;
+	}
+}
