@@ -1,10 +1,10 @@
 /*
  * callers.c
- *		The callers' statements on sms_outbox.
+ *		Statements of callers on sms_outbox.
  *
- * Callers read and insert with their own rights; what only the extension may
- * write is written with those of the table's owner.  Every name below is
- * qualified.
+ * Callers read and insert with their own privileges.  Columns that only the
+ * extension may write are written with those of the table's owner.  All names in
+ * the statements are qualified.
  */
 #include "postgres.h"
 
@@ -50,8 +50,9 @@ static Statement find_key_statement = {
 };
 
 /*
- * Queue a message with the caller's rights.  Where the caller has queued one
- * with the same dedup_key before, its id is returned and nothing is queued.
+ * Queue a message with the caller's privileges and return its id.  If the caller
+ * has a message with the same dedup_key, nothing is queued and the id of that
+ * message is returned.
  */
 int64
 outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inserted)
@@ -76,7 +77,7 @@ outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inser
 		if (*inserted)
 			break;
 
-		/* Who holds the key may delete its row just now: then try again. */
+		/* The row with the key may be deleted concurrently, so try again. */
 		statement_run(namespace, &find_key_statement, &args[key], NULL);
 		if (SPI_processed > 0)
 			break;
@@ -102,7 +103,7 @@ static Statement visible_statement = {
 	.nargs = 1, .argtypes = {INT8OID}
 };
 
-/* Tell whether the caller may see a message, its account, and whether its text is gone. */
+/* Return whether the caller may see a message, its account, and whether its text was removed. */
 bool
 outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
 {
@@ -125,8 +126,8 @@ outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
 }
 
 /*
- * Run a statement with the rights of the table's owner, as a SECURITY DEFINER
- * function would; how many rows it changed, or the number it returns.
+ * Run a statement with the privileges of the table's owner, like a SECURITY DEFINER
+ * function.  Returns the number of changed rows, or the number that it returns.
  */
 static int64
 run_as_owner(Oid namespace, Statement *statement, Datum *values)
@@ -160,7 +161,7 @@ static Statement cancel_statement = {
 	.nargs = 1, .argtypes = {INT8OID}
 };
 
-/* Cancel a message if it is still queued; the caller has checked who may. */
+/* Cancel a message if it is still queued.  The caller has checked the privileges. */
 bool
 outbox_cancel(Oid namespace, int64 id)
 {
@@ -169,7 +170,7 @@ outbox_cancel(Oid namespace, int64 id)
 	return run_as_owner(namespace, &cancel_statement, values) > 0;
 }
 
-/* A message that expired gets as long as it had at first. */
+/* An expired message gets its original validity again. */
 static Statement requeue_statement = {
 	.sql = "UPDATE %s SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
 	" due_at = greatest(send_after, pg_catalog.now()),"
@@ -181,7 +182,7 @@ static Statement requeue_statement = {
 	.nargs = 2, .argtypes = {INT8OID, INT8OID}
 };
 
-/* Queue a finished message again; the caller has checked who may. */
+/* Queue a finished message again.  The caller has checked the privileges. */
 bool
 outbox_requeue(Oid namespace, int64 id)
 {
@@ -201,7 +202,7 @@ static Statement adopt_statement = {
 	.nargs = 1, .argtypes = {INT8OID}
 };
 
-/* Make queued rows that came from elsewhere this database's; how many. */
+/* Take over the queued rows of other databases, and return their number. */
 int64
 outbox_adopt(Oid namespace)
 {
@@ -210,7 +211,7 @@ outbox_adopt(Oid namespace)
 	return run_as_owner(namespace, &adopt_statement, values);
 }
 
-/* A timestamp of the first row of the last result, 0 if it is null. */
+/* Return a timestamp of the first row of the last result, 0 if it is null. */
 static TimestampTz
 timestamp_of(int column)
 {
@@ -229,7 +230,7 @@ static Statement read_statement = {
 	.nargs = 1, .argtypes = {INT8OID}
 };
 
-/* Read a row that the caller may see; false if there is none. */
+/* Read a row that the caller may see.  Returns false if there is none. */
 bool
 outbox_read(Oid namespace, int64 id, OutboxRow *row)
 {
@@ -281,10 +282,7 @@ static Statement count_before_statement = {
 	.nargs = 6, .argtypes = {INT8OID, NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}
 };
 
-/*
- * How many messages that are due come before a queued one, whosoever they are;
- * counts no further than a limit.
- */
+/* Return the number of due messages of all senders ahead of a queued one, at most "limit". */
 int64
 outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit)
 {

@@ -1,6 +1,6 @@
 /*
  * callers.h
- *		The callers' statements on sms_outbox.
+ *		Statements of callers on sms_outbox.
  */
 #ifndef SMS3300_OUTBOX_CALLERS_H
 #define SMS3300_OUTBOX_CALLERS_H
@@ -9,7 +9,7 @@
 
 #include "outbox/columns.h"
 
-/* What sms3300_explain() reads of a row. */
+/* The columns that sms3300_explain() reads. */
 typedef struct OutboxRow
 {
 	char	   *account;
@@ -19,21 +19,21 @@ typedef struct OutboxRow
 	int			attempts;
 	TimestampTz send_after;
 	TimestampTz send_before;
-	TimestampTz due_at;			/* 0: none, as the next two */
+	TimestampTz due_at;			/* this and the next two: 0 is null */
 	TimestampTz started_at;
 	TimestampTz finished_at;
 	bool		has_message_id;
 	int64		message_id;
 	bool		redacted;		/* its text was removed */
-	char	   *line;			/* NULL: none, as all below */
+	char	   *line;			/* this and all below: NULL is null */
 	char	   *sent_line;
 	int			type;			/* NULL_NUMBER: none */
 	char	   *error;
-	char	   *last_failure;	/* the last of "errors" */
+	char	   *last_failure;	/* the last entry of "errors" */
 	int64		origin;
 } OutboxRow;
 
-/* For callers, in their transaction and with their rights as far as said */
+/* For callers, in their transaction */
 extern int64 outbox_insert(Oid namespace, const Datum *values, const bool *nulls,
 						   bool *inserted);
 extern bool outbox_visible(Oid namespace, int64 id, char **account, bool *redacted);

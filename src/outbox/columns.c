@@ -2,9 +2,9 @@
  * columns.c
  *		The columns of sms_outbox.
  *
- * The table's owner, who need be no superuser, can change what a column is; its
- * values must not be taken for those of another type.  What an update of the
- * extension, or the owner, has added behind them does not matter.
+ * The table's owner, who may not be a superuser, can alter a column.  Its values
+ * must then not be interpreted as another type.  Columns added after them by an
+ * update of the extension or by the owner do not matter.
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 
 #include "outbox/columns.h"
 
-/* In place of the oid of sms_status, which differs between databases */
+/* Stands for the OID of sms_status, which differs between databases */
 #define STATUS_TYPE InvalidOid
 
 static const struct
@@ -57,7 +57,7 @@ static const struct
 
 StaticAssertDecl(lengthof(columns) == OUTBOX_ORIGIN, "a column is missing");
 
-/* Tell whether a table has a column where it is looked for. */
+/* Return whether a table has a column at its expected position. */
 static bool
 has_column(Relation table, int column)
 {
