@@ -134,6 +134,19 @@ search()
 	[ "$result" = "$expected" ]
 }
 
+# Check that the source has each function that the model names.
+names_exist()
+{
+	grep -o '[a-z_]*\.c: [a-z0-9_]*()\(, [a-z0-9_]*()\)*' "$here/sms3300.pml" | tr -d ':(),' |
+	while read -r file functions; do
+		for function in $functions; do
+			grep -q "^$function(" "$here"/../../src/*/"$file" || echo "FAILED there is no $function in $file"
+		done
+	done >"$work/names"
+	cat "$work/names"
+	[ ! -s "$work/names" ]
+}
+
 # Have replay look at traces, of which it has to know all but those that are named wrong.
 replay()
 {
@@ -169,7 +182,7 @@ while [ $# != 0 ]; do
 		--large) large=yes ;;
 		--steps) steps=yes ;;
 		-*) echo "there is no option $1" >&2; exit 2 ;;
-		*) names="$names $1" ;;
+		*) names="${names:+$names|}$1" ;;
 	esac
 	shift
 done
@@ -177,7 +190,7 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export work large steps
-if replay && lines | grep -E "$(echo $names | sed 's/ /|/g')" | xargs -P "$(nproc)" -L 1 sh "$0" --search; then
+if names_exist && replay && lines | grep -E -- "$names" | xargs -P "$(nproc)" -L 1 sh "$0" --search; then
 	echo "every guard is needed, and every promise kept"
 else
 	exit 1
