@@ -8,8 +8,7 @@
 #define SMS3300_COMPAT_H
 
 #ifndef FRONTEND
-#include "access/tableam.h"
-#include "access/xact.h"
+#include "access/genam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
@@ -18,7 +17,7 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
+#include "utils/snapshot.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 150000
 #include "common/pg_prng.h"
@@ -97,12 +96,9 @@ random_fraction(void)
 #endif
 }
 
-/*
- * Make a table the range table's only entry, of which some columns are updated.
- * 16 keeps them apart from it; 18 wants to know what was not pruned.
- */
+/* Make a table the range table's only entry.  18 wants to know what was not pruned. */
 static inline void
-init_range_table(EState *estate, Relation table, Bitmapset *updated)
+init_range_table(EState *estate, Relation table)
 {
 	RangeTblEntry *entry = makeNode(RangeTblEntry);
 #if PG_VERSION_NUM >= 160000
@@ -114,9 +110,7 @@ init_range_table(EState *estate, Relation table, Bitmapset *updated)
 	entry->relkind = table->rd_rel->relkind;
 	entry->rellockmode = RowExclusiveLock;
 #if PG_VERSION_NUM >= 160000
-	addRTEPermissionInfo(&permissions, entry)->updatedCols = updated;
-#else
-	entry->updatedCols = updated;
+	addRTEPermissionInfo(&permissions, entry);
 #endif
 #if PG_VERSION_NUM >= 180000
 	ExecInitRangeTable(estate, list_make1(entry), permissions, bms_make_singleton(1));
@@ -127,31 +121,37 @@ init_range_table(EState *estate, Relation table, Bitmapset *updated)
 #endif
 }
 
-/* Update a row, and its entries in indexes.  16 tells apart those that only summarize. */
-static inline TM_Result
-update_row(ResultRelInfo *target, EState *estate, ItemPointer place, TupleTableSlot *row)
+/* Say which columns of that table are updated.  16 keeps them apart from its entry. */
+static inline void
+set_updated_columns(EState *estate, Bitmapset *columns)
 {
-	Relation	table = target->ri_RelationDesc;
-	TM_FailureData failure;
-	LockTupleMode mode;
-	TM_Result	result;
 #if PG_VERSION_NUM >= 160000
-	TU_UpdateIndexes indexes = TU_None;
+	linitial_node(RTEPermissionInfo, estate->es_rteperminfos)->updatedCols = columns;
 #else
-	bool		indexes = false;
+	exec_rt_fetch(1, estate)->updatedCols = columns;
 #endif
+}
 
-	result = table_tuple_update(table, place, row, GetCurrentCommandId(true),
-								GetActiveSnapshot(), InvalidSnapshot, true, &failure,
-								&mode, &indexes);
-	if (result != TM_Ok || !indexes)
-		return result;
+/* 16 lets rows be checked again in several tables; here nothing is planned, and so nothing is. */
+static inline void
+init_epq_state(EPQState *epq, EState *estate)
+{
 #if PG_VERSION_NUM >= 160000
-	ExecInsertIndexTuples(target, row, estate, true, false, NULL, NIL, indexes == TU_Summarizing);
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL);
 #else
-	ExecInsertIndexTuples(target, row, estate, true, false, NULL, NIL);
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1);
 #endif
-	return TM_Ok;
+}
+
+/* 18 counts what a scan does, for EXPLAIN. */
+static inline IndexScanDesc
+begin_index_scan(Relation table, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(table, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(table, index, snapshot, nkeys, 0);
+#endif
 }
 
 #endif							/* !FRONTEND */

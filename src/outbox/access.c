@@ -34,7 +34,7 @@
 #include "utils/syscache.h"
 
 #include "outbox/access.h"
-#include "outbox/direct.h"
+#include "outbox/row.h"
 #include "outbox/statement.h"
 
 /* Between outbox_open and outbox_close */
@@ -43,8 +43,6 @@ static Oid	saved_user;
 static int	saved_security_context;
 static int	saved_nest_level;
 static Oid	table = InvalidOid;
-static bool triggers_follow;	/* triggers run after an UPDATE, and may change what it did */
-static bool is_direct;			/* rows can be written without a statement */
 
 /* Compare versions: numbers with dots between them. */
 static int
@@ -157,37 +155,15 @@ outbox_owner(Oid table)
 	return owner;
 }
 
-/* Tell whether triggers run after rows of a table were updated. */
-static bool
-has_after_triggers(Relation relation)
-{
-	const TriggerDesc *triggers = relation->trigdesc;
-
-	return triggers &&
-		(triggers->trig_update_after_row || triggers->trig_update_after_statement);
-}
-
-/* Note what stands in the way of updates of the table, and what follows them. */
-static void
-note_triggers(bool cautiously)
-{
-	Relation	relation = table_open(table, NoLock);
-
-	triggers_follow = has_after_triggers(relation);
-	is_direct = !cautiously && direct_possible(relation);
-	table_close(relation, NoLock);
-}
-
 /*
  * Begin to work on the table in the current transaction.  Never waits for a
- * lock: who holds one, such as DROP EXTENSION, may hold it for long.  Cautiously:
- * rows are written by statements, whatever may have failed without.
+ * lock: who holds one, such as DROP EXTENSION, may hold it for long.
  *
  * Deferred triggers are made immediate, because at the commit they would run
  * with the worker's rights; and what a trigger sets is undone at the end.
  */
 OutboxAccess
-outbox_open(bool cautiously)
+outbox_open(void)
 {
 	Oid			found = InvalidOid;
 	ExtensionAge age = extension_find(&found);
@@ -202,7 +178,6 @@ outbox_open(bool cautiously)
 	owner = outbox_owner(table);
 	if (!OidIsValid(owner))
 		return OUTBOX_MISSING;
-	note_triggers(cautiously);
 
 	GetUserIdAndSecContext(&saved_user, &saved_security_context);
 	SetUserIdAndSecContext(owner, saved_security_context | SECURITY_RESTRICTED_OPERATION);
@@ -218,7 +193,7 @@ outbox_open(bool cautiously)
 void
 outbox_close(void)
 {
-	direct_close();
+	rows_end();
 	SPI_finish();
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, saved_nest_level);
@@ -237,18 +212,4 @@ Oid
 outbox_table(void)
 {
 	return table;
-}
-
-/* Tell whether rows of the table that is open can be written without a statement. */
-bool
-outbox_is_direct(void)
-{
-	return is_direct;
-}
-
-/* Tell whether triggers run after an update of the table that is open, and may change what it did. */
-bool
-outbox_has_after_triggers(void)
-{
-	return triggers_follow;
 }

@@ -33,11 +33,9 @@ typedef enum OutboxAccess
 } OutboxAccess;
 
 /* For the worker, in a transaction of its own */
-extern OutboxAccess outbox_open(bool cautiously);
+extern OutboxAccess outbox_open(void);
 extern void outbox_close(void);
 extern Oid	outbox_namespace(void);
 extern Oid	outbox_table(void);
-extern bool outbox_has_after_triggers(void);
-extern bool outbox_is_direct(void);
 
 #endif							/* SMS3300_OUTBOX_ACCESS_H */

@@ -65,14 +65,14 @@ name_array(const NameData *names, int n)
  * Rows due later cost nothing, nor does what is done and still in the index.
  */
 #define QUEUE_OF_PRIORITY \
-	"%1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority" \
+	"ONLY %1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority" \
 	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($4)[p.priority + 1], ($5)[p.priority + 1])" \
 	" AND o.status = 'queued' AND o.sender <> ALL ($3)"
 
 static Statement candidates_statement = {
-	.sql = "SELECT q.id, p.priority, q.due_at, q.ctid"
+	.sql = "SELECT q.id, p.priority, q.due_at"
 	" FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.id, o.due_at, o.ctid FROM " QUEUE_OF_PRIORITY
+	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM " QUEUE_OF_PRIORITY
 	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7 + $8) AS q"
 	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7 OFFSET $8",
 	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
@@ -111,7 +111,6 @@ outbox_candidates(const char *account, const NameData *but, int nbut, const Queu
 				 TimestampTz now, int skip, int limit, Candidate *candidates)
 {
 	Datum		values[8];
-	bool		isnull;
 	int			n;
 
 	queue_parameters(values, account, but, nbut, after);
@@ -126,7 +125,6 @@ outbox_candidates(const char *account, const NameData *but, int nbut, const Queu
 		candidates[i].id = statement_int64(i, 1);
 		candidates[i].priority = statement_number(i, 2, INT4OID);
 		candidates[i].due_at = statement_int64(i, 3);
-		candidates[i].place = *(ItemPointer) DatumGetPointer(statement_value(i, 4, &isnull));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return n;
@@ -157,7 +155,7 @@ outbox_next_due(const char *account, const NameData *but, int nbut, const QueueP
 }
 
 static Statement next_expiry_statement = {
-	.sql = "SELECT send_before FROM %s WHERE origin = $1 AND finished_at IS NULL"
+	.sql = "SELECT send_before FROM ONLY %s WHERE origin = $1 AND finished_at IS NULL"
 	" AND status = 'queued' ORDER BY send_before LIMIT 1",
 	.nargs = 1, .argtypes = {INT8OID}
 };
@@ -176,7 +174,7 @@ outbox_next_expiry(void)
 }
 
 static Statement expiring_statement = {
-	.sql = "SELECT id FROM %s WHERE origin = $1 AND send_before <= $2 AND finished_at IS NULL"
+	.sql = "SELECT id FROM ONLY %s WHERE origin = $1 AND send_before <= $2 AND finished_at IS NULL"
 	" AND status = 'queued' AND id <> ALL ($4)"
 	" ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
 	.nargs = 4, .argtypes = {INT8OID, TIMESTAMPTZOID, INT8OID, INT8ARRAYOID}
@@ -204,7 +202,7 @@ outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *i
 }
 
 static Statement expire_statement = {
-	.sql = "UPDATE %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
+	.sql = "UPDATE ONLY %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
 	" error = 'it was not sent before ' || o.send_before"
 	" FROM pg_catalog.unnest($1) AS e(id)"
 	" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2 RETURNING o.account",
@@ -226,8 +224,8 @@ outbox_expire(TimestampTz now, const int64 *ids, int nids)
 }
 
 static Statement hurry_statement = {
-	.sql = "UPDATE %1$s SET due_at = greatest(send_after, pg_catalog.now())"
-	" WHERE id IN (SELECT id FROM %1$s WHERE origin = $1 AND account = $2"
+	.sql = "UPDATE ONLY %1$s SET due_at = greatest(send_after, pg_catalog.now())"
+	" WHERE id IN (SELECT id FROM ONLY %1$s WHERE origin = $1 AND account = $2"
 	"  AND due_at > send_after AND due_at > pg_catalog.now() AND status = 'queued'"
 	"  ORDER BY due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
 	.nargs = 3, .argtypes = {INT8OID, NAMEOID, INT8OID}
@@ -251,7 +249,7 @@ outbox_hurry(const char *account)
 static Statement oldest_finished_statement = {
 	.sql = "SELECT pg_catalog.min(q.finished_at)"
 	" FROM pg_catalog.generate_series(0, $2) AS p(redacted)"
-	" CROSS JOIN LATERAL (SELECT o.finished_at FROM %s AS o"
+	" CROSS JOIN LATERAL (SELECT o.finished_at FROM ONLY %s AS o"
 	"  WHERE o.account = $1 AND (o.message IS NULL)::integer = p.redacted"
 	"  AND o.finished_at IS NOT NULL ORDER BY o.finished_at LIMIT 1) AS q",
 	.nargs = 2, .argtypes = {NAMEOID, INT4OID}
@@ -275,7 +273,7 @@ outbox_oldest_finished(const char *account, bool with_text)
 
 /* What is locked by somebody is left for later. */
 #define OLD_MESSAGES \
-	"SELECT id, finished_at FROM %s WHERE account = $1 AND (message IS NULL)::integer = $2" \
+	"SELECT id, finished_at FROM ONLY %s WHERE account = $1 AND (message IS NULL)::integer = $2" \
 	" AND finished_at <= $3 AND (finished_at, id) > ($4, $5)" \
 	" ORDER BY finished_at, id LIMIT $6 FOR "
 
@@ -290,12 +288,12 @@ static Statement old_to_redact_statement = {
 };
 
 static Statement delete_statement = {
-	.sql = "DELETE FROM %s WHERE id = ANY ($1)",
+	.sql = "DELETE FROM ONLY %s WHERE id = ANY ($1)",
 	.nargs = 1, .argtypes = {INT8ARRAYOID}
 };
 
 static Statement redact_statement = {
-	.sql = "UPDATE %s SET message = NULL WHERE id = ANY ($1)",
+	.sql = "UPDATE ONLY %s SET message = NULL WHERE id = ANY ($1)",
 	.nargs = 1, .argtypes = {INT8ARRAYOID}
 };
 
@@ -333,7 +331,7 @@ outbox_remove(const char *account, bool only_text, bool redacted, TimestampTz un
 }
 
 static Statement orphans_statement = {
-	.sql = "SELECT id, account, attempts, coalesce(started_at, '-infinity') FROM %s"
+	.sql = "SELECT id, account, attempts, coalesce(started_at, '-infinity') FROM ONLY %s"
 	" WHERE origin = $1 AND due_at IS NOT NULL AND status = 'sending'",
 	.nargs = 1, .argtypes = {INT8OID}
 };
@@ -361,8 +359,8 @@ outbox_orphans(void)
 }
 
 static Statement has_foreign_statement = {
-	.sql = "(SELECT 1 FROM %1$s WHERE origin < $1 AND due_at IS NOT NULL LIMIT 1) UNION ALL"
-	" (SELECT 1 FROM %1$s WHERE origin > $1 AND due_at IS NOT NULL LIMIT 1)",
+	.sql = "(SELECT 1 FROM ONLY %1$s WHERE origin < $1 AND due_at IS NOT NULL LIMIT 1) UNION ALL"
+	" (SELECT 1 FROM ONLY %1$s WHERE origin > $1 AND due_at IS NOT NULL LIMIT 1)",
 	.nargs = 1, .argtypes = {INT8OID}
 };
 

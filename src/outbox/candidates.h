@@ -7,7 +7,6 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
-#include "storage/itemptr.h"
 
 /* An orphan: a row that a former worker left in the state 'sending'. */
 typedef struct Orphan
@@ -29,7 +28,6 @@ typedef struct QueuePlace
 typedef struct Candidate
 {
 	int64		id;
-	ItemPointerData place;		/* of its row, when it was found */
 	int			priority;
 	TimestampTz due_at;
 } Candidate;

@@ -6,13 +6,11 @@
 #define SMS3300_OUTBOX_CLAIM_H
 
 #include "datatype/timestamp.h"
-#include "storage/itemptr.h"
 
 /* A message that was claimed: it is on its way once the claim is committed. */
 typedef struct Claim
 {
 	int64		id;
-	ItemPointerData place;		/* of its row; invalid: not known */
 	char	   *mobile;
 	char	   *message;		/* in the server's encoding, like all strings */
 	char	   *line;			/* NULL: none */
@@ -27,8 +25,11 @@ typedef struct Claim
 	TimestampTz send_after;
 } Claim;
 
-/* For the worker, while the queue is open */
-extern Claim *claim_messages(const int64 *ids, ItemPointer places, int nids, TimestampTz now,
-							 int *nclaims);
+/*
+ * Claim messages: those that are due, still queued and not locked by others
+ * become 'sending'.  The claims are in the order of the ids, and in memory of
+ * the caller.  For the worker, while sms_outbox is open.
+ */
+extern Claim *claim_messages(const int64 *ids, int nids, TimestampTz now, int *nclaims);
 
 #endif							/* SMS3300_OUTBOX_CLAIM_H */

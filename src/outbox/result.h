@@ -1,19 +1,17 @@
 /*
  * result.h
- *		What became of messages, and how that gets onto their rows.
+ *		Results: what became of messages, written onto their rows.
  */
 #ifndef SMS3300_OUTBOX_RESULT_H
 #define SMS3300_OUTBOX_RESULT_H
 
 #include "datatype/timestamp.h"
-#include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
 /* What became of a message that was claimed. */
 typedef struct MessageResult
 {
 	int64		id;
-	ItemPointerData place;		/* where its row was last seen; invalid: not known */
 	TimestampTz started_at;		/* the claim's */
 	const char *status;			/* a label of sms_status */
 	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */
@@ -32,8 +30,20 @@ typedef struct MessageResult
 	bool		locked;			/* likewise: somebody holds a lock on the row */
 } MessageResult;
 
-/* For the worker, while the queue is open */
+/*
+ * Record results, in one step.
+ *
+ * A result is recorded if its row took it, and also if its row does not await
+ * it: it was finished by hand, or belongs to another table by now.  With
+ * skip_locked, a row that another transaction has locked is marked as such and
+ * left alone; otherwise its lock is waited for.  A result that is neither
+ * recorded nor locked was suppressed by a trigger, or undone.
+ *
+ * For the worker, while sms_outbox is open.
+ */
 extern void results_record(MessageResult *results, int nresults, bool skip_locked);
+
+/* Tell whether the row of a message awaits the result of the request that was started then. */
 extern bool result_is_awaited(int64 id, TimestampTz started_at);
 
 #endif							/* SMS3300_OUTBOX_RESULT_H */

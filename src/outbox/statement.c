@@ -101,15 +101,6 @@ statement_int64(uint64 row, int column)
 	return DatumGetInt64(statement_value(row, column, &isnull));
 }
 
-int
-statement_compare_ids(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
 Datum
 statement_id_array(const int64 *ids, int n)
 {
@@ -119,27 +110,6 @@ statement_id_array(const int64 *ids, int n)
 		values[i] = Int64GetDatum(ids[i]);
 	return PointerGetDatum(construct_array(values, n, INT8OID, sizeof(int64),
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-int64 *
-statement_ids(int *nids)
-{
-	int64	   *ids = palloc(sizeof(int64) * (SPI_processed + 1));
-
-	*nids = (int) SPI_processed;
-	for (int i = 0; i < *nids; i++)
-		ids[i] = statement_int64(i, 1);
-	SPI_freetuptable(SPI_tuptable);
-	qsort(ids, *nids, sizeof(int64), statement_compare_ids);
-	return ids;
-}
-
-bool
-statement_bool(uint64 row, int column)
-{
-	bool		isnull;
-
-	return DatumGetBool(statement_value(row, column, &isnull));
 }
 
 int

@@ -43,15 +43,6 @@ extern int64 statement_int64(uint64 row, int column);
 /* Ids as a parameter. */
 extern Datum statement_id_array(const int64 *ids, int n);
 
-/* The ids in the first column of the last result, ordered, which is freed; and how many. */
-extern int64 *statement_ids(int *nids);
-
-/* The order of ids, for qsort() and bsearch(). */
-extern int	statement_compare_ids(const void *a, const void *b);
-
-/* A truth value of a row of the last result, not null. */
-extern bool statement_bool(uint64 row, int column);
-
 /* A small number of a row of the last result, NULL_NUMBER if it is null. */
 extern int	statement_number(uint64 row, int column, Oid type);
 

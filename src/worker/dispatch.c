@@ -45,8 +45,7 @@ leave_out_jobs(Dispatch *dispatch, const Recording *recording)
 
 		if (job && !recording_has(recording, job) && result_is_awaited(job->id, job->started_at))
 			continue;
-		dispatch->ids[left] = dispatch->ids[i];
-		dispatch->places[left++] = dispatch->places[i];
+		dispatch->ids[left++] = dispatch->ids[i];
 	}
 	dispatch->nids = left;
 }
@@ -68,9 +67,8 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	job->claimed_at = now;
 	job->age = now - claim->send_after;
 	job->due_at = claim->due_at;
-	job->place = claim->place;
 	job->own_line = claim->line != NULL;
-	strlcpy(job->mobile, claim->mobile, MOBILE_SIZE);
+	strlcpy(job->mobile, claim->mobile ? claim->mobile : "", MOBILE_SIZE);
 
 	account = account_find(queue->name);
 	problem = account == NULL ? "the account no longer exists" :
@@ -94,7 +92,7 @@ claim_chosen(Dispatch *dispatch, TimestampTz now)
 	if (dispatch->nids == 0)
 		return;
 	transaction_limit_triggers();
-	claims = claim_messages(dispatch->ids, dispatch->places, dispatch->nids, now, &nclaims);
+	claims = claim_messages(dispatch->ids, dispatch->nids, now, &nclaims);
 	transaction_unlimit_triggers();
 	for (int i = 0; i < nclaims; i++)
 		begin_job(dispatch, &claims[i], now);
@@ -105,7 +103,7 @@ dispatch_claim(Dispatch *dispatch, const Recording *recording, Wire *wire, Times
 {
 	int			room = wire_room(wire, Min(queues_wanted(now), dispatch->limit));
 
-	dispatch->nids = queues_take(room, now, dispatch->ids, dispatch->places);
+	dispatch->nids = queues_take(room, now, dispatch->ids);
 	leave_out_jobs(dispatch, recording);
 	claim_chosen(dispatch, now);
 }

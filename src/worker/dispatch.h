@@ -15,7 +15,6 @@ typedef struct Dispatch
 {
 	int			limit;			/* maximum number */
 	int64		ids[DISPATCH_MAX];	/* the selected messages */
-	ItemPointerData places[DISPATCH_MAX];	/* where they were last seen */
 	int			nids;
 	dlist_head	jobs;			/* of the claimed messages */
 } Dispatch;

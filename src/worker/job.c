@@ -79,7 +79,6 @@ job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts)
 	Job		   *job = MemoryContextAllocZero(TopMemoryContext, sizeof(Job));
 
 	job->id = id;
-	ItemPointerSetInvalid(&job->place);
 	job->started_at = started_at;
 	job->queue = queue;
 	queue_hold(queue);
@@ -199,7 +198,6 @@ job_result(const Job *job, MessageResult *result)
 
 	memset(result, 0, sizeof(MessageResult));
 	result->id = job->id;
-	result->place = job->place;
 	result->started_at = job->started_at;
 	result->at = job->finished_at;
 	result->due_at = DT_NOBEGIN;

@@ -19,7 +19,6 @@ typedef struct Job
 {
 	dlist_node	node;			/* in the list of finished jobs */
 	int64		id;
-	ItemPointerData place;		/* of its row when it was claimed; invalid: unknown */
 	TimestampTz started_at;		/* of the row; identifies the claim together with the id */
 	TimestampTz claimed_at;		/* 0: by another worker */
 	TimestampTz due_at;			/* when it could be sent; 0: unknown */

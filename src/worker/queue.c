@@ -233,7 +233,7 @@ queues_wanted(TimestampTz now)
 
 /* Serve another queue first each time, so that none starves when room is scarce. */
 int
-queues_take(int room, TimestampTz now, int64 *ids, ItemPointer places)
+queues_take(int room, TimestampTz now, int64 *ids)
 {
 	dlist_iter	iter;
 	int			taken = 0;
@@ -248,7 +248,7 @@ queues_take(int room, TimestampTz now, int64 *ids, ItemPointer places)
 
 		taken += window_take(&queue->window, queue->name, queue->pace.stopped, queue->refused,
 							 Min(allowance(queue, now), room - taken), now,
-							 ids + taken, places + taken);
+							 ids + taken);
 	}
 	return taken;
 }

@@ -46,7 +46,7 @@ typedef struct AccountQueue
  * on; take at most "room" candidates; record each claim; finish.
  */
 extern void queues_begin(bool look, TimestampTz from);
-extern int	queues_take(int room, TimestampTz now, int64 *ids, ItemPointer places);
+extern int	queues_take(int room, TimestampTz now, int64 *ids);
 extern void queue_claimed(AccountQueue *queue, TimestampTz now);
 extern void queues_end(TimestampTz now);
 

@@ -17,7 +17,6 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
-#include "outbox/direct.h"
 #include "shared/registry.h"
 #include "worker/transaction.h"
 
@@ -124,7 +123,6 @@ roll_back(TransactionError *error)
 
 	FlushErrorState();
 	drop_limits();
-	direct_forget();
 	AbortCurrentTransaction();
 	QueryCancelPending = false;
 	transaction_committing = false;
@@ -148,7 +146,6 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 	volatile OutboxAccess access = OUTBOX_OPEN;
 	volatile bool failed = false;
 	bool		stopping = ShutdownRequestPending;
-	bool		triggers_off = (options & TRANSACTION_TRIGGERS_OFF) != 0;
 
 	Assert(!IsTransactionState());
 	PG_TRY();
@@ -159,9 +156,9 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 		/* While stopping, nothing is claimed, and results need not wait for a standby. */
 		if (stopping)
 			set_for_transaction("synchronous_commit", "local", PGC_USERSET);
-		if (triggers_off)
+		if (options & TRANSACTION_TRIGGERS_OFF)
 			set_for_transaction("session_replication_role", "replica", PGC_SUSET);
-		access = outbox_open(triggers_off);
+		access = outbox_open();
 		if (access == OUTBOX_OPEN || access == OUTBOX_NEWER)
 		{
 			MemoryContextSwitchTo(caller);

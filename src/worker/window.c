@@ -168,7 +168,7 @@ prefer_another(Window *window, int64 avoid)
 /* Take candidates; none are fetched after that, as the taken ones would be found again. */
 int
 window_take(Window *window, const char *account, bool stopped, int64 avoid,
-			int wanted, TimestampTz now, int64 *ids, ItemPointer places)
+			int wanted, TimestampTz now, int64 *ids)
 {
 	int			taken = 0;
 
@@ -185,8 +185,7 @@ window_take(Window *window, const char *account, bool stopped, int64 avoid,
 			window->unbroken = false;
 			continue;
 		}
-		ids[taken] = candidate->id;
-		places[taken++] = candidate->place;
+		ids[taken++] = candidate->id;
 	}
 	window->taken += taken;
 	return taken;

@@ -79,7 +79,7 @@ extern void window_begin(Window *window, bool fresh);
  * none).  Needs a transaction.
  */
 extern int	window_take(Window *window, const char *account, bool stopped, int64 avoid,
-						int wanted, TimestampTz now, int64 *ids, ItemPointer places);
+						int wanted, TimestampTz now, int64 *ids);
 
 /* Record that a taken candidate was claimed. */
 extern void window_claimed(Window *window);
