@@ -128,7 +128,7 @@ for my $mistake (@mistakes)
 	my $refusal = reply_to(%$change);
 	my $what    = join ', ', map { "$_ " . ($change->{$_} // 'missing') } sort keys %$change;
 	is($refusal->{status}, $status, "refused: $what");
-	like($refusal->{msg}, qr/^$name:/, '... and names the field');
+	like($refusal->{msg}, qr/^$name:/, 'the refusal names the field');
 }
 my $body = join '&', map { "$_=" . url_escape($form{$_}) } sort keys %form;
 for my $case (
@@ -140,7 +140,7 @@ for my $case (
 	my ($sent, $status, $msg) = @$case;
 	my $refusal = send_body($sent)->res->json;
 	is($refusal->{status}, $status, "refused: $msg");
-	like($refusal->{msg}, qr/^\Q$msg\E/, '... and says so');
+	like($refusal->{msg}, qr/^\Q$msg\E/, 'the refusal says what is wrong');
 }
 is(send_body($body)->res->json->{status}, -1, 'the same body without a mistake');
 is($agent->get($gateway->url)->res->code, 405, 'GET');
@@ -205,9 +205,9 @@ for my $status (11 .. 13)
 	$gateway->wait_for_taken(++$total);
 }
 is($gateway->release(2), 2, '#hold: two are released');
-is(status_from($held[$_]), 11 + $_, '... in their order') for 0, 1;
+is(status_from($held[$_]), 11 + $_, 'held answers are released in their order') for 0, 1;
 is($gateway->release, 1, '#hold: the rest is released');
-is(status_from($held[2]), 13, '... the last');
+is(status_from($held[2]), 13, 'the last held answer is released');
 is($gateway->release, 0, '#hold: nothing is held');
 
 # Modes.
@@ -263,7 +263,7 @@ for my $mode (qw(close-on-accept close-after-headers reset-after-headers never-r
 	$agent->request_timeout(1);
 	my $tx = $agent->post($early->early_url, form => { %form, message => 'x' x 500_000 });
 	ok($tx->error, "early: $mode");
-	is_deeply($early->count, { taken => 0, accepted => 0, early => 1 }, '... and takes nothing');
+	is_deeply($early->count, { taken => 0, accepted => 0, early => 1 }, 'misbehaving early takes no request');
 }
 
 done_testing();

@@ -9,7 +9,7 @@ use Test::More;
 
 my $gateway = new_gateway();
 my $node    = new_node('main');
-create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', timeout => '1 hour');
 
 # Return how waiting fails that is given up soon.
 sub failure_of
@@ -33,7 +33,7 @@ is(statuses($node, mark($node)), 'sent 1', 'a mark is sent');
 wait_for_end($node);
 
 # Accounts, settings, workers.
-alter_account($node, paused => 'true', rate => 1, timeout => undef);
+alter_account($node, paused => 'true', rate => 1, connect_timeout => undef);
 alter_account($node, paused => 'false', rate => undef);
 like(run_sql($node, 'SELECT srvoptions FROM pg_foreign_server'),
 	qr/^(?!.*rate).*paused=false/, 'options are added, set and dropped');
@@ -42,11 +42,16 @@ is(run_sql($node, 'SHOW sms3300.worker_idle_timeout'), '77s', 'a setting is chan
 wait_for_workers($node, 1, 'postgres');
 like(worker_pid($node), qr/^\d+$/, 'the worker is found');
 
+# A wait goes on as long as there is progress.
+my $steps = 0;
+is(failure_of(sub { wait_until(sub { ++$steps == 40 }, "forty steps", sub { $steps }) }),
+	'no failure', 'a wait goes on while there is progress');
+
 # Failures.
 my $hanging = queue_until_taken($node, $gateway, '#hang');
 my $line    = __LINE__ + 1;
 my $failure = failure_of(sub { wait_for_status($node, $hanging, 'sent') });
-like($failure, qr/\A\Q$0\E line $line, called .*: timed out after 1 s waiting for "sent", but got "sending"/,
+like($failure, qr/\A\Q$0\E line $line, called .*: timed out after \d+ s waiting for "sent", but got "sending"/,
 	'a wait that times out names the line of the test');
 like($failure, qr/^sms_outbox: .*"id": $hanging,.*\n {4}being sent since/m, 'a wait that times out shows the row and explains it');
 unlike($failure, qr/"id": $first,/, 'a wait that times out shows no other row');

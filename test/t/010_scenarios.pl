@@ -28,7 +28,7 @@ sub send_message
 
 	my $id = run_sql($node, "SELECT sms3300_send('0912 345 6789', " . quote($message) . "@more)");
 	wait_for_end($node);
-	is($gateway->count->{taken}, $taken + 1, 'one request');
+	is($gateway->count->{taken}, $taken + 1, 'a message makes one request');
 
 	my $row = decode_json(run_sql($node, "SELECT to_json(o) FROM sms_outbox o WHERE id = $id"));
 	my @fields = (
@@ -116,7 +116,7 @@ is_deeply(
 is($row->{response}{msg}, 'رد شد', 'with the reply');
 
 # The gateway agrees that nothing else was sent.
-is($gateway->count->{taken}, run_sql($node, 'SELECT count(*) FROM sms_outbox'),
+is($gateway->count->{taken}, count_rows($node),
 	'a request for each message');
 
 $node->stop;

@@ -123,8 +123,8 @@ send_marker('after a refused row');
 my $once = "SELECT sms3300_send('09123456789', 'once', dedup_key => 'key')";
 my $id   = run_sql($node, $once);
 is_sent(1, 'a dedup_key');
-is(run_sql($node, $once), $id, 'its second use returns the same id');
-is(run_sql($node, "BEGIN; $once; $once; COMMIT"), "$id\n$id", '... and in a transaction');
+is(run_sql($node, $once), $id, 'a dedup_key that is used again returns the same id');
+is(run_sql($node, "BEGIN; $once; $once; COMMIT"), "$id\n$id", 'a dedup_key used twice in a transaction returns the same id');
 is(run_sql($node, <<'END'), '', 'ON CONFLICT DO NOTHING');
 INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'once', 'key')
 ON CONFLICT DO NOTHING RETURNING id;
@@ -138,7 +138,7 @@ like($stderr, qr/23505/, 'a plain INSERT fails');
 is(run_sql($node, "SELECT sms3300_send('09123456789', 'other', dedup_key => 'key', metadata => '1')"),
 	$id, 'the same id for another text');
 is(run_sql($node, "SELECT message, metadata FROM sms_outbox WHERE id = $id"),
-	'once|', '... and the first one is as it was');
+	'once|', 'a dedup_key used again leaves the first message as it was');
 send_marker('after uses of a dedup_key');
 
 # Two sessions with the same key: the second waits for the first, and then has its

@@ -40,12 +40,6 @@ sub wait_for_look
 	return run_sql($node, "SELECT pid FROM $worker");
 }
 
-# Wait until the worker has left.
-sub wait_for_leave
-{
-	return wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM $worker");
-}
-
 # Wait until all that is committed has been sent, and check which messages were.
 my @expected;
 sub is_sent
@@ -58,7 +52,7 @@ sub is_sent
 }
 
 # The worker has looked, and found nothing, before the commit.
-wait_for_leave();
+wait_for_workers($node, 0, 'postgres');
 prepare_message('first');
 prepare_message('second');
 my $pid = wait_for_look();
@@ -69,7 +63,7 @@ is_sent('COMMIT PREPARED', 'first');
 is(wait_for_look(), $pid, 'the worker stays for the other');
 run_sql($node, "COMMIT PREPARED 'second'");
 is_sent('the other COMMIT PREPARED', 'second');
-wait_for_leave();
+wait_for_workers($node, 0, 'postgres');
 pass('the worker leaves when nothing is prepared');
 
 # A transaction prepared in another database is not a reason to stay.
@@ -82,10 +76,10 @@ END
 prepare_message('rolled back');
 wait_for_look();
 run_sql($node, "ROLLBACK PREPARED 'rolled back'");
-wait_for_leave();
+wait_for_workers($node, 0, 'postgres');
 run_sql($node, "SELECT sms3300_send('09123456789', 'after the rollback')");
 is_sent('ROLLBACK PREPARED sends nothing', 'after the rollback');
-wait_for_leave();
+wait_for_workers($node, 0, 'postgres');
 
 # A server that starts finds what was prepared before.
 for my $mode (qw(fast immediate))
@@ -96,7 +90,7 @@ for my $mode (qw(fast immediate))
 	wait_for_look();
 	run_sql($node, "COMMIT PREPARED '$mode'");
 	is_sent("COMMIT PREPARED after a restart, $mode", $mode);
-	wait_for_leave();
+	wait_for_workers($node, 0, 'postgres');
 }
 
 $node->stop;

@@ -13,8 +13,6 @@ my $gateway = new_gateway();
 my $node    = new_node('main', conf => "sms3300.poll_interval = 1h\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 
-my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
-
 # Queue a message that is due in some seconds, and return its id.
 sub send_in
 {
@@ -23,23 +21,14 @@ sub send_in
 		  . " send_after => clock_timestamp() + interval '$seconds s')");
 }
 
-# Change a setting of the server.
-sub set
-{
-	my ($name, $value) = @_;
-	run_sql($node, "ALTER SYSTEM SET $name = $value");
-	run_sql($node, 'SELECT pg_reload_conf()');
-	return;
-}
-
 # Wait until a message is sent, and check that it was sent once and not too early.
 sub is_sent_in_time
 {
 	my ($id, $what) = @_;
-	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	wait_for_status($node, $id, 'sent');
 	my ($due, $message) = split /\|/, run_sql($node,
 		"SELECT extract(epoch FROM send_after), message FROM sms_outbox WHERE id = $id");
-	my @taken = grep { $_->{fields}{message} eq $message } $gateway->log;
+	my @taken = $gateway->taken($message);
 	is(scalar @taken, 1, "$what: sent");
 	cmp_ok($taken[0]{at}, '>=', $due, "$what: not before its time");
 	return;
@@ -73,11 +62,11 @@ $slow->quit;
 
 # The worker has left meanwhile. On a machine so slow that it could not leave before
 # the message was due, a longer time is tried.
-set('sms3300.worker_idle_timeout', 0);
+set_setting($node, 'sms3300.worker_idle_timeout', 0);
 for (my $seconds = 2; ; $seconds *= 2)
 {
 	my $id = send_in($seconds, "in $seconds seconds");
-	wait_for_sql($node, 'postgres', $workers, 0);
+	wait_for_workers($node, 0);
 	my $status = run_sql($node, "SELECT status FROM sms_outbox WHERE id = $id");
 	is_sent_in_time($id, "after the worker left ($status)");
 	last if $status eq 'queued';
@@ -136,10 +125,10 @@ is(run_sql($node, 'SELECT DISTINCT send_before - send_after FROM sms_outbox'
 # Expiry where nothing is sent, without a worker and with one.
 for my $idle_timeout (0, 60000)
 {
-	set('sms3300.worker_idle_timeout', $idle_timeout);
+	set_setting($node, 'sms3300.worker_idle_timeout', $idle_timeout);
 	my $id = run_sql($node, "SELECT sms3300_send('09123456789', 'expires',"
 		  . " send_before => clock_timestamp() + interval '1 s')");
-	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'expired');
+	wait_for_status($node, $id, 'expired');
 	is( run_sql($node, "SELECT finished_at >= send_before, due_at IS NULL, attempts,"
 			  . " error LIKE 'it was not sent before%' FROM sms_outbox WHERE id = $id"),
 		't|t|0|t', "expired, worker_idle_timeout $idle_timeout");
@@ -149,7 +138,7 @@ for my $idle_timeout (0, 60000)
 my $found = run_sql($node, "SELECT sms3300_send('09123456789', 'found',"
 	  . " send_before => clock_timestamp() + interval '3 s')");
 $node->restart;
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $found", 'expired');
+wait_for_status($node, $found, 'expired');
 
 # A message behind others expires at its time, also if that is brought forward;
 # one that is on its way does not.
@@ -161,11 +150,11 @@ wait_for_sql($node, 'postgres',
 my $brief = run_sql($node, "SELECT sms3300_send('09123456789', 'brief',"
 	  . " send_before => clock_timestamp() + interval '1 s')");
 my $long = run_sql($node, "SELECT sms3300_send('09123456789', 'long')");
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $brief", 'expired');
+wait_for_status($node, $brief, 'expired');
 run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp()"
 	  . " WHERE status = 'sending' OR id = $long");
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $long", 'expired');
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sending'"),
+wait_for_status($node, $long, 'expired');
+is(count_rows($node, "status = 'sending'"),
 	1, 'what is on its way does not expire');
 
 $node->stop;

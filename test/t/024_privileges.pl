@@ -92,7 +92,7 @@ may('alice', "SELECT sms3300_resend($queued)", 'f', 'sends it again once');
 my $keyed = "SELECT sms3300_send('$number', 'keyed', dedup_key => 'k')";
 isnt(run_as($node, 'alice', $keyed), run_as($node, 'bob', $keyed), 'a dedup_key is the sender\'s own');
 my $superusers = run_sql($node, $keyed);
-is(run_sql($node, $keyed), $superusers, '... also for who sees those of others');
+is(run_sql($node, $keyed), $superusers, "a dedup_key is the sender's own, also for a role that sees all");
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
 
 # The sender is the role whose rights count: of SET ROLE, and of the owner of a
@@ -121,7 +121,7 @@ SET ROLE alice;
 SELECT sms3300_send('$number', 'by SET ROLE', dedup_key => 'role');
 END
 isnt($other, $first, 'carol: sends as two roles');
-is($again, $first, '... each with the rights of that role alone');
+is($again, $first, "each message is queued with its own role's rights");
 may('carol', <<"END", '42501', 'may not send when she is herself again');
 SET ROLE alice;
 SELECT sms3300_cancel(-1);
@@ -133,7 +133,7 @@ is(run_sql($node, "SELECT string_agg(sender, ' ' ORDER BY id) FROM sms_outbox"
 	  . " WHERE message LIKE 'by %'"), 'bob alice alice bob', 'the senders');
 is_deeply(
 	[ sort map { $_->{fields}{username} } grep { $_->{fields}{message} =~ /^by/ } $gateway->log ],
-	[qw(bob bob user user)], '... and their credentials');
+	[qw(bob bob user user)], 'messages are sent with the credentials of their senders');
 
 # The credentials are nowhere to be read.
 for my $role (qw(alice carol reader))

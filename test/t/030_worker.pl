@@ -23,43 +23,12 @@ create_account($node, 'postgres', url => $gateway->url, line => $line, timeout =
 
 my $worker = "pg_stat_activity a WHERE backend_type = 'sms3300 worker' AND datname = 'postgres'";
 
-# Queue messages, in one transaction, and return their ids.
-sub send_messages
-{
-	my (@messages) = @_;
-	my $rows = join ', ', map { "('09123456789', " . quote($_) . ')' } @messages;
-	return split /\n/,
-	  run_sql($node, "INSERT INTO sms_outbox (mobile, message) VALUES $rows RETURNING id");
-}
-
-# Queue a message by itself and wait until it is sent.
-sub send_marker
-{
-	my ($id) = send_messages('marker');
-	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
-	return;
-}
-
-# Return the log's entries of a message's text.
-sub taken_with
-{
-	my ($message) = @_;
-	return grep { $_->{fields}{message} eq $message } $gateway->log;
-}
-
-# Return how many messages have a status.
-sub count_of
-{
-	my ($status) = @_;
-	return run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = '$status'");
-}
-
 # Twenty hang, claimed together with some that do not.
-send_messages(('#hang') x 20, map { "#delay ${_}00" } 1 .. 5);
+queue($node, [ ('#hang') x 20, map { "#delay ${_}00" } 1 .. 5 ]);
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sent'", 5);
-is(count_of('sending'), 20, 'results are visible while others hang');
-send_marker();
-is(count_of('sending'), 20, 'and messages are sent');
+is(count_rows($node, "status = 'sending'"), 20, 'results are visible while others hang');
+mark($node);
+is(count_rows($node, "status = 'sending'"), 20, 'messages are sent while others hang');
 $gateway->wait_for_taken(26);
 
 # Meanwhile the worker is idle, outside any transaction.
@@ -68,10 +37,10 @@ SELECT state = 'idle' AND wait_event_type = 'Extension' AND xact_start IS NULL
 	AND backend_xid IS NULL AND backend_xmin IS NULL
 	AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid) FROM $worker
 END
-is(count_of('sending'), 20, 'idle, without transaction, snapshot or lock');
+is(count_rows($node, "status = 'sending'"), 20, 'idle, without transaction, snapshot or lock');
 run_sql($node, 'VACUUM FULL sms_outbox');
-send_marker();
-is(count_of('sending'), 20, 'a lock on the table is to be had');
+mark($node);
+is(count_rows($node, "status = 'sending'"), 20, 'a lock on the table is to be had');
 
 # What other sessions see.
 my $seen = "FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'";
@@ -88,29 +57,27 @@ $gateway->start;
 # An idle database runs no query, however short poll_interval is. The period ends with a
 # message that is due in another database.
 create_account($node, 'observer', url => $gateway->url, line => $line);
-send_marker();
+mark($node);
 wait_for_sql($node, 'observer', "SELECT state = 'idle' FROM $worker");
 my $activity = "SELECT pid, query_start, state_change FROM $worker";
 my $before   = run_sql($node, $activity, 'observer');
 my $later    = run_sql($node, "SELECT sms3300_send('09123456789', 'marker',"
 	  . " send_after => clock_timestamp() + interval '2 s')", 'observer');
-wait_for_sql($node, 'observer', "SELECT status FROM sms_outbox WHERE id = $later", 'sent');
+wait_for_status($node, $later, 'sent', 'observer');
 is(run_sql($node, $activity, 'observer'), $before, 'an idle worker does nothing');
 
 # Nor does a worker that waits to leave, which what it did in all, counted when it has
 # left, tells.
-run_sql($node, q{ALTER SYSTEM SET sms3300.worker_idle_timeout = '2s'}, 'observer');
-run_sql($node, 'SELECT pg_reload_conf()', 'observer');
+set_setting($node, 'sms3300.worker_idle_timeout', '2s');
 wait_for_sql($node, 'observer', "SELECT count(*) = 0 FROM $worker");
 my $commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = 'postgres'";
 my $start   = run_sql($node, $commits, 'observer');
 my $taken   = $gateway->count->{taken};
-send_messages('one more');
+queue($node, 'one more');
 $gateway->wait_for_taken($taken + 1);
 wait_for_sql($node, 'observer', "SELECT count(*) = 0 FROM $worker");
-cmp_ok(run_sql($node, $commits, 'observer') - $start, '<', 30, 'it leaves without a query');
-run_sql($node, q{ALTER SYSTEM SET sms3300.worker_idle_timeout = '1h'}, 'observer');
-run_sql($node, 'SELECT pg_reload_conf()', 'observer');
+cmp_ok(run_sql($node, $commits, 'observer') - $start, '<', 30, 'a worker leaves without a query');
+set_setting($node, 'sms3300.worker_idle_timeout', '1h');
 
 # The worker follows a change of an account, also one whose commit takes long to tell
 # of all that was changed with it.
@@ -118,7 +85,7 @@ for my $try (1 .. 20)
 {
 	run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$true$$)');
 	$taken = $gateway->count->{taken};
-	send_messages('waits for the account');
+	queue($node, 'waits for the account');
 	run_sql($node, <<'END');
 BEGIN;
 DO $$
@@ -136,11 +103,11 @@ END
 # One at a time, fifty messages need few connections. It would be one, but for pauses of
 # a slow machine, after which a connection is not used again.
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (ADD max_in_flight $$1$$)');
-send_messages(('kept') x 50);
+queue($node, [ ('kept') x 50 ]);
 wait_for_end($node);
-my %connections = map { $_->{connection} => 1 } taken_with('kept');
-is(scalar taken_with('kept'), 50, 'fifty messages are sent');
-cmp_ok(scalar keys %connections, '<', 25, 'over few connections');
+my %connections = map { $_->{connection} => 1 } $gateway->taken('kept');
+is(scalar $gateway->taken('kept'), 50, 'fifty messages are sent');
+cmp_ok(scalar keys %connections, '<', 25, 'fifty messages take few connections');
 
 # A kept connection that ends after the request, without a byte: libcurl would send
 # the request a second time. It is tried until the connection was in fact a kept one.
@@ -150,7 +117,7 @@ for my $name (qw(close reset accepted-then-drop))
 	my ($kept, $times) = (0, 0);
 	for my $try (1 .. 20)
 	{
-		my @ids = send_messages('hello', $end);
+		my @ids = queue($node, [ 'hello', $end ]);
 		$times++;
 		wait_for_end($node);
 		my @log = $gateway->log;
@@ -159,7 +126,7 @@ for my $name (qw(close reset accepted-then-drop))
 		last if $kept;
 	}
 	ok($kept, "$name: over a kept connection");
-	is(scalar taken_with($end), $times, "$name: each was taken once");
+	is(scalar $gateway->taken($end), $times, "$name: each was taken once");
 	is( run_sql($node, "SELECT DISTINCT status, attempts FROM sms_outbox WHERE message = '$end'"),
 		'unknown|1', "$name: unknown");
 }
@@ -169,7 +136,7 @@ my $kept = 0;
 for my $try (1 .. 20)
 {
 	my $taken = $gateway->count->{taken};
-	send_messages('hello', '#hang');
+	queue($node, [ 'hello', '#hang' ]);
 	$gateway->wait_for_taken($taken + 2);
 	my @log = $gateway->log;
 	$kept = $log[-1]{connection} == $log[-2]{connection};
@@ -222,17 +189,17 @@ my %status = (
 my @all  = sort keys %status;
 my @fast = grep { !/hang|forever/ } @all;
 $taken = $gateway->log;
-my ($first) = send_messages(@all);
+my ($first) = queue($node, [ @all ]);
 wait_for_end($node);
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET max_in_flight $$1$$)');
-send_messages(@fast);
+queue($node, [ @fast ]);
 wait_for_end($node);
 my @log = map { $_->{fields}{message} } $gateway->log;
 is_deeply([ sort @log[ $taken .. $#log ] ], [ sort @all, @fast ], 'each was taken once');
 my $results = run_sql($node, 'SELECT message, status, attempts FROM sms_outbox'
 	  . " WHERE id >= $first");
 is_deeply([ sort split /\n/, $results ],
-	[ sort map { "$_|$status{$_}|1" } @all, @fast ], 'and has the right status');
+	[ sort map { "$_|$status{$_}|1" } @all, @fast ], 'each message has the right status');
 
 $node->stop;
 done_testing();

@@ -19,28 +19,15 @@ create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 # what a snapshot can see has to stay where it is.
 sub send_many
 {
-	my $taken = $gateway->count->{taken};
-	run_sql($node,
-		"INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', 'many' FROM generate_series(1, $n)");
-	$gateway->wait_for_taken($taken + $n);
+	queue_until_taken($node, $gateway, 'many', n => $n);
 	wait_for_end($node);
-	return;
-}
-
-# Have workers stay for a time when they have nothing to do; those that are there, too.
-sub set_idle_timeout
-{
-	my ($time) = @_;
-	run_sql($node, "ALTER SYSTEM SET sms3300.worker_idle_timeout = '$time'");
-	$node->reload;
 	return;
 }
 
 # Return how many entries of the queue's index were read, once no worker is left.
 sub entries_read
 {
-	wait_for_sql($node, 'postgres',
-		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
+	wait_for_workers($node, 0);
 	return run_sql($node,
 		"SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'sms_outbox_queue_idx'");
 }
@@ -49,7 +36,7 @@ sub entries_read
 send_many();
 run_sql($node, 'VACUUM ANALYZE sms_outbox');
 send_many();
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sent'"), 2 * $n, 'all were sent');
+is(count_rows($node, "status = 'sent'"), 2 * $n, 'all were sent');
 
 # The worker tells what it has counted when it leaves, if not sooner.
 wait_for_sql($node, 'postgres',
@@ -66,7 +53,7 @@ my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 send_many();
 my $before = entries_read();
-set_idle_timeout('1h');
+set_setting($node, 'sms3300.worker_idle_timeout', '1h');
 my $scans   = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'sms_outbox'";
 my $scanned = run_sql($node, $scans);
 my $taken   = $gateway->count->{taken};
@@ -75,9 +62,9 @@ for my $i (1 .. 20)
 	run_sql($node, q{SELECT sms3300_send('09123456789', 'one')});
 	$gateway->wait_for_taken($taken + $i);
 }
-set_idle_timeout('10ms');
+set_setting($node, 'sms3300.worker_idle_timeout', '10ms');
 cmp_ok(entries_read() - $before, '<', 3 * $n, 'the queue is read from where it was left');
-is(run_sql($node, $scans), $scanned, 'and by its index alone');
+is(run_sql($node, $scans), $scanned, 'the queue is read by its index alone');
 $holder->quit;
 
 $node->stop;

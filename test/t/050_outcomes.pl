@@ -258,9 +258,9 @@ is($other->count->{taken}, 0, 'no redirect was followed');
 sub is_response
 {
 	my ($response, $expected) = @_;
-	return is($response, undef, 'no response') unless defined $expected;
-	return like($response->{raw}, $expected, 'the raw response') if ref $expected eq 'Regexp';
-	return is_deeply({ map { $_ => $response->{$_} } keys %$expected }, $expected, 'the response');
+	return is($response, undef, 'no response is recorded') unless defined $expected;
+	return like($response->{raw}, $expected, 'a response that is not JSON is recorded raw') if ref $expected eq 'Regexp';
+	return is_deeply({ map { $_ => $response->{$_} } keys %$expected }, $expected, 'the response is recorded');
 }
 
 # Retry-After: the next request does not come before. Without it, one would within 1.2 s.

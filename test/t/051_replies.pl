@@ -124,9 +124,9 @@ run_sql($node, 'INSERT INTO sms_outbox (mobile, message, account) VALUES ' . joi
 wait_for_end($node);
 
 is(run_sql($node, $worker), $pid, 'the worker is the same');
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE message = 'ordinary' AND status = 'sent'"),
+is(count_rows($node, "message = 'ordinary' AND status = 'sent'"),
 	scalar @cases, 'what is nothing special is sent');
-is($gateway->count->{taken}, 1 + 2 * @cases, 'one request for each');
+is($gateway->count->{taken}, 1 + 2 * @cases, 'each message makes one request');
 unlike(slurp_file($node->logfile), qr/sms3300:/, 'no account stopped, no transaction failed');
 
 for my $case (@cases)

@@ -15,17 +15,6 @@ create_account($node, 'postgres', %account, account => 'once',    max_attempts =
 create_account($node, 'postgres', %account, account => 'paused',  paused       => 'true');
 create_account($node, 'postgres', %account, account => 'stopped', username     => 'stopped');
 
-# Queue a message and return its id. %column are more columns, as SQL.
-sub queue
-{
-	my ($message, %column) = @_;
-	my $names = join '', map { ", $_" } sort keys %column;
-	my $more  = join '', map { ", $column{$_}" } sort keys %column;
-	my $id    = run_sql($node, "INSERT INTO sms_outbox (mobile, message$names)"
-		  . " VALUES ('09123456789', ${\quote($message)}$more) RETURNING id");
-	return $id;
-}
-
 # Wait until a condition holds for a message, and return its row.
 sub row_when
 {
@@ -50,7 +39,7 @@ END
 
 # A transient refusal is tried again after 5 s, 10 s ... 5 min, give or take a fifth; the
 # test does not wait for that.
-my $id = queue('#status 15 busy');
+my $id = queue($node, '#status 15 busy');
 for my $attempt (1 .. 9)
 {
 	wait_for_sql($node, 'postgres',
@@ -81,12 +70,12 @@ cmp_ok(run_sql($node, "SELECT count(DISTINCT round(delay, 2)) FROM delays WHERE 
 run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '#status 23'");
 
 # One attempt only.
-$row = row_when(queue('#status 409', account => "'once'"), 'finished_at IS NOT NULL');
+$row = row_when(queue($node, '#status 409', account => 'once'), 'finished_at IS NOT NULL');
 is_deeply([ @$row{qw(status attempts)} ], [ 'failed', 1 ], 'max_attempts 1');
 
 # Requests that were not sent, and refusals of the account, do not count as attempts.
 $gateway->stop;
-$id = queue('hello', account => "'once'");
+$id = queue($node, 'hello', account => 'once');
 row_when($id, 'jsonb_array_length(errors) > 0');
 $gateway->start;
 $row = row_when($id, 'finished_at IS NOT NULL');
@@ -98,10 +87,10 @@ is_deeply(
 		error => $row->{errors}[0]{error}
 	},
 	'the history of a connection refused');
-like($row->{errors}[0]{error}, qr/connect/, 'its error');
+like($row->{errors}[0]{error}, qr/connect/, 'the error is recorded');
 
 $gateway->mode('#status 14 no credit', 2);
-$row = row_when(queue('hello', account => "'once'"), 'finished_at IS NOT NULL');
+$row = row_when(queue($node, 'hello', account => 'once'), 'finished_at IS NOT NULL');
 is_deeply([ @$row{qw(status attempts error)} ], [ 'sent', 1, undef ], 'sent at the third try');
 is_deeply(
 	[ map { { %$_, at => undef } } @{ $row->{errors} } ],
@@ -120,10 +109,10 @@ is_deeply(
 	'the history of an account without credit');
 is(run_sql($node, "SELECT (errors->0->>'at')::timestamptz < (errors->1->>'at')::timestamptz AND"
 	  . " (errors->1->>'at')::timestamptz < started_at FROM sms_outbox WHERE id = $row->{id}"),
-	't', 'its times');
+	't', 'the times are recorded');
 
 # The newest 50 of a history are kept.
-$id = queue('#status 15', account => "'paused'");
+$id = queue($node, '#status 15', account => 'paused');
 run_sql($node, <<"END");
 UPDATE sms_outbox SET errors = (SELECT jsonb_agg(jsonb_build_object('attempt', -n))
 	FROM generate_series(1, 50) n) WHERE id = $id;
@@ -135,29 +124,28 @@ is_deeply([ map { $_->{attempt} } @{ $row->{errors} } ], [ map({ -$_ } 2 .. 50),
 # A message whose time is over expires without a request, wherever it waits.
 my $taken = $gateway->count->{taken};
 my $soon  = "clock_timestamp() + interval '500 ms'";
-queue('#http 503 retry-after=3600', account => "'stopped'");
+queue($node, '#http 503 retry-after=3600', account => 'stopped');
 $gateway->wait_for_taken($taken + 1);
 wait_for_log($node, qr/account "stopped" stopped/);
 my %expires = (
-	'in the queue' => queue('late', send_after => "now() - interval '2 h'",
-		send_before => "now() - interval '1 h'"),
-	'while the account is paused'  => queue('late', account => "'paused'",  send_before => $soon),
-	'while the account is stopped' => queue('late', account => "'stopped'", send_before => $soon));
+	'in the queue' => queue($node, 'late', send_after => \"now() - interval '2 h'", send_before => \"now() - interval '1 h'"),
+	'while the account is paused'  => queue($node, 'late', account => 'paused', send_before => \$soon),
+	'while the account is stopped' => queue($node, 'late', account => 'stopped', send_before => \$soon));
 for my $where (sort keys %expires)
 {
 	$row = row_when($expires{$where}, "status = 'expired'");
 	is_deeply([ @$row{qw(attempts due_at errors)} ], [ 0, undef, [] ], "expires $where");
-	like($row->{error}, qr/not sent before \d/, 'its error');
-	ok($row->{finished_at} && !$row->{started_at}, 'its times');
+	like($row->{error}, qr/not sent before \d/, 'the error is recorded');
+	ok($row->{finished_at} && !$row->{started_at}, 'the times are recorded');
 }
 is($gateway->count->{taken}, $taken + 1, 'without a request');
 
 # So does a message that waits for a retry.
-$id = queue('#status 15');
+$id = queue($node, '#status 15');
 row_when($id, "attempts > 0 AND status = 'queued'");
 run_sql($node, "UPDATE sms_outbox SET send_before = $soon, due_at = now() + interval '1 h'"
 	  . " WHERE id = $id AND status = 'queued'");
-queue('wakes the worker', account => "'paused'");
+queue($node, 'wakes the worker', account => 'paused');
 $row = row_when($id, "status = 'expired'");
 is($row->{attempts}, scalar @{ $row->{errors} }, 'expires before it is tried again');
 

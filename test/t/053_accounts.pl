@@ -24,41 +24,12 @@ sub create
 	return;
 }
 
-# Change options of an account's server.
-sub alter
-{
-	my ($account, $options) = @_;
-	run_sql($node, "ALTER SERVER $account OPTIONS ($options)");
-	return;
-}
-
-# Queue $n messages with a text, as a role if one is given.
-sub queue
-{
-	my ($account, $n, $message, $role) = @_;
-	run_sql($node, ($role ? "SET ROLE $role; " : '') . <<"END");
-INSERT INTO sms_outbox (mobile, message, account)
-SELECT '09123456789', '$message', '$account' FROM generate_series(1, $n)
-END
-	return;
-}
-
 # Wait until so many messages of an account are sent.
 sub wait_for_sent
 {
 	my ($account, $n) = @_;
 	wait_for_sql($node, 'postgres',
 		"SELECT count(*) FROM sms_outbox WHERE account = '$account' AND status = 'sent'", $n);
-	return;
-}
-
-# Send a message by the account that always works. Once it is sent, the worker has seen
-# everything that was committed before, and has claimed what it would.
-my $marks = 0;
-sub mark
-{
-	queue('good', 1, 'mark');
-	wait_for_sent('good', ++$marks);
 	return;
 }
 
@@ -99,7 +70,7 @@ sub stop_for_long
 	my $gateway = $gateway{$account};
 	my $stops   = logged("account \"$account\" stopped");
 	$gateway->mode('#http 503 retry-after=3600', 1);
-	queue($account, 1, 'hello');
+	queue($node, 'hello', account => $account);
 	wait_for_log($node, qr/(account "$account" stopped.*){@{[ $stops + 1 ]}}/s);
 	return;
 }
@@ -109,17 +80,17 @@ create('good', max_in_flight => 1);
 # 100,000 messages of an account without credit do not hold up another.
 create('broke', max_in_flight => 4);
 $gateway{broke}->mode('#delay 300 #status 14 no credit');
-queue('broke', 100_000, 'hello');
+queue($node, 'hello', account => 'broke', n => 100_000);
 wait_for_log($node, qr/account "broke" stopped: .*14/);
 my $reads = "SELECT pg_stat_get_tuples_returned('sms_outbox_queue_idx'::regclass)";
 my $before = run_sql($node, $reads);
-queue('good', 300, 'hello');
-wait_for_sent('good', $marks += 300);
-cmp_ok(run_sql($node, $reads) - $before, '<', 50_000, 'nor are they looked at for each of its messages');
+queue($node, 'hello', account => 'good', n => 300);
+wait_for_sent('good', 300);
+cmp_ok(run_sql($node, $reads) - $before, '<', 50_000, 'what waits for a stopped account is not read for each message of another');
 wait_for_sql($node, 'postgres', <<'END');
 SELECT count(*) <= 1 FROM sms_outbox WHERE account = 'broke' AND status = 'sending'
 END
-is(run_sql($node, <<'END'), '100000|0', 'they stay queued, unharmed');
+is(run_sql($node, <<'END'), '100000|0', 'messages of a stopped account stay queued, unharmed');
 SELECT count(*), sum(attempts) FILTER (WHERE status = 'queued')
 FROM sms_outbox WHERE account = 'broke' AND status IN ('queued', 'sending')
 END
@@ -138,16 +109,16 @@ wait_for_sql($node, 'postgres',
 is(run_sql($node, "SELECT DISTINCT attempts FROM sms_outbox WHERE account = 'broke'"), 1,
 	'each with one attempt that counts');
 is(logged('account "broke" stopped'),     1, 'the stop is logged once');
-is(logged('account "broke" is sending again'), 1, 'its end, too');
+is(logged('account "broke" is sending again'), 1, 'the end of a stop is logged');
 
 # A change of the server opens the account at once, one of another does not.
 create('closed');
 stop_for_long('closed');
 my $taken = $gateway{closed}->count->{taken};
-alter('good', 'ADD timeout \'20s\'');
-mark();
-is($gateway{closed}->count->{taken}, $taken, 'still closed after a change of another account');
-alter('closed', 'ADD timeout \'20s\'');
+alter_account($node, account => 'good', timeout => '20s');
+mark($node, account => 'good');
+is($gateway{closed}->count->{taken}, $taken, 'a stopped account stays stopped when another is altered');
+alter_account($node, account => 'closed', timeout => '20s');
 wait_for_sent('closed', 1);
 ok(1, 'opened by ALTER SERVER');
 
@@ -159,22 +130,22 @@ is(($gateway{closed}->log)[-1]{fields}{password}, 'new', 'opened by ALTER USER M
 
 # Paused: queued, not sent.
 create('idle', paused => 'true');
-queue('idle', 5, 'hello');
-mark();
+queue($node, 'hello', account => 'idle', n => 5);
+mark($node, account => 'good');
 is(status('idle'), 'queued|5', 'paused');
-alter('idle', 'SET paused \'false\'');
+alter_account($node, account => 'idle', paused => 'false');
 wait_for_sent('idle', 5);
 is($gateway{idle}->count->{taken}, 5, 'no longer paused');
 
 # Never more than max_in_flight on the wire.
 create('narrow', max_in_flight => 5);
-queue('narrow', 20, '#delay 500');
+queue($node, '#delay 500', account => 'narrow', n => 20);
 wait_for_sent('narrow', 20);
 @at = map { $_->{at} } $gateway{narrow}->log;
 is_deeply([ grep { $at[$_] - $at[ $_ - 5 ] < 0.25 } 5 .. $#at ], [], 'at most 5 at a time');
-queue('narrow', 10, '#hang');
+queue($node, '#hang', account => 'narrow', n => 10);
 $gateway{narrow}->wait_for_taken(25);
-mark();
+mark($node, account => 'good');
 is(status('narrow'), "queued|5\nsending|5\nsent|20", '5 at a time, and 5 wait');
 run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox"
 	  . " WHERE account = 'narrow' AND status = 'queued'");
@@ -194,7 +165,7 @@ for my $rate (1.5, 5, 50)
 	my $account = "rate$rate";
 	create($account, rate => $rate);
 	my $n = ceil(3 * $rate);
-	queue($account, $n, 'hello');
+	queue($node, 'hello', account => $account, n => $n);
 	wait_for_sent($account, $n);
 	run_sql($node, <<"END");
 INSERT INTO sms_outbox (mobile, message, account, send_after)
@@ -219,16 +190,14 @@ run_sql($node, 'DROP TRIGGER dawdle ON sms_outbox');
 
 # A rate is kept by a worker that has nothing more to do: another would not know of it.
 create('rare', rate => '0.5');
-run_sql($node, 'ALTER SYSTEM SET sms3300.worker_idle_timeout = 0');
-run_sql($node, 'SELECT pg_reload_conf()');
+set_setting($node, 'sms3300.worker_idle_timeout', '0');
 for my $n (1 .. 3)
 {
-	queue('rare', 1, 'hello');
+	queue($node, 'hello', account => 'rare');
 	wait_for_sent('rare', $n);
 }
 is(too_many('rare', 0.5), 0, 'one in two seconds');
-run_sql($node, 'ALTER SYSTEM RESET sms3300.worker_idle_timeout');
-run_sql($node, 'SELECT pg_reload_conf()');
+set_setting($node, 'sms3300.worker_idle_timeout', undef);
 
 # A new worker, also of a server that comes back from a crash, does not know what was sent
 # just before.
@@ -237,7 +206,7 @@ my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 wor
 for my $end (qw(TERM KILL))
 {
 	my $taken = $gateway{one}->count->{taken};
-	queue('one', 3, 'hello');
+	queue($node, 'hello', account => 'one', n => 3);
 	$gateway{one}->wait_for_taken($taken + 1);
 	kill $end => run_sql($node, $worker);
 	$node->poll_query_until('postgres',
@@ -256,9 +225,9 @@ DROP USER MAPPING FOR PUBLIC SERVER shared;
 CREATE USER MAPPING FOR alice SERVER shared OPTIONS (username 'alice', password 'a');
 CREATE USER MAPPING FOR bob SERVER shared OPTIONS (username 'bob', password 'b');
 END
-queue('shared', 1, 'hello', $_) for qw(alice bob alice bob);
+queue($node, 'hello', account => 'shared', role => $_) for qw(alice bob alice bob);
 run_sql($node, 'DROP USER MAPPING FOR alice SERVER shared');
-alter('shared', 'SET paused \'false\'');
+alter_account($node, account => 'shared', paused => 'false');
 wait_for_sent('shared', 2);
 wait_for_sql($node, 'postgres', <<'END');
 SELECT count(*) = 2 FROM sms_outbox WHERE account = 'shared' AND sender = 'alice'
@@ -273,21 +242,21 @@ is(logged('account "shared" stopped'), 0, 'no reason to stop');
 # The messages of a role that is gone are sent with the mapping for all.
 create('public', paused => 'true');
 run_sql($node, 'CREATE ROLE carol; GRANT USAGE ON FOREIGN SERVER public TO carol');
-queue('public', 1, 'hello', 'carol');
+queue($node, 'hello', account => 'public', role => 'carol');
 run_sql($node, 'DROP OWNED BY carol; DROP ROLE carol');
-alter('public', 'SET paused \'false\'');
+alter_account($node, account => 'public', paused => 'false');
 wait_for_sent('public', 1);
 ok(1, 'a dropped role');
 
 # A server that is dropped: what is on the wire ends as it ends, the rest waits for it.
 create('dropped', max_in_flight => 2, timeout => '1 h');
 $gateway{dropped}->mode('#hang', 2);
-queue('dropped', 5, 'hello');
+queue($node, 'hello', account => 'dropped', n => 5);
 $gateway{dropped}->wait_for_taken(2);
 my $pid = run_sql($node, $worker);
 run_sql($node, 'DROP SERVER dropped CASCADE');
-mark();
-is(status('dropped'), "queued|3\nsending|2", 'they wait');
+mark($node, account => 'good');
+is(status('dropped'), "queued|3\nsending|2", 'messages of a dropped account wait');
 $gateway{dropped}->stop;
 wait_for_sql($node, 'postgres',
 	"SELECT count(*) FROM sms_outbox WHERE account = 'dropped' AND status = 'unknown'", 2);
@@ -295,7 +264,7 @@ $gateway{dropped}->start;
 create_account($node, 'postgres',
 	account => 'dropped', url => $gateway{dropped}->url, line => '983000330000');
 wait_for_sent('dropped', 3);
-is(scalar(() = $gateway{dropped}->log), 5, 'and go, each once');
+is(scalar(() = $gateway{dropped}->log), 5, 'messages of a dropped account go once it is back, each once');
 is(run_sql($node, $worker), $pid, 'the worker is the same');
 
 $node->stop;

@@ -20,18 +20,6 @@ create_account($node, 'postgres', %account);
 create_account($node, 'postgres', %account, account => 'resend', on_unknown => 'resend');
 create_account($node, 'postgres', %account, account => 'paused', paused     => 'true');
 
-# Queue $n messages with a text, all in one transaction.
-sub queue
-{
-	my ($n, $message, $account, $database) = @_;
-	$account //= 'sms3300';
-	run_sql($node, <<"END", $database);
-INSERT INTO sms_outbox (mobile, message, account)
-SELECT '09123456789', '$message', '$account' FROM generate_series(1, $n)
-END
-	return;
-}
-
 # Wait until the messages with a text are as expected: status, attempts and their number.
 sub wait_for_state
 {
@@ -44,31 +32,11 @@ END
 	return;
 }
 
-# Return how many messages with a text the gateway has taken.
-sub taken
-{
-	my ($message) = @_;
-	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
-}
-
-# Send a message by itself; what was committed before has been claimed then, if it ever
-# will be.
-my $marks = 0;
-sub mark
-{
-	my ($database) = @_;
-	my $message = 'mark ' . ++$marks;
-	queue(1, $message, 'sms3300', $database);
-	wait_for_state($message, 'sent 1 1', $database);
-	return;
-}
-
 # The worker or the server dies while requests hang for an hour. What was on the wire is
 # in doubt at once, and the rest goes on.
 my %death = (
 	'kill of the worker' => sub {
-		kill 'KILL', run_sql($node, "SELECT pid FROM pg_stat_activity"
-			  . " WHERE backend_type = 'sms3300 worker' AND datname = 'postgres'");
+		kill 'KILL', worker_pid($node, 'postgres');
 	},
 	'immediate stop' => sub {
 		$node->stop('immediate');
@@ -78,14 +46,14 @@ for my $death (sort keys %death)
 {
 	my $before = $gateway->count->{taken};
 	$gateway->mode('#hang');
-	queue(8, $death);
-	queue(1, "$death, resend", 'resend');
+	queue($node, $death, n => 8);
+	queue($node, "$death, resend", account => 'resend');
 	$gateway->wait_for_taken($before + 6);
 	$gateway->mode('');
 	$death{$death}->();
 
 	wait_for_state($death, 'sent 1 3, unknown 1 5');
-	is(taken($death), 8, "$death: nothing is sent twice");
+	is_taken($gateway, $death, 8, "$death: nothing is sent twice");
 	my ($row) = read_rows($node, "message = '$death' AND status = 'unknown'");
 	like($row->{error}, qr/worker ended.*may have been sent/, "$death: the error");
 	is_deeply(
@@ -98,15 +66,15 @@ for my $death (sort keys %death)
 	run_sql($node, "UPDATE sms_outbox SET send_after = now() - interval '1 s'"
 		  . " WHERE message = '$death, resend' AND status = 'queued'");
 	wait_for_state("$death, resend", 'sent 2 1');
-	is(taken("$death, resend"), 2, "$death: sent again where that was chosen");
+	is_taken($gateway, "$death, resend", 2, "$death: sent again where that was chosen");
 }
 
 # What has used up its attempts is not sent again, nor does it matter how a row came to be
 # on the wire.
 my $before = $gateway->count->{taken};
 $gateway->mode('#hang', 3);
-queue(1, $_, 'resend') for 'last attempt', 'by hand';
-queue(1, 'hangs');
+queue($node, $_, account => 'resend') for 'last attempt', 'by hand';
+queue($node, 'hangs');
 $gateway->wait_for_taken($before + 3);
 run_sql($node, <<'END');
 UPDATE sms_outbox SET attempts = 10 WHERE message = 'last attempt';
@@ -119,29 +87,29 @@ wait_for_state('hangs', 'unknown 1 1');
 # A restored dump is silent, until it is adopted.
 my $dump  = "$PostgreSQL::Test::Utils::tmp_check/orphans.sql";
 my $taken = $gateway->count->{taken};
-queue(1, '#hang');
-queue(3, 'restored', 'paused');
+queue($node, '#hang');
+queue($node, 'restored', n => 3, account => 'paused');
 $gateway->wait_for_taken($taken + 1);
 $node->command_ok([ 'pg_dump', '-f', $dump, 'postgres' ], 'dumped while a message is being sent');
 run_sql($node, 'CREATE DATABASE restored');
 $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'restored', '-f', $dump ],
 	'restored');
 run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')", 'restored');
-mark('restored');
+mark($node, database => 'restored');
 wait_for_state('restored', 'queued 0 3', 'restored');
 wait_for_state('#hang', 'sending 1 1', 'restored');
-is(taken('restored'), 0, 'nothing of it is sent');
+is_taken($gateway, 'restored', 0, 'nothing of it is sent');
 is(run_sql($node, 'SELECT sms3300_adopt()', 'restored'), 4, 'adopted');
 wait_for_state('restored', 'sent 1 3', 'restored');
 wait_for_state('#hang', 'unknown 1 1', 'restored');
-is(taken('restored'), 3, 'all of it is sent');
-is(taken('#hang'),    1, 'but not what was being sent already');
+is_taken($gateway, 'restored', 3, 'all of it is sent');
+is_taken($gateway, '#hang', 1, 'what was being sent is not sent again by adoption');
 is(run_sql($node, 'SELECT sms3300_adopt()', 'restored'), 0, 'nothing is left to adopt');
 wait_for_state('restored', 'queued 0 3');
 wait_for_state('#hang', 'sending 1 1');
 
 # So are rows that return to their own database: they may have been sent in the meantime.
-queue(1, 'comes back', 'paused');
+queue($node, 'comes back', account => 'paused');
 run_sql($node, "CREATE TABLE kept AS SELECT * FROM sms_outbox WHERE message = 'comes back'");
 run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')");
 wait_for_state('comes back', 'sent 1 1');
@@ -149,26 +117,25 @@ run_sql($node, <<'END');
 DELETE FROM sms_outbox WHERE message = 'comes back';
 INSERT INTO sms_outbox OVERRIDING SYSTEM VALUE SELECT * FROM kept;
 END
-mark();
+mark($node);
 wait_for_state('comes back', 'queued 0 1');
-is(taken('comes back'), 1, 'rows that come back are silent');
+is_taken($gateway, 'comes back', 1, 'rows that come back are silent');
 run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'comes back'");
 run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'true')");
 
 # So is a copied database.
 run_sql($node, 'CREATE DATABASE original');
 create_account($node, 'original', %account, paused => 'true');
-queue(2, 'copied', 'sms3300', 'original');
-run_sql($node, "ALTER SYSTEM SET sms3300.worker_idle_timeout = 0");
-run_sql($node, 'SELECT pg_reload_conf()');
+queue($node, 'copied', n => 2, database => 'original');
+set_setting($node, 'sms3300.worker_idle_timeout', '0');
 wait_until(
 	sub { $node->psql('postgres', 'CREATE DATABASE twin TEMPLATE original') == 0 },
 	'the worker to leave the database');
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')", 'twin');
-mark('twin');
+mark($node, database => 'twin');
 wait_for_state('copied', 'queued 0 2', 'twin');
-is(taken('copied'), 0, 'a copy is silent');
-is(run_sql($node, 'SELECT sms3300_adopt()', 'twin'), 2, 'until it is adopted');
+is_taken($gateway, 'copied', 0, 'a copy is silent');
+is(run_sql($node, 'SELECT sms3300_adopt()', 'twin'), 2, 'a copy is adopted');
 wait_for_state('copied', 'sent 1 2', 'twin');
 
 # Every final status but sent can be sent again. Those that end without a request are
@@ -184,7 +151,7 @@ for my $status (sort keys %finish)
 {
 	my $message = "to be $status";
 	$gateway->mode($finish{$status}, 1) if $finish{$status};
-	queue(1, $message, $finish{$status} ? 'once' : 'paused');
+	queue($node, $message, account => $finish{$status} ? 'once' : 'paused');
 	my $id = run_sql($node, "SELECT id FROM sms_outbox WHERE message = '$message'");
 	is(run_sql($node, "SELECT sms3300_resend($id)"), 'f', "$status: not while it is queued")
 	  unless $finish{$status};
@@ -192,38 +159,38 @@ for my $status (sort keys %finish)
 		  . " send_before = now() - interval '1 h' WHERE id = $id")
 	  if $status eq 'expired';
 	run_sql($node, "SELECT sms3300_cancel($id)") if $status eq 'cancelled';
-	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
+	wait_for_status($node, $id, $status);
 	run_sql($node, "UPDATE sms_outbox SET account = 'once' WHERE id = $id");
 
-	my $before = taken($message);
+	my $before = $gateway->taken($message);
 	is(run_sql($node, "SELECT sms3300_resend($id)"), 't', "$status: again");
 	wait_for_state($message, 'sent 1 1');
-	is(taken($message), $before + 1, "$status: one more request");
+	is_taken($gateway, $message, $before + 1, "$status: one more request");
 	is(run_sql($node, "SELECT sms3300_resend($id)"), 'f', "$status: not once it is sent");
 }
-is(run_sql($node, <<'END'), 'f|f', 'neither while it is on the wire');
+is(run_sql($node, <<'END'), 'f|f', 'a message on the wire is neither resent nor cancelled');
 SELECT sms3300_resend(id), sms3300_cancel(id) FROM sms_outbox WHERE status = 'sending'
 END
-is(run_sql($node, 'SELECT sms3300_resend(0), sms3300_cancel(0)'), 'f|f', 'nor where there is none');
+is(run_sql($node, 'SELECT sms3300_resend(0), sms3300_cancel(0)'), 'f|f', 'there is nothing to resend or cancel for an unknown id');
 
 # A cancellation that is not committed yet is waited for, without holding up others.
 for my $end ('COMMIT', 'ROLLBACK')
 {
 	my $message = "cancelled, $end";
 	run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'true')");
-	queue(1, $message, 'paused');
+	queue($node, $message, account => 'paused');
 
 	my $in = "BEGIN; SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '$message';\n";
 	my $session = start_psql(\$in, \my $out);
 	$session->pump until $out =~ /t\n/;
 	run_sql($node, "ALTER SERVER paused OPTIONS (SET paused 'false')");
-	mark();
-	is(taken($message), 0, "$message: not sent before it is decided");
+	mark($node);
+	is_taken($gateway, $message, 0, "$message: not sent before it is decided");
 
 	$in .= "$end;\n";
 	finish($session);
 	wait_for_state($message, $end eq 'COMMIT' ? 'cancelled 0 1' : 'sent 1 1');
-	is(taken($message), $end eq 'COMMIT' ? 0 : 1, "$message: as it was decided");
+	is_taken($gateway, $message, $end eq 'COMMIT' ? 0 : 1, "$message: as it was decided");
 }
 
 # Cancellations race with the worker for the next messages: each is either cancelled or
@@ -236,7 +203,7 @@ SELECT n FROM (
 WHERE won;
 END
 my (@script, @won, @sessions);
-queue_race(2000);
+queue($node, \q('race ' || n), n => 2000);
 for my $offset (0 .. 3)
 {
 	$script[$offset] = sprintf($next, $offset) x 200;
@@ -270,11 +237,3 @@ sub start_psql
 	return start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', $in, '>', $out, $timer);
 }
 
-# Queue messages with a number each.
-sub queue_race
-{
-	my ($n) = @_;
-	run_sql($node, "INSERT INTO sms_outbox (mobile, message)"
-		  . " SELECT '09123456789', 'race ' || n FROM generate_series(1, $n) n");
-	return;
-}

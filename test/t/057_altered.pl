@@ -13,25 +13,12 @@ my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 0\n");
 my %account = (url => $gateway->url, line => '983000330000');
 my $worker  = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
 
-# Queue a message.
-sub queue
-{
-	my ($account, $message) = @_;
-	return run_sql($node, "SELECT sms3300_send('09123456789', '$message', account => '$account')");
-}
-
 # Return the texts that the gateway has taken, each with the user name.
 sub taken
 {
 	my ($from) = @_;
 	my @log = map { "$_->{fields}{username}: $_->{fields}{message}" } $gateway->log;
 	return join ', ', @log[ $from // 0 .. $#log ];
-}
-
-# Wait until the worker has done what there is to do, and has left.
-sub wait_for_leave
-{
-	return wait_for_sql($node, 'postgres', $worker, 0);
 }
 
 # What waits for another try goes at once when its account is altered, in vain until then:
@@ -48,22 +35,22 @@ END
 wait_for_sql($node, 'postgres', "SELECT error LIKE '%mapping%' FROM sms_outbox");
 my $later = "UPDATE sms_outbox SET due_at = now() + interval '1 h' WHERE status = 'queued'";
 run_sql($node, $later);
-wait_for_leave();
+wait_for_workers($node, 0);
 run_sql($node, q{CREATE USER MAPPING FOR PUBLIC SERVER fixed OPTIONS (username 'fixed', password 'secret')});
 wait_for_end($node);
 $gateway->mode('#status 15 busy', 1);
-queue('fixed', 'refused for now');
+queue($node, 'refused for now', account => 'fixed');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE error LIKE '%busy%'", 1);
 run_sql($node, $later);
-wait_for_leave();
+wait_for_workers($node, 0);
 
 # Another worker alone changes nothing.
 create_account($node, 'postgres', %account, account => 'spare', username => 'spare');
-queue('spare', 'another');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'another'", 'sent');
-wait_for_leave();
+queue($node, 'another', account => 'spare');
+wait_for_status($node, 'another', 'sent');
+wait_for_workers($node, 0);
 is(run_sql($node, "SELECT status FROM sms_outbox WHERE message = 'refused for now'"), 'queued',
-	'it is not tried again without reason');
+	'another worker alone does not try a refused message again');
 run_sql($node, "ALTER SERVER fixed OPTIONS (ADD timeout '20s')");
 wait_for_end($node);
 is(taken(), 'fixed: no mapping, fixed: refused for now, spare: another, fixed: refused for now',
@@ -72,28 +59,28 @@ run_sql($node, 'DELETE FROM sms_outbox');
 
 # The name is what counts.
 create_account($node, 'postgres', %account, account => 'first', username => 'first', paused => 'true');
-queue('first', 'hello');
-wait_for_leave();
+queue($node, 'hello', account => 'first');
+wait_for_workers($node, 0);
 run_sql($node, <<'END');
 ALTER SERVER first RENAME TO other;
 ALTER SERVER other OPTIONS (SET paused 'false');
 END
-wait_for_leave();
-queue('other', 'mark');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'mark'", 'sent');
+wait_for_workers($node, 0);
+queue($node, 'mark', account => 'other');
+wait_for_status($node, 'mark', 'sent');
 is(taken(4), 'first: mark', 'renamed: the message waits for the name');
 like(run_sql($node, "SELECT sms3300_explain(id) FROM sms_outbox WHERE message = 'hello'"),
-	qr/account first does not exist/, 'and says so');
+	qr/account first does not exist/, 'a message whose account was renamed says what it waits for');
 
 # An account that gets the name gets the message, at once.
-wait_for_leave();
+wait_for_workers($node, 0);
 run_sql($node, 'ALTER SERVER spare RENAME TO first');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'hello'", 'sent');
+wait_for_status($node, 'hello', 'sent');
 is(taken(4), 'first: mark, spare: hello', 'sent by the account that has the name now');
 
 # While a request is on the wire: its result is recorded all the same.
 $gateway->mode('#hold #status 15', 1);
-queue('first', '#status 15');
+queue($node, '#status 15', account => 'first');
 $gateway->wait_for_taken(7);
 run_sql($node, 'ALTER SERVER first RENAME TO spare');
 $gateway->release;
@@ -103,21 +90,21 @@ run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message LIKE '#s
 
 # A worker that stays because of an account that has stopped leaves when it is gone.
 $gateway->mode('#http 503 retry-after=3600', 1);
-queue('spare', 'refused');
+queue($node, 'refused', account => 'spare');
 wait_for_log($node, qr/account "spare" stopped/);
 is(run_sql($node, $worker), 1, 'an account that has stopped keeps the worker');
 run_sql($node, 'DROP SERVER spare CASCADE');
-wait_for_leave();
+wait_for_workers($node, 0);
 is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE message = 'refused'"), 'queued|0',
 	'dropped: its message waits');
 create_account($node, 'postgres', %account, account => 'spare');
 wait_for_end($node);
-is(scalar $gateway->log, 9, 'and goes, each once');
+is(scalar $gateway->log, 9, 'a message of a dropped account goes once it is back');
 
 # A message can be given another account.
-wait_for_leave();
+wait_for_workers($node, 0);
 run_sql($node, "ALTER SERVER spare OPTIONS (ADD paused 'true')");
-queue('spare', 'moved');
+queue($node, 'moved', account => 'spare');
 run_sql($node, "UPDATE sms_outbox SET account = 'fixed' WHERE account = 'spare' AND status = 'queued'");
 wait_for_end($node);
 is(taken(9), 'fixed: moved', 'moved to another account');
@@ -128,15 +115,15 @@ SELECT sms3300_send('09123456789', 'tomorrow', account => 'fixed', send_after =>
 FROM generate_series(1, 5000)
 END
 $gateway->mode('#status 15 busy', 1);
-queue('fixed', 'among many');
+queue($node, 'among many', account => 'fixed');
 wait_for_sql($node, 'postgres', "SELECT attempts FROM sms_outbox WHERE message = 'among many'", 1);
 run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 h' WHERE message = 'among many'");
-wait_for_leave();
+wait_for_workers($node, 0);
 my $reads = "SELECT pg_stat_get_tuples_returned('sms_outbox_queue_idx'::regclass)";
 my $before = run_sql($node, $reads);
 run_sql($node, "ALTER SERVER fixed OPTIONS (SET timeout '21s')");
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'among many'", 'sent');
-wait_for_leave();
+wait_for_status($node, 'among many', 'sent');
+wait_for_workers($node, 0);
 cmp_ok(run_sql($node, $reads) - $before, '<', 100, 'found among many that wait for their time');
 
 $node->stop;

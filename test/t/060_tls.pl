@@ -241,9 +241,9 @@ for my $case (@cases)
 	my $name  = $case->{name};
 	my $error = $row{$name}{errors}[0];
 	like($error->{error}, $case->{error}, $name);
-	is($error->{phase}, $case->{phase}, '... before anything was sent');
-	is($row{$name}{message_id}, undef, '... to nobody');
-	is(() = $log =~ /account "\Q$name\E" stopped: \Q$error->{error}/g, 1, '... and stops the account');
+	is($error->{phase}, $case->{phase}, 'a TLS failure is before anything was sent');
+	is($row{$name}{message_id}, undef, 'a TLS failure has no message_id');
+	is(() = $log =~ /account "\Q$name\E" stopped: \Q$error->{error}/g, 1, 'a TLS failure stops the account');
 }
 is_deeply([ map { scalar(() = $_->{gateway}->log) } @cases ], [ map { 0 } @cases ],
 	'nothing reached a gateway');

@@ -104,7 +104,7 @@ isnt((run_unlogged('CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS ' .
 	'a server that is refused');
 isnt((run_unlogged('DO $$ BEGIN CREATE USER MAPPING FOR plain SERVER sms3300 OPTIONS (password '
 		  . quote($secret) . '); END $$'))[0], 0, 'a mapping that is refused in a function');
-hidden(slurp_file($node->logfile), '... and is not in the log');
+hidden(slurp_file($node->logfile), 'the password is not in the log');
 
 # Replies that repeat it in every way, and whatever else happens to messages.
 my @written = map { decode('UTF-8', $_) } spellings($secret);
@@ -133,7 +133,7 @@ for my $mode (@modes)
 hidden(table(), 'not in the table');
 my ($first, @more) = map { $_->{response} } read_rows($node);
 is($first->{msg}, '***', 'a mask stands in its place');
-is_deeply($first->{more}, [ ('***') x @written ], '... however it is written');
+is_deeply($first->{more}, [ ('***') x @written ], 'the password is masked however it is written');
 
 # A trigger that fails, no connection, a bad URL, and a send_now that is cancelled.
 run_sql($node, <<'END');
@@ -151,7 +151,7 @@ wait_for_sql($node, 'postgres', q{SELECT last_error LIKE '%violates check%' FROM
 unlike(run_sql($node, 'SELECT last_error FROM sms3300_stat_worker'), qr/$text|9123456789/,
 	'the view of workers shows no number and no text');
 run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT unsent');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $unsent", 'sent');
+wait_for_status($node, $unsent, 'sent');
 isnt((run_unlogged('ALTER SERVER sms3300 OPTIONS (SET url \'http://user:' . url_escape($secret)
 		  . '@sms.example/\')'))[0], 0, 'a URL with the password');
 $gateway->mode('#hang');
@@ -161,7 +161,7 @@ run_sql($node, "SELECT sms3300_send('$number', '$text')");
 $gateway->wait_for_taken($taken + 2);
 my $processes = join '', map { eval { slurp_file($_) } // '' } glob '/proc/[0-9]*/cmdline';
 hidden($processes, 'not in the process list');
-unlike($processes =~ s/[^\0]*sms3300_send.*?\0//gr, qr/$text|$number/, '... nor a number or a text');
+unlike($processes =~ s/[^\0]*sms3300_send.*?\0//gr, qr/$text|$number/, 'pg_stat_activity has no number and no text');
 my $activity = "SELECT backend_type, query FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'";
 unlike(run_sql($node, $activity), qr/$text|9123456789/, 'the worker shows no number and no text');
 hidden(encode('UTF-8', run_sql($node, 'SELECT a FROM pg_stat_activity AS a')), 'not in pg_stat_activity');
@@ -179,12 +179,12 @@ END
 my (undef, $seen) = run_unlogged(join("\n", 'SET ROLE plain;', map { "SELECT t FROM $_ AS t;" } @catalogs),
 	on_error_stop => 0);
 like($seen, qr/sms_outbox.*983000330000/s, 'what a role reads in the catalogs ...');
-hidden($seen, '... does not have it');
+hidden($seen, 'what others see does not have the password');
 my $log = slurp_file($node->logfile);
 hidden($log, 'not in the log');
 my @lines = $log =~ /^[^\t\n]*\] sms3300 worker: .*(?:\n\t.*)*/mg;
 is(scalar(grep { /violates check constraint/ } @lines) > 0, 1, 'the worker logs a row that cannot be written');
-is_deeply([ grep { /$text|9123456789/ } @lines ], [], '... and no number and no text in anything');
+is_deeply([ grep { /$text|9123456789/ } @lines ], [], 'no line of the log has a number or a text');
 
 $node->stop;
 done_testing();

@@ -34,7 +34,7 @@ sub may
 }
 
 # Queue a message as a role, and return its id.
-sub queue
+sub send_as
 {
 	my ($role, $message) = @_;
 	return run_as($node, $role, "SELECT sms3300_send('$number', '$message')");
@@ -57,8 +57,8 @@ sub sent
 # Looking
 # ---------------------------------------------------------------------------
 
-my $secret = queue('alice', 'the code of alice');
-my %own    = map { $_ => queue($_, "by $_") } qw(bob reader);
+my $secret = send_as('alice', 'the code of alice');
+my %own    = map { $_ => send_as($_, "by $_") } qw(bob reader);
 run_sql($node, <<'END');
 SET ROLE alice;
 CREATE VIEW alices AS SELECT message FROM sms_outbox;
@@ -130,7 +130,7 @@ is(join(' ', map { $_->{fields}{password} } $elsewhere->log), 'for all', 'a pass
 run_sql($node, 'DROP SERVER carols CASCADE');
 
 # A function that runs as its owner acts on its owner's messages.
-my $dear = queue('alice', 'to cancel');
+my $dear = send_as('alice', 'to cancel');
 run_sql($node, <<'END');
 SET ROLE alice;
 CREATE FUNCTION take_back(bigint) RETURNS boolean LANGUAGE sql SECURITY DEFINER
@@ -150,9 +150,9 @@ for my $role (qw(writer clerk))
 {
 	run_sql($node, 'GRANT INSERT ON sms_outbox TO clerk') if $role eq 'clerk';
 	may($role, sprintf($insert, $role,   'NULL'),  42501, 'a message without USAGE');
-	may($role, sprintf($insert, $role,   $origin), 42501, '... with the origin of this database');
-	may($role, sprintf($insert, $role,   1),       42501, '... with another origin');
-	may($role, sprintf($insert, 'alice', 1),       42501, '... in the name of another');
+	may($role, sprintf($insert, $role,   $origin), 42501, 'a finished row with the origin of this database');
+	may($role, sprintf($insert, $role,   1),       42501, 'a finished row with another origin');
+	may($role, sprintf($insert, 'alice', 1),       42501, 'a finished row in the name of another');
 }
 may('writer', 'SELECT sms3300_adopt()', 42501, 'adopts nothing');
 run_sql($node, 'GRANT USAGE ON FOREIGN SERVER sms3300 TO writer');
@@ -195,7 +195,7 @@ CREATE FUNCTION as_alice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.send
 CREATE TRIGGER z BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION as_alice();
 END
 may('bob', "SELECT sms3300_send('$number', 'forged')", 42501, 'in the name of another, by a trigger');
-may('bob', "INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'forged')", 42501, '... and does not ask for the row');
+may('bob', "INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'forged')", 42501, 'a forged row, without RETURNING');
 run_sql($node, 'DROP FUNCTION as_alice() CASCADE');
 
 # A role that may change messages cannot send with an account that it may not use.
@@ -212,7 +212,7 @@ CREATE ROLE owner LOGIN;
 ALTER TABLE sms_outbox OWNER TO owner;
 END
 run_as($node, 'owner', sprintf($insert, 'alice', 1) =~ s/forged/by owner/r);
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE origin <> $origin"), 2, 'what is restored waits');
+is(count_rows($node, "origin <> $origin"), 2, 'what is restored waits');
 may('owner', "UPDATE sms_outbox SET priority = 2 WHERE id = $secret RETURNING sender", 'alice', 'changes a message without USAGE');
 run_sql($node, 'ALTER TABLE sms_outbox OWNER TO CURRENT_USER');
 
@@ -234,14 +234,14 @@ my $session = $node->background_psql('postgres', on_error_stop => 0, extra_param
 my $before = $session->query(q{PREPARE send AS SELECT sms3300_send('09123456789', 'with USAGE'); EXECUTE send});
 run_sql($node, 'REVOKE USAGE ON FOREIGN SERVER sms3300 FROM alice');
 unlike($session->query('EXECUTE send'), qr/\d/, 'alice: may no longer send in the same session');
-like($session->{stderr}, qr/permission denied for account "sms3300"/, '... and is told why');
+like($session->{stderr}, qr/permission denied for account "sms3300"/, 'the error names the account that may not be used');
 $session->quit;
 may('alice', "SELECT sms3300_send('$number', 'x')",          42501, 'may no longer send');
-may('alice', "SELECT sms3300_send_now('$number', 'x')",      42501, 'nor at once');
-may('alice', "SELECT sms3300_resend($dear)",                 42501, 'nor again');
+may('alice', "SELECT sms3300_send_now('$number', 'x')",      42501, 'sms3300_send_now without USAGE');
+may('alice', "SELECT sms3300_resend($dear)",                 42501, 'sms3300_resend without USAGE');
 may('alice', "SELECT message FROM sms_outbox WHERE id = $before", 'with USAGE', 'sees what was queued');
 pause('false');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $before", 'sent');
+wait_for_status($node, $before, 'sent');
 
 # Rows belong to a name. Who has got another one has left them behind, and a new role of
 # that name finds them; they are sent with the mapping that the name has then.
@@ -254,8 +254,8 @@ CREATE USER MAPPING FOR erin SERVER sms3300 OPTIONS (username 'erin', password '
 CREATE USER MAPPING FOR frank SERVER sms3300 OPTIONS (username 'frank', password 'own');
 CREATE USER MAPPING FOR frank SERVER dear OPTIONS (username 'frank', password 'own');
 END
-my $renamed = queue('erin',  'queued as erin');
-my $dropped = queue('frank', 'queued as frank');
+my $renamed = send_as('erin',  'queued as erin');
+my $dropped = send_as('frank', 'queued as frank');
 my $alone = run_as($node, 'frank', "SELECT sms3300_send('$number', 'alone', account => 'dear')");
 run_sql($node, <<'END');
 ALTER ROLE erin RENAME TO erica;
@@ -264,7 +264,7 @@ DROP USER MAPPING FOR PUBLIC SERVER dear;
 DROP ROLE frank;
 END
 may('erica', 'SELECT count(*) FROM sms_outbox', 0, 'sees nothing of what she queued');
-may('erica', "SELECT sms3300_cancel($renamed)", 'f', '... and cannot cancel it');
+may('erica', "SELECT sms3300_cancel($renamed)", 'f', 'a renamed role cannot cancel what it queued');
 run_sql($node, 'CREATE ROLE erin LOGIN');
 may('erin', 'SELECT message FROM sms_outbox', 'queued as erin', 'another role of the name sees it');
 pause('false');
@@ -276,8 +276,8 @@ run_sql($node, <<'END');
 CREATE ROLE frank;
 CREATE USER MAPPING FOR frank SERVER dear OPTIONS (username 'frank the second', password 'own');
 END
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $alone", 'sent');
-is((sent())[-1], 'alone by frank the second', '... or with that of a new role of its name');
+wait_for_status($node, $alone, 'sent');
+is((sent())[-1], 'alone by frank the second', "a message is sent with the mapping of a new role of its sender's name");
 
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC/, 'no process crashed');
 $node->stop;

@@ -16,15 +16,6 @@ my %account = (url => $gateway->url, line => '983000330000');
 create_account($node, 'postgres', %account);
 create_account($node, 'postgres', %account, account => 'other');
 
-# Queue messages for an account, and return their ids.
-sub queue
-{
-	my ($account, @messages) = @_;
-	my $rows = join ', ', map { "('09123456789', '$_', '$account')" } @messages;
-	return split /\n/,
-	  run_sql($node, "INSERT INTO sms_outbox (mobile, message, account) VALUES $rows RETURNING id");
-}
-
 # Make messages of an account as if they were finished long ago, unheard by any worker: an INSERT of what
 # came to each status; returns nothing.
 sub make_old
@@ -40,20 +31,6 @@ END
 	return;
 }
 
-# Set an option of an account, or drop it.
-sub alter
-{
-	my ($account, $name, $value) = @_;
-	my $has = run_sql($node, <<"END") eq 't';
-SELECT count(*) = 1 FROM pg_foreign_server, pg_options_to_table(srvoptions)
-WHERE srvname = '$account' AND option_name = '$name'
-END
-	my $how =
-	  !defined $value ? "DROP $name" : ($has ? 'SET' : 'ADD') . " $name " . quote($value);
-	run_sql($node, "ALTER SERVER $account OPTIONS ($how)");
-	return;
-}
-
 # Wait until so many messages of a text are left, redacted ones by their metadata.
 sub wait_for_left
 {
@@ -64,7 +41,7 @@ sub wait_for_left
 
 # A message that says where it was queued, and one of each status; all without an option
 # for what is old.
-my ($origin) = queue('other', 'origin');
+my ($origin) = queue($node, 'origin', account => 'other');
 wait_for_end($node);
 run_sql($node, <<'END');
 INSERT INTO sms_outbox (mobile, message, account, sender, send_after, send_before, status, due_at, finished_at, origin)
@@ -76,11 +53,11 @@ INSERT INTO sms_outbox (mobile, message, account, sender, send_before, status, f
 SELECT '989123456789', 'elsewhere', 'sms3300', 'postgres', now(), 'sent', now() - interval '1 year', origin + 1
 FROM sms_outbox WHERE message = 'origin';
 END
-my ($new) = queue('sms3300', 'new');
+my ($new) = queue($node, 'new');
 wait_for_left("id = $new AND status = 'sent'", 1);
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE account = 'sms3300'"), 10,
+is(count_rows($node, "account = 'sms3300'"), 10,
 	'without the options nothing is deleted');
-is(run_sql($node, 'SELECT count(*) FROM sms_outbox WHERE message IS NULL'), 0, '... or redacted');
+is(run_sql($node, 'SELECT count(*) FROM sms_outbox WHERE message IS NULL'), 0, 'no row is redacted');
 
 # A message is not queued again whose text goes at that moment.
 my $rejected = run_sql($node, "SELECT id FROM sms_outbox WHERE status = 'rejected'");
@@ -93,7 +70,7 @@ is($second->query_safe('\echo :again'), 'f', 'what is being redacted cannot be s
 $_->quit for $first, $second;
 
 # redact_after: of finished messages that are old enough, wherever they were queued.
-alter('sms3300', redact_after => '1 month');
+alter_account($node, redact_after => '1 month');
 wait_for_left('message IS NULL', 7);
 is(run_sql($node, 'SELECT string_agg(message, \' \' ORDER BY id) FROM sms_outbox'),
 	'origin queued sending new', 'the texts of others stay');
@@ -104,28 +81,28 @@ my $failed = run_sql($node, "SELECT id FROM sms_outbox WHERE status = 'failed'")
 my ($status, undef, $error) =
   $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT sms3300_resend($failed)");
 like($error, qr/ERROR:  55000: message $failed no longer has a text\n/, 'what is redacted cannot be sent again');
-like($error, qr/DETAIL:  The text was removed.*\nHINT:  Queue a new message/, '... and the error says why');
-is(run_sql($node, "SELECT sms3300_cancel($failed)"), 'f', '... nor cancelled');
+like($error, qr/DETAIL:  The text was removed.*\nHINT:  Queue a new message/, 'the error says why a redacted message cannot be resent');
+is(run_sql($node, "SELECT sms3300_cancel($failed)"), 'f', 'a redacted message is not cancelled');
 
 # A change applies at once, and the dedup_key lives as long as its row.
 my $keyed = "SELECT sms3300_send('09123456789', 'keyed', dedup_key => 'k')";
 my $id = run_sql($node, $keyed);
 wait_for_left("id = $id AND status = 'sent'", 1);
-alter('sms3300', redact_after => '0');
+alter_account($node, redact_after => '0');
 wait_for_left("id = $id AND message IS NULL", 1);
 is(run_sql($node, $keyed), $id, 'a redacted row keeps its dedup_key');
-alter('sms3300', 'redact_after');
-alter('sms3300', retention => '1 month');
+alter_account($node, redact_after => undef);
+alter_account($node, retention => '1 month');
 wait_for_left("account = 'sms3300' AND finished_at < now() - interval '1 month'", 0);
 is(run_sql($node, $keyed), $id, 'a row that is not old enough stays');
 wait_for_left('true', 5);
-alter('sms3300', retention => '0');
+alter_account($node, retention => '0');
 wait_for_left("account = 'sms3300'", 2);
 isnt(run_sql($node, $keyed), $id, 'with the row goes its dedup_key');
 wait_for_left("account = 'sms3300'", 2);
 is(run_sql($node, 'SELECT string_agg(message, \' \' ORDER BY id) FROM sms_outbox'),
 	'origin queued sending', 'what is not finished stays, as do other accounts\' rows');
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sent'"), 1, 'one has its history');
+is(count_rows($node, "status = 'sent'"), 1, 'one has its history');
 
 # Expired messages are removed without any other activity.
 run_sql($node, q{DELETE FROM sms_outbox WHERE account = 'sms3300'});
@@ -141,7 +118,7 @@ wait_for_left("message = 'cancelled'", 0);
 
 # Many are deleted in small batches.
 run_sql($node, 'DELETE FROM sms_outbox WHERE account = $$sms3300$$');
-alter('sms3300', retention => '1 month');
+alter_account($node, retention => '1 month');
 run_sql($node, <<'END');
 CREATE TABLE batches (xid xid8, n bigint);
 CREATE FUNCTION batch() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -152,11 +129,11 @@ END $$;
 CREATE TRIGGER batch AFTER DELETE ON sms_outbox REFERENCING OLD TABLE AS deleted EXECUTE FUNCTION batch();
 END
 make_old('sms3300', 2500, 'many', '1 year');
-queue('sms3300', 'go');
+queue($node, 'go');
 wait_for_left("message = 'many'", 0);
 is(run_sql($node, 'SELECT string_agg(n::text, \' \' ORDER BY xid) FROM batches'), '1000 1000 500',
 	'a transaction takes no more than 1000');
-is(run_sql($node, 'SELECT count(DISTINCT xid) FROM batches'), 3, '... and is over then');
+is(run_sql($node, 'SELECT count(DISTINCT xid) FROM batches'), 3, 'the work in batches ends');
 run_sql($node, 'DROP TABLE batches; DROP FUNCTION batch() CASCADE');
 
 # A locked row is left for later and delays nothing.
@@ -165,13 +142,13 @@ make_old('sms3300', 3, 'locked', '3 years');
 make_old('sms3300', 3, 'free', '2 years');
 my $session = $node->background_psql('postgres');
 $session->query_safe("BEGIN; SELECT 1 FROM sms_outbox WHERE message = 'locked' FOR UPDATE");
-queue('sms3300', 'go');
+queue($node, 'go');
 wait_for_left("message = 'free'", 0);
 wait_for_left("message = 'go' AND status = 'sent'", 1);
 wait_for_left("message = 'locked'", 3);
 $session->query_safe('COMMIT');
 $session->quit;
-queue('sms3300', 'go');
+queue($node, 'go');
 wait_for_left("message = 'locked'", 0);
 
 # A row that a user's foreign key or trigger keeps is passed over; the log says so once,
@@ -200,19 +177,19 @@ wait_for_left("message = 'free'", 0);
 wait_for_left("message IN ('referenced', 'kept')", 2);
 make_old('sms3300', 10, 'free', '1 year');
 my $passes = sub { scalar(() = slurp_file($node->logfile, $offset) =~ /could not delete or redact/g) };
-queue('sms3300', "later $_") for 1 .. 5;
+queue($node, "later $_") for 1 .. 5;
 wait_for_left("message LIKE 'later%' AND status = 'sent'", 5);
 is($passes->(), 1, 'the log says once that rows are passed over');
-like(slurp_file($node->logfile, $offset), qr/LOG:  .*could not delete or redact.*violates (?:RESTRICT setting of )?foreign key constraint/, '... and why');
+like(slurp_file($node->logfile, $offset), qr/LOG:  .*could not delete or redact.*violates (?:RESTRICT setting of )?foreign key constraint/, 'the log says why a row is not deleted');
 wait_for_left("message = 'free'", 10);
-alter('sms3300', retention => '2 months');
+alter_account($node, retention => '2 months');
 wait_for_left("message = 'free'", 0);
-is($passes->(), 1, '... once, until none is');
+is($passes->(), 1, 'a pass that fails is followed by one');
 
 # It is the same with a text.
-alter('sms3300', 'retention');
+alter_account($node, retention => undef);
 make_old('sms3300', 30, 'free', '1 year');
-alter('sms3300', redact_after => '1 month');
+alter_account($node, redact_after => '1 month');
 wait_for_left("message = 'free'", 0);
 wait_for_left("message = 'kept'", 1);
 wait_for_left("message = 'referenced'", 0);
@@ -229,13 +206,13 @@ END $$;
 END
 make_old('sms3300', 1500, 'kept', '5 years');
 make_old('sms3300', 10, 'free', '1 year');
-alter('sms3300', retention => '1 month');
+alter_account($node, retention => '1 month');
 wait_for_left("message = 'free'", 0);
 wait_for_left("message = 'kept'", 1501);
 
 # Once it is let go, it goes.
 run_sql($node, 'DROP TABLE orders; DROP FUNCTION keep() CASCADE');
-alter('sms3300', retention => '3 weeks');
+alter_account($node, retention => '3 weeks');
 wait_for_left("message = 'kept' OR message IS NULL", 0);
 
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC/, 'no worker crashed');

@@ -92,13 +92,6 @@ sub escaped
 	return join '', map { sprintf '\\u%04x', $_ } unpack 'n*', encode('UTF-16BE', $text);
 }
 
-# Wait until a message has a status.
-sub wait_for_status
-{
-	my ($database, $id, $status) = @_;
-	return wait_for_sql($node, $database, "SELECT status FROM sms_outbox WHERE id = $id", $status);
-}
-
 # Return the newest entry of the gateway's log.
 sub newest
 {
@@ -125,7 +118,7 @@ END
 	my $metadata = $json->encode({ $text => [$text] });
 	my $given = quote($text) . ', metadata => ' . quote($metadata) . ', dedup_key => ' . quote($text);
 	my $id = ask($database, "$set; SELECT sms3300_send('$number', $given)");
-	wait_for_status($database, $id, 'sent');
+	wait_for_status($node, $id, 'sent', $database);
 	is(newest()->{message}, $text, "$encoding: a text arrives");
 	is_deeply([ @{ newest() }{qw(username password)} ], [ $text, $password ], "$encoding: credentials arrive");
 	is(ask($database, "$set; SELECT sms3300_send('$number', $given)"), $id, "$encoding: a dedup_key");
@@ -136,7 +129,7 @@ END
 	my $long = 'x' . $text x 10;
 	$id = ask($database, "$set; INSERT INTO sms_outbox (mobile, message) VALUES ('$number', "
 		  . quote($long) . ') RETURNING id');
-	wait_for_status($database, $id, 'sent');
+	wait_for_status($node, $id, 'sent', $database);
 	is(newest()->{message}, $long, "$encoding: a long text arrives");
 	if ($encoding ne 'SQL_ASCII')
 	{
@@ -166,7 +159,7 @@ END
 	{
 		reply_with(27, $spelling);
 		$id = ask($database, "$set; SELECT sms3300_send('$number', 'x')");
-		wait_for_status($database, $id, 'rejected');
+		wait_for_status($node, $id, 'rejected', $database);
 		next if $encoding eq 'SQL_ASCII';
 		is(response($database, $id)->{msg}, $text, "$encoding: a reply is kept");
 		is(ask($database, "SELECT error FROM sms_outbox WHERE id = $id"),
@@ -186,7 +179,7 @@ END
 		my $kept = $foreign =~ s/([^\0-\x7F])/escaped($1)/ger;
 		reply_with(27, $foreign);
 		$id = ask($database, "$set; SELECT sms3300_send('$number', 'x')");
-		wait_for_status($database, $id, 'rejected');
+		wait_for_status($node, $id, 'rejected', $database);
 		is_deeply(response($database, $id), { raw => "{\"status\": 27, \"msg\": \"$kept\"}" },
 			"$encoding: characters that it lacks are kept escaped");
 		is(ask($database, "SELECT error FROM sms_outbox WHERE id = $id"), 'the gateway answered with status 27',
@@ -196,7 +189,7 @@ END
 			{ raw => "{\"status\": -1, \"msg\": \"$kept\"}" }, "$encoding: ... as send_now returns them");
 		$gateway->mode("#http 500 body=$foreign", 1);
 		refused($database, "$set; SELECT sms3300_send_now('$number', 'x')",
-			qr/DETAIL:  Its reply was \{"raw": "\Q@{[ $kept =~ s!\\!\\\\!gr ]}\E"\}/, '... and its errors show them');
+			qr/DETAIL:  Its reply was \{"raw": "\Q@{[ $kept =~ s!\\!\\\\!gr ]}\E"\}/, 'errors show what is not of the encoding');
 	}
 
 	# Bytes that are not text, and a password that is repeated.
@@ -208,7 +201,7 @@ END
 	{
 		reply_with(27, "$repeated is wrong");
 		$id = ask($database, "$set; SELECT sms3300_send('$number', 'x')");
-		wait_for_status($database, $id, 'rejected');
+		wait_for_status($node, $id, 'rejected', $database);
 		like($json->encode(response($database, $id)), qr/"\*\*\*(?:, [^"]*)? is wrong/,
 			"$encoding: a password that is repeated is masked");
 	}

@@ -128,9 +128,9 @@ END
 $node->poll_query_until('hers', 'SELECT pg_catalog.count(*) FROM public.sms_outbox', 0)
   or die 'the messages do not go';
 is(run_sql($node, 'TABLE evil.used', 'hers'), '', 'nothing of it was used');
-is(run_sql($node, 'SELECT pg_catalog.count(*) FROM evil.sms_outbox', 'hers'), 0, 'nor a table of the name');
+is(run_sql($node, 'SELECT pg_catalog.count(*) FROM evil.sms_outbox', 'hers'), 0, 'no message gets into another table of the name');
 isnt(run_sql($node, 'SELECT 1::bigint = 1::bigint; TABLE evil.used', 'hers'), 't',
-	'... as a superuser uses it without knowing');
+	"a superuser's call runs nothing of the owner's");
 
 # The owner can change settings of the database, except those for superusers. The objects
 # of the extension do not belong to the owner.
@@ -217,7 +217,7 @@ END
 		'a function of hers in the schema public');
 	is(run_as($node, 'mallory', 'DROP SCHEMA public CASCADE', 'taken'), '', 'the schema public is hers to drop');
 	is(run_sql($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'sms3300'}, 'taken'), 0,
-		'... and the extension with it');
+		'the schema is dropped and the extension with it');
 }
 run_sql($node, 'CREATE SCHEMA sms; CREATE EXTENSION sms3300 SCHEMA sms', 'taken');
 is(run_as($node, 'mallory', $_, 'taken'), 42501, $_)

@@ -21,20 +21,6 @@ GRANT CREATE ON SCHEMA public TO owner;
 ALTER TABLE sms_outbox OWNER TO owner;
 END
 
-# Queue a message and return its id.
-sub queue
-{
-	my ($message) = @_;
-	return run_sql($node, "SELECT sms3300_send('$number', '$message')");
-}
-
-# Wait until a message has a status.
-sub wait_for_status
-{
-	my ($id, $status) = @_;
-	return wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
-}
-
 # Do something as the owner.
 sub as_owner
 {
@@ -78,12 +64,12 @@ ALTER TABLE sms_outbox ADD CHECK (is_good(error));
 CREATE INDEX ON sms_outbox (is_good(error));
 END
 my $id = run_as($node, 'caller', "SELECT sms3300_send('$number', 'with their rights')");
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 is(run_sql($node, q{SELECT DISTINCT by_user FROM tried WHERE by_user <> 'caller'}), 'owner',
 	'what the owner puts on the table is run as him');
-is(run_sql($node, 'SELECT count(DISTINCT what) FROM tried'), 12, '... all of it');
+is(run_sql($node, 'SELECT count(DISTINCT what) FROM tried'), 12, "all kinds of the owner's code were tried");
 is(run_sql($node, q{SELECT DISTINCT what, result FROM tried WHERE result <> '42501'}), '',
-	'... and gets no other rights');
+	"the owner's code gets no other rights");
 
 # Nor by deferring it until the commit, when the worker has its own privileges again.
 as_owner(<<'END');
@@ -91,9 +77,9 @@ CREATE OR REPLACE FUNCTION on_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN NEW; END $$;
 END
 $id = run_as($node, 'caller', "SELECT sms3300_send('$number', 'put off')");
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 is(run_sql($node, q{SELECT DISTINCT by_user FROM tried WHERE by_user <> 'caller'}), 'owner',
-	'... nor at the commit');
+	"the owner's code gets no other rights at the commit");
 is(run_sql($node, q{SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = 'owner'}), 'f|f|f',
 	'the owner of the table has the rights that he had');
 as_owner('DROP FUNCTION on_update, at_commit, is_good CASCADE');
@@ -127,7 +113,7 @@ for my $does (qw(cancel resend))
 	run_sql($node, 'TRUNCATE ran');
 	is(run_as($node, 'caller', "SELECT sms3300_$does($id)"), 't', $does);
 	is(run_sql($node, $ran), "$late; UPDATE: nobody else; UPDATE: owner",
-		'... runs it as the owner, at the commit as this server has it');
+		"what is deferred runs as the server's version has it");
 }
 as_owner('DROP FUNCTION note CASCADE; DROP TABLE ran');
 run_as($node, 'caller', "SELECT sms3300_cancel($id)");
@@ -172,13 +158,13 @@ END \$\$;
 CREATE TRIGGER set_all AFTER UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION set_all();
 END
 my $worker = run_sql($node, 'SELECT pid FROM sms3300_stat_worker');
-wait_for_status(queue("with settings, $_"), 'sent') for 1 .. 3;
+wait_for_status($node, queue($node, "with settings, $_"), 'sent') for 1 .. 3;
 is(run_sql($node, 'SELECT count(DISTINCT xid) >= 6 FROM found'), 't', 'a trigger sets what it may');
 is(run_sql($node, 'SELECT name FROM found GROUP BY name HAVING count(DISTINCT value) > 1'), '',
-	'... until the end of the transaction');
+	'the settings last until the end of the transaction');
 is(run_sql($node, q{SELECT DISTINCT value FROM found WHERE name = 'search_path'}), 'pg_catalog, pg_temp',
-	'... when the worker has its own again');
-is(run_sql($node, 'SELECT pid FROM sms3300_stat_worker'), $worker, '... and goes on');
+	'the worker has its own settings again');
+is(run_sql($node, 'SELECT pid FROM sms3300_stat_worker'), $worker, 'the worker goes on with its own settings');
 as_owner('DROP FUNCTION set_all CASCADE');
 
 # The owner can terminate the worker, for example by making an error fatal. It restarts after
@@ -189,7 +175,7 @@ my $elsewhere = 0;
 sub send_elsewhere
 {
 	my $there = run_sql($node, "SELECT sms3300_send('$number', 'elsewhere @{[ ++$elsewhere ]}')", 'elsewhere');
-	return wait_for_sql($node, 'elsewhere', "SELECT status FROM sms_outbox WHERE id = $there", 'sent');
+	return wait_for_status($node, $there, 'sent', 'elsewhere');
 }
 my $state = q{SELECT state FROM sms3300_stat_worker WHERE datname = 'postgres'};
 as_owner(<<'END');
@@ -203,11 +189,11 @@ for my $status (qw(sending sent))
 {
 	as_owner("CREATE TRIGGER end_worker BEFORE UPDATE ON sms_outbox FOR EACH ROW"
 		  . " WHEN (NEW.status = '$status') EXECUTE FUNCTION end_worker()");
-	$id = queue("ends the worker when $status");
+	$id = queue($node, "ends the worker when $status");
 	wait_for_sql($node, 'postgres', $state, 'restarting');
 	send_elsewhere();
 	as_owner('DROP TRIGGER end_worker ON sms_outbox');
-	wait_for_status($id, $status eq 'sending' ? 'sent' : 'unknown');
+	wait_for_status($node, $id, $status eq 'sending' ? 'sent' : 'unknown');
 }
 
 # A worker that was suspended beyond a trigger's time limit continues, because no trigger
@@ -220,7 +206,7 @@ END
 my $sleeping = "FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND wait_event = 'PgSleep'";
 my $sleeps = "SELECT count(*) $sleeping";
 my $logged = -s $node->logfile;
-$id = queue('held up');
+$id = queue($node, 'held up');
 wait_for_sql($node, 'postgres', $sleeps, 1);
 my $pid = run_sql($node, "SELECT pid $sleeping");
 kill STOP => $pid;
@@ -229,7 +215,7 @@ wait_for_sql($node, 'postgres',
 kill CONT => $pid;
 wait_for_log($node, qr/canceling statement due to statement timeout/, $logged);
 as_owner('DROP FUNCTION linger CASCADE');
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 is(run_sql($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid"), 1, 'a worker that was held up goes on');
 
 # A trigger that catches its cancellation and keeps running is terminated with the worker.
@@ -247,7 +233,7 @@ END $$;
 CREATE TRIGGER go_on BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION go_on();
 END
 $logged = -s $node->logfile;
-$id = queue('goes on');
+$id = queue($node, 'goes on');
 wait_for_sql($node, 'postgres', $sleeps, 1);
 send_elsewhere();
 wait_for_sql($node, 'postgres', $state, 'restarting');
@@ -257,7 +243,7 @@ wait_for_sql($node, 'postgres', $sleeps, 1);
 $node->stop('fast');
 $node->start;
 as_owner('DROP FUNCTION go_on CASCADE');
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 
 # An altered column: an error names it, and nothing is sent until the change is undone.
 as_owner('DROP TRIGGER sms3300_update ON sms_outbox');
@@ -272,7 +258,7 @@ for my $change (
 	my ($alter, $undo, $column, $was) = @$change;
 	my $expected = "column $column of sms_outbox is no longer $was";
 	run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
-	$id = queue("before $alter");
+	$id = queue($node, "before $alter");
 	is(as_owner("ALTER TABLE sms_outbox $alter"), '', $alter);
 	for my $sql ("INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'x')",
 		"SELECT sms3300_send('$number', 'x')", "SELECT sms3300_explain($id)", "SELECT sms3300_cancel($id)")
@@ -284,11 +270,11 @@ for my $change (
 	wait_for_sql($node, 'postgres',
 		q{SELECT last_error FROM sms3300_stat_worker WHERE datname = 'postgres'}, $expected);
 	as_owner("ALTER TABLE sms_outbox $undo");
-	wait_for_status($id, 'sent');
+	wait_for_status($node, $id, 'sent');
 }
 # Nor is a reply recorded that arrives in the meantime.
 my $taken = $gateway->count->{taken};
-$id = queue('#hold');
+$id = queue($node, '#hold');
 $gateway->wait_for_taken($taken + 1);
 as_owner('ALTER TABLE sms_outbox ALTER response TYPE text');
 $gateway->release;
@@ -296,11 +282,11 @@ wait_for_sql($node, 'postgres', q{SELECT last_error FROM sms3300_stat_worker WHE
 	'column 25 of sms_outbox is no longer "response" of type jsonb');
 is(run_sql($node, "SELECT status FROM sms_outbox WHERE id = $id"), 'sending', 'a reply that comes meanwhile is not recorded');
 as_owner('ALTER TABLE sms_outbox ALTER response TYPE jsonb USING NULL');
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 my $said = () = slurp_file($node->logfile) =~ /transaction on sms_outbox failed: column/g;
 cmp_ok($said, '<', 100, 'the log is not flooded');
 is(as_owner('ALTER TABLE sms_outbox ADD mine text'), '', 'a column added by the owner does no harm');
-wait_for_status(queue('beside an added column'), 'sent');
+wait_for_status($node, queue($node, 'beside an added column'), 'sent');
 
 # Another object in place of the table.
 as_owner(<<'END');
@@ -320,7 +306,7 @@ for my $other (
 	as_owner('DROP TABLE sms_outbox');
 }
 as_owner('ALTER TABLE moved RENAME TO sms_outbox');
-wait_for_status(queue('back in its place'), 'sent');
+wait_for_status($node, queue($node, 'back in its place'), 'sent');
 
 # What a claim would leave out of what an UPDATE does: an error that says so, and nothing
 # is sent meanwhile.
@@ -339,12 +325,12 @@ for my $other (
 {
 	my ($do, $undo, $error) = @$other;
 	is(as_owner($do), '', $do);
-	$id = queue("meanwhile: $do");
+	$id = queue($node, "meanwhile: $do");
 	wait_for_sql($node, 'postgres',
 		q{SELECT last_error FROM sms3300_stat_worker WHERE datname = 'postgres'}, $error);
 	is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE id = $id"), 'queued|0', '... nothing is claimed');
 	as_owner($undo);
-	wait_for_status($id, 'sent');
+	wait_for_status($node, $id, 'sent');
 }
 is(run_sql($node, q{SELECT count(*) FROM tried WHERE what = 'rule'}), 0, 'no rule was applied');
 
@@ -353,12 +339,12 @@ my @never_null = qw(mobile account send_after send_before sender status attempts
 run_as($node, 'owner',
 	'ALTER TABLE sms_outbox ' . join(', ', map { "ALTER $_ DROP NOT NULL" } @never_null));
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
-my %null = map { $_ => queue("null $_") } @never_null;
+my %null = map { $_ => queue($node, "null $_") } @never_null;
 as_owner("UPDATE sms_outbox SET $_ = NULL WHERE id = $null{$_}") for @never_null;
 as_owner("UPDATE sms_outbox SET errors = NULL WHERE id = $null{mobile}");
-my $textless = queue('gone');
+my $textless = queue($node, 'gone');
 as_owner("UPDATE sms_outbox SET message = NULL WHERE id = $textless");
-my $orphan = queue('of a dead worker');
+my $orphan = queue($node, 'of a dead worker');
 as_owner(<<"END");
 UPDATE sms_outbox SET status = 'sending', account = NULL, sender = NULL, attempts = NULL WHERE id = $orphan;
 INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'over');
@@ -366,8 +352,8 @@ UPDATE sms_outbox SET send_before = now(), account = NULL, sender = NULL WHERE m
 END
 $node->restart;
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
-wait_for_status($orphan, 'unknown');
-wait_for_status($null{$_}, 'sent') for qw(sender send_after attempts errors);
+wait_for_status($node, $orphan, 'unknown');
+wait_for_status($node, $null{$_}, 'sent') for qw(sender send_after attempts errors);
 wait_for_sql($node, 'postgres', q{SELECT status FROM sms_outbox WHERE message = 'over'}, 'expired');
 wait_for_sql($node, 'postgres', "SELECT errors->-1->>'error' LIKE '%no recipient%' FROM sms_outbox WHERE id = $null{mobile}");
 wait_for_sql($node, 'postgres', "SELECT error LIKE '%no text%' FROM sms_outbox WHERE id = $textless");
@@ -385,11 +371,11 @@ INSERT INTO child (id, mobile, message, account, send_before, status, due_at, or
 	SELECT -1, mobile, 'of a child', account, 'infinity', 'queued', now(), origin
 	FROM sms_outbox WHERE message = 'beside an added column';
 END
-wait_for_status(queue('beside a child'), 'sent');
+wait_for_status($node, queue($node, 'beside a child'), 'sent');
 
 # A claim is of a row, not of a place: there is one of the child's at the same.
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
-$id = queue('has a twin');
+$id = queue($node, 'has a twin');
 as_owner(<<"END");
 INSERT INTO child (id, mobile, message, account, send_after, send_before, status, due_at, origin)
 	SELECT -n, mobile, 'a twin', account, 'infinity', 'infinity', 'queued', 'infinity', origin
@@ -398,8 +384,8 @@ DELETE FROM ONLY child WHERE ctid <> (SELECT ctid FROM sms_outbox WHERE id = $id
 END
 is(run_sql($node, 'SELECT message FROM ONLY child'), 'a twin', 'a row of the child in the place of another');
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
-wait_for_status($id, 'sent');
-is(run_sql($node, 'SELECT status, attempts FROM ONLY child'), 'queued|0', '... is not claimed with it');
+wait_for_status($node, $id, 'sent');
+is(run_sql($node, 'SELECT status, attempts FROM ONLY child'), 'queued|0', "a child table's row is not claimed");
 
 # A row of a child is no message, however due it is.
 is(run_sql($node, 'SELECT count(*) FROM child WHERE started_at IS NOT NULL'), 0, 'no row of a child was claimed');

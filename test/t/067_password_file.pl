@@ -81,12 +81,12 @@ write_password(long_password('linked'));
 symlink $file, "$folder/link" or die;
 run_sql($node, 'ALTER USER MAPPING FOR plain SERVER sms3300 OPTIONS (SET password_file '
 	  . quote("$folder/link") . ')');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+wait_for_status($node, $id, 'sent');
 is(($gateway->log)[-1]{fields}{password}, long_password('linked'), 'the worker goes on, by a link too');
 write_password(long_password('changed') . "\n" . long_password('after'));
 $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
-is(($gateway->log)[-1]{fields}{password}, long_password('changed'), '... and reads it again');
+wait_for_status($node, $id, 'sent');
+is(($gateway->log)[-1]{fields}{password}, long_password('changed'), 'the password file is read again');
 
 # Nothing of it stays in the memory of a process.
 sub forgotten
@@ -97,7 +97,7 @@ sub forgotten
 		my $memory = read_memory($pid) or skip 'the memory of a process cannot be read', 2;
 		ok(index($memory, 'sms3300') >= 0, "the memory of $process");
 		is_deeply([ grep { index($memory, "Unforgettable+$_") >= 0 || index($memory, "Unforgettable%2B$_") >= 0 } @names ],
-			[], '... has no password from a file');
+			[], 'the memory has no password from a file');
 	}
 	return;
 }
@@ -154,15 +154,15 @@ run_sql($node, "SELECT pg_terminate_backend($pid)");
 wait_for_sql($node, 'postgres', sprintf($waiting, 2), 1);
 forgotten('a worker that was stopped', $pid, 'stopped');
 run_sql($node, 'DROP FUNCTION wait() CASCADE') if $locker->quit;
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
-is(($gateway->log)[-1]{fields}{password}, long_password('stopped'), '... and it is sent by the next');
+wait_for_status($node, $id, 'sent');
+is(($gateway->log)[-1]{fields}{password}, long_password('stopped'), 'a message is sent by the next worker');
 
 # In another encoding than the gateway's, a password is converted.
 run_sql($node, q{CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1'});
 write_password("\xE9" . long_password('converted'));
 create_account($node, 'latin1', %account, url => $gateway->url, password_file => $file);
 $id = run_sql($node, "SELECT sms3300_send('$number', '$text')", 'latin1');
-wait_for_sql($node, 'latin1', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+wait_for_status($node, $id, 'sent', 'latin1');
 is(($gateway->log)[-1]{fields}{password}, "\xE9" . long_password('converted'), 'a password that is converted');
 forgotten('its worker', run_sql($node, sprintf($worker, 'latin1')), 'converted');
 

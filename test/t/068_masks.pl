@@ -57,7 +57,7 @@ kept('x&amp;+\y', 'is: x&amp;+\y.', 'is: ***.', 'one that looks like all of it')
 # A number is not looked for in a longer one, as in a recipient's: a mask there would tell
 # the sender what it is.
 kept('2345', '12345, 23456, %312345', '12345, 23456, %312345', 'a number in longer ones');
-kept('2345', 'is: 2345, x2345y', 'is: ***, x***y', '... and for itself');
+kept('2345', 'is: 2345, x2345y', 'is: ***, x***y', 'a character is masked as itself');
 kept('a2b', '1a2b3', '1***3', 'a secret that is not a number, beside digits');
 my $others = 'x  y, X y, x%00y, x%2y, x%%20y, x\u0000y, x\u20y, x\ud83dy, x&nbsp;y';
 kept('x y', $others, $others, 'other texts');

@@ -38,15 +38,6 @@ sub drop_trigger
 	return run_sql($node, 'DROP FUNCTION user_function() CASCADE');
 }
 
-# Queue messages, in one transaction, and return their ids.
-sub queue
-{
-	my (@messages) = @_;
-	my $rows = join ', ', map { "('09123456789', '$_')" } @messages;
-	return split /\n/,
-	  run_sql($node, "INSERT INTO sms_outbox (mobile, message) VALUES $rows RETURNING id");
-}
-
 # Return the log from some place on.
 sub log_since
 {
@@ -62,7 +53,7 @@ sub is_sent_all_the_same
 	my ($what, $done) = @_;
 	my $offset = -s $node->logfile;
 	my $taken  = $gateway->count->{taken};
-	my @ids    = queue('good', 'bad', 'good');
+	my @ids    = queue($node, [ 'good', 'bad', 'good' ]);
 	wait_for_end($node);
 	is(run_sql($node, "SELECT string_agg(status::text, ' ') FROM sms_outbox WHERE id IN ("
 			  . join(', ', @ids) . ')'), 'sent sent sent', "$what: all are sent");
@@ -115,11 +106,11 @@ for my $case ([ 'BEFORE', 'RETURN NULL' ], [ 'BEFORE', 'RETURN OLD' ], [ 'AFTER'
 	my ($when, $does, $deferred) = @$case;
 	create_trigger($when, 'sending', $does, $deferred);
 	$taken = $gateway->count->{taken};
-	($bad) = queue('bad', 'good');
+	($bad) = queue($node, [ 'bad', 'good' ]);
 	wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
 	is(run_sql($node, "SELECT status, attempts FROM sms_outbox WHERE id = $bad"), 'queued|0',
 		"the claim does $does: queued");
-	queue('good');
+	queue($node, 'good');
 	wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
 	is($gateway->count->{taken} - $taken, 2, "the claim does $does: not sent");
 	drop_trigger();
@@ -136,7 +127,7 @@ IF NEW.started_at > now() - interval '1 min' THEN
 	END IF
 END
 	$taken = $gateway->count->{taken};
-	queue('good', 'bad');
+	queue($node, [ 'good', 'bad' ]);
 	wait_for_end($node);
 	is(run_sql($node, "SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox"), 'sent',
 		"the claim is changed to $started: sent");
@@ -148,10 +139,10 @@ END
 # what is on the wire is sent once, the rest when the trigger has gone.
 create_trigger('AFTER', 'sending', "UPDATE public.sms_outbox SET status = 'queued' WHERE status = 'sending'");
 $taken = $gateway->count->{taken};
-queue('#hold');
+queue($node, '#hold');
 $gateway->wait_for_taken($taken + 1);
-queue('good', 'bad');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = '#hold'", 'queued');
+queue($node, [ 'good', 'bad' ]);
+wait_for_status($node, '#hold', 'queued');
 $gateway->release;
 wait_for_sql($node, 'postgres',
 	"SELECT status = 'sent' AND attempts = 1 FROM sms_outbox WHERE message = '#hold'");
@@ -168,7 +159,7 @@ VALUES ('09123456789', 'bad', clock_timestamp() + interval '1 ms') RETURNING id;
 SELECT FROM pg_sleep(0.01);
 COMMIT;
 END
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $bad", 'expired');
+wait_for_status($node, $bad, 'expired');
 drop_trigger();
 
 # A trigger that the user wants to run always: its row has to wait, others have not. One
@@ -184,7 +175,7 @@ VALUES ('09123456789', 'bad', clock_timestamp() + interval '1 ms');
 SELECT FROM pg_sleep(0.01);
 COMMIT;
 END
-queue('good');
+queue($node, 'good');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
 is($gateway->count->{taken} - $taken, 1, 'ENABLE ALWAYS: what cannot expire is not sent');
 drop_trigger();
@@ -194,9 +185,9 @@ wait_for_end($node);
 create_trigger('AFTER', 'sent', $raise);
 run_sql($node, $always);
 $taken = $gateway->count->{taken};
-($bad) = queue('good', 'bad', 'good');
+($bad) = queue($node, [ 'good', 'bad', 'good' ]);
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 1);
-queue('good');
+queue($node, 'good');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
 is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: each is sent once');
 
@@ -204,8 +195,8 @@ is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: each is sent once');
 my $offset = -s $node->logfile;
 for my $n (1 .. 30)
 {
-	my ($id) = queue('good');
-	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	my ($id) = queue($node, 'good');
+	wait_for_status($node, $id, 'sent');
 }
 my @tries = log_since($offset) =~ /transaction on sms_outbox failed/g;
 cmp_ok(scalar @tries, '<', 30, 'ENABLE ALWAYS: the log is not flooded');
@@ -216,7 +207,7 @@ is($gateway->count->{taken} - $taken, 4, 'ENABLE ALWAYS: recorded without being 
 
 create_trigger('AFTER', 'sending', $raise);
 run_sql($node, $always);
-($bad) = queue('bad', 'good', 'good');
+($bad) = queue($node, [ 'bad', 'good', 'good' ]);
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')", 1);
 is(run_sql($node, "SELECT status FROM sms_outbox WHERE id = $bad"), 'queued',
 	'ENABLE ALWAYS: others are claimed');
@@ -233,8 +224,8 @@ create_trigger('AFTER', 'rejected', <<'END');
 PERFORM pg_notify('results', 'message ' || NEW.id);
 	PERFORM public.sms3300_send(NEW.mobile, 'instead of ' || NEW.id)
 END
-my ($refused) = queue('#status 27 bad');
-wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = 'instead of $refused'", 'sent');
+my ($refused) = queue($node, '#status 27 bad');
+wait_for_status($node, "instead of $refused", 'sent');
 my $heard = $listener->query('SELECT 1');
 like($heard, qr/"results" with payload "message $refused"/, 'a notification is delivered');
 $listener->quit;
@@ -242,11 +233,11 @@ drop_trigger();
 
 # Settings changed by a trigger are restored after it.
 create_trigger('BEFORE', 'sent', q{PERFORM set_config('session_replication_role', 'replica', false)});
-queue('bad');
+queue($node, 'bad');
 wait_for_end($node);
 drop_trigger();
 create_trigger('BEFORE', 'sent', q{NEW.metadata = '{"seen": true}'});
-queue('bad');
+queue($node, 'bad');
 wait_for_end($node);
 is(run_sql($node, 'SELECT metadata FROM sms_outbox ORDER BY id DESC LIMIT 1'), '{"seen": true}',
 	'a trigger cannot switch the others off');
@@ -264,7 +255,7 @@ END
 for my $deferred (0, 1)
 {
 	create_trigger('AFTER', 'sent', 'INSERT INTO public.ran SELECT CURRENT_USER', $deferred);
-	queue('bad');
+	queue($node, 'bad');
 	wait_for_end($node);
 	drop_trigger();
 }

@@ -20,42 +20,6 @@ my $worker = "pg_stat_activity WHERE backend_type = 'sms3300 worker' AND datname
 my ($user, $owner) = map { $node->background_psql('postgres') } 1 .. 2;
 $_->set_query_timer_restart for $user, $owner;
 
-# Queue $n messages with a text, in one transaction.
-sub queue
-{
-	my ($n, $message, $database) = @_;
-	return run_sql($node, 'INSERT INTO sms_outbox (mobile, message)'
-		  . " SELECT '09123456789', '$message' FROM generate_series(1, $n)", $database);
-}
-
-# Queue messages and wait until the gateway has taken them.
-sub queue_and_wait
-{
-	my ($n, $message) = @_;
-	my $taken = $gateway->count->{taken};
-	queue($n, $message);
-	return $gateway->wait_for_taken($taken + $n);
-}
-
-# Wait until all messages with a text have a status.
-sub wait_for_status
-{
-	my ($message, $status, $database) = @_;
-	return wait_for_sql($node, $database // 'postgres',
-		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE message = '$message'",
-		$status);
-}
-
-# Send a message by itself, and wait until it is sent.
-my $marks = 0;
-sub mark
-{
-	my ($database, $directive) = @_;
-	my $message = ($directive // '') . ' mark ' . ++$marks;
-	queue(1, $message, $database);
-	return wait_for_status($message, 'sent', $database);
-}
-
 # Lock the rows with a text in a transaction; returns how many have a status then.
 sub lock_rows
 {
@@ -65,56 +29,41 @@ sub lock_rows
 		"SELECT count(*) FROM sms_outbox WHERE message = '$message' AND status = '$status'");
 }
 
-# Check that messages with a text were taken once each, no more and no less.
-sub is_taken
-{
-	my ($n, $message, $what) = @_;
-	my @taken = grep { $_->{fields}{message} eq $message } $gateway->log;
-	return is(scalar @taken, $n, "$message: $what");
-}
-
-# Pause the account, or go on.
-sub pause
-{
-	my ($paused) = @_;
-	return run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused '$paused')");
-}
-
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
 
 # Messages that are queued: those behind them are sent, however many are locked.
-queue(2500, 'locked while queued');
+queue($node, 'locked while queued', n => 2500);
 is(lock_rows('locked while queued', 'queued'), 2500, 'many are locked');
-pause('false');
-mark();
-is_taken(0, 'locked while queued', 'none is sent');
+alter_account($node, paused => 'false');
+mark($node);
+is_taken($gateway, 'locked while queued', 0, "locked while queued: none is sent");
 $user->query_safe('COMMIT');
-wait_for_status('locked while queued', 'sent');
-is_taken(2500, 'locked while queued', 'each is sent once');
+wait_for_status($node, 'locked while queued', 'sent');
+is_taken($gateway, 'locked while queued', 2500, "locked while queued: each is sent once");
 
 # Messages on the wire: others are sent and recorded.
 my $message = '#hold locked while sending';
-queue_and_wait(20, $message);
+queue_until_taken($node, $gateway, $message, n => 20);
 my $offset = -s $node->logfile;
 is(lock_rows($message, 'sending'), 20, 'all are on the wire');
 $gateway->release;
 wait_for_log($node, qr/lock timeout/, $offset);
-mark();
+mark($node);
 is( $user->query_safe("SELECT count(*) FROM sms_outbox WHERE message = '$message' AND status = 'sending'"),
 	20, 'their results wait, others do not');
 $user->query_safe('COMMIT');
-wait_for_status($message, 'sent');
-is_taken(20, $message, 'each is sent once');
+wait_for_status($node, $message, 'sent');
+is_taken($gateway, $message, 20, "$message: each is sent once");
 
 # One that waits for another try, for an hour, when its account is altered: that would
 # hurry it.
-queue(1, '#status 15');
+queue($node, '#status 15');
 wait_for_sql($node, 'postgres',
 	"SELECT status = 'queued' AND attempts = 1 FROM sms_outbox WHERE message = '#status 15'");
 run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 h' WHERE message = '#status 15'");
 lock_rows('#status 15', 'queued');
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD connect_timeout '4 s')");
-mark();
+mark($node);
 $user->query_safe('COMMIT');
 run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '#status 15'");
 
@@ -122,7 +71,7 @@ run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '#stat
 # thousands of times a second.
 my $scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sms_outbox_expiry_idx'";
 my $before = run_sql($node, $scans);
-pause('true');
+alter_account($node, paused => 'true');
 run_sql($node, <<'END');
 SELECT sms3300_send('09123456789', 'expires', send_before => clock_timestamp() + interval '1 s')
 END
@@ -130,10 +79,10 @@ lock_rows('expires', 'queued');
 wait_for_sql($node, 'postgres',
 	"SELECT send_before < clock_timestamp() - interval '3 s' FROM sms_outbox WHERE message = 'expires'");
 $user->query_safe('COMMIT');
-wait_for_status('expires', 'expired');
-pause('false');
+wait_for_status($node, 'expires', 'expired');
+alter_account($node, paused => 'false');
 run_sql($node, "SELECT pg_terminate_backend(pid) FROM $worker");
-mark();
+mark($node);
 cmp_ok(run_sql($node, $scans) - $before, '<', 1000, 'an expired row that is locked costs little');
 
 # The whole table, by a lock that is held or only requested. The worker hears the
@@ -159,7 +108,7 @@ for my $what (sort keys %lock)
 	create_account($node, 'postgres', %account, account => $what);
 	my $taken = $gateway->count->{taken};
 	run_sql($node, "SELECT sms3300_send('09123456789', '#hold #http 503 retry-after=3600', account => '$what')");
-	queue(20, $message);
+	queue($node, $message, n => 20);
 	$gateway->wait_for_taken($taken + 21);
 	$offset = -s $node->logfile;
 	my $unlock = $lock{$what}->();
@@ -168,10 +117,10 @@ for my $what (sort keys %lock)
 	pass("$what: replies are heard");
 
 	# This takes longer than those requests had time for.
-	mark('other', '#delay 7000');
+	queue_until($node, 'sent', '#delay 7000 mark', database => 'other');
 	$unlock->();
-	wait_for_status($message, 'sent');
-	is_taken(20, $message, 'each is sent once');
+	wait_for_status($node, $message, 'sent');
+	is_taken($gateway, $message, 20, "$message: each is sent once");
 }
 
 $user->quit;

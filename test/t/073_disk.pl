@@ -24,7 +24,7 @@ my $pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker
 my $full = qr/could not (extend|write).*File too large/;
 
 # Queue $n messages, each of which and each of whose replies needs 60 kB.
-sub queue
+sub queue_random
 {
 	my ($n) = @_;
 	return run_sql($node, <<"END");
@@ -36,23 +36,16 @@ FROM generate_series(1, $n) AS n, LATERAL (
 END
 }
 
-# Return how many messages have a status.
-sub count_of
-{
-	my ($status) = @_;
-	return run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = '$status'");
-}
-
-queue(1);
+queue_random(1);
 wait_for_end($node);
 my $worker = run_sql($node, $pid);
 
 # The messages find room, their results do not all.
 system_or_bail('prlimit', '--pid', $worker, "--fsize=$limit:");
-queue(25);
+queue_random(25);
 $gateway->wait_for_taken(26);
 wait_for_log($node, $full);
-cmp_ok(count_of('sending'), '>', 0, 'some results do not fit');
+cmp_ok(count_rows($node, "status = 'sending'"), '>', 0, 'some results do not fit');
 
 # Check that the worker goes on trying with pauses: for five seconds, which another
 # database's worker measures.
@@ -71,10 +64,10 @@ sub is_patient
 is_patient('results');
 
 # There is room again.
-cmp_ok(count_of('sending'), '>', 0, 'the results are waiting');
+cmp_ok(count_rows($node, "status = 'sending'"), '>', 0, 'the results are waiting');
 system_or_bail('prlimit', '--pid', $worker, '--fsize=unlimited:');
 wait_for_end($node);
-is(count_of('sent'), 26, 'all are recorded');
+is(count_rows($node, "status = 'sent'"), 26, 'all are recorded');
 is($gateway->count->{taken}, 27, 'each was sent once');
 
 # Claims, whose new versions of rows find no room either.
@@ -90,7 +83,7 @@ wait_for_log($node, $full, $offset);
 is_patient('claims');
 system_or_bail('prlimit', '--pid', $worker, '--fsize=unlimited:');
 wait_for_end($node);
-is(count_of('sent'), 8026, 'claims: all are sent');
+is(count_rows($node, "status = 'sent'"), 8026, 'claims: all are sent');
 is($gateway->count->{taken}, 8028, 'claims: each once');
 is(run_sql($node, $pid . " AND datname = 'postgres'"), $worker, 'by the same worker');
 

@@ -27,47 +27,6 @@ sub pid_of
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 $type' $where", 'template1');
 }
 
-# Queue a message and return its id.
-sub queue
-{
-	my ($message, $database, $account) = @_;
-	$account //= 'sms3300';
-	return run_sql($node,
-		"SELECT sms3300_send('09123456789', '$message', account => '$account')", $database);
-}
-
-# Queue messages of which nothing more will be heard, and wait until they are taken.
-sub queue_hanging
-{
-	my ($n) = @_;
-	my $taken = $gateway->count->{taken};
-	my @ids = map { queue('#hang') } 1 .. $n;
-	$gateway->wait_for_taken($taken + $n);
-	return join ', ', @ids;
-}
-
-# Wait until messages have a status.
-sub wait_for_status
-{
-	my ($ids, $status, $database) = @_;
-	return wait_for_sql($node, $database // 'postgres',
-		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE id IN ($ids)", $status);
-}
-
-# Send a message and wait until it is sent.
-sub mark
-{
-	my ($database) = @_;
-	return wait_for_status(queue('mark', $database), 'sent', $database);
-}
-
-# Return the log's entries of a text.
-sub taken
-{
-	my ($message) = @_;
-	return grep { $_->{fields}{message} eq $message } $gateway->log;
-}
-
 # Run one of PostgreSQL's functions on a process.
 sub signal
 {
@@ -80,7 +39,7 @@ sub signal
 create_account($node, 'postgres', %account, account => 'second', paused => 'true');
 my $mapping = q{CREATE USER MAPPING FOR PUBLIC SERVER second OPTIONS (username 'user', password 'secret')};
 
-my $id = queue('mapping dropped', 'postgres', 'second');
+my $id = queue($node, 'mapping dropped', account => 'second');
 run_sql($node, <<'END');
 BEGIN;
 DROP USER MAPPING FOR PUBLIC SERVER second;
@@ -88,18 +47,18 @@ ALTER SERVER second OPTIONS (SET paused 'false');
 COMMIT;
 END
 wait_for_sql($node, 'postgres', "SELECT status = 'queued' AND error LIKE '%mapping%' FROM sms_outbox WHERE id = $id");
-is(scalar taken('mapping dropped'), 0, 'mapping dropped: not sent');
+is_taken($gateway, 'mapping dropped', 0, 'mapping dropped: not sent');
 run_sql($node, $mapping);
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 
 run_sql($node, "ALTER SERVER second OPTIONS (SET paused 'true')");
-$id = queue('server dropped', 'postgres', 'second');
+$id = queue($node, 'server dropped', account => 'second');
 run_sql($node, 'DROP SERVER second CASCADE');
-mark();
-wait_for_status($id, 'queued');
-is(scalar taken('server dropped'), 0, 'server dropped: not sent');
+mark($node);
+wait_for_status($node, $id, 'queued');
+is_taken($gateway, 'server dropped', 0, 'server dropped: not sent');
 create_account($node, 'postgres', %account, account => 'second');
-wait_for_status($id, 'sent');
+wait_for_status($node, $id, 'sent');
 
 run_sql($node, <<'END');
 ALTER SERVER second OPTIONS (ADD paused 'true');
@@ -114,15 +73,15 @@ DROP ROLE app;
 ALTER SERVER second OPTIONS (SET paused 'false');
 END
 wait_for_end($node);
-is_deeply([ map { $_->{fields}{username} } taken('role dropped') ], ['user'],
+is_deeply([ map { $_->{fields}{username} } $gateway->taken('role dropped') ], ['user'],
 	'role dropped: sent by the mapping for all');
-is(scalar taken($_), 1, "$_: sent once") for 'mapping dropped', 'server dropped';
+is_taken($gateway, $_, 1, "$_: sent once") for 'mapping dropped', 'server dropped';
 
 # The extension is dropped with messages on the wire, and created again before the worker
 # can see that: their replies do not end up in rows that have their numbers now.
 my $offset = -s $node->logfile;
 my $taken  = $gateway->count->{taken};
-my $old = join ', ', map { queue('#hold #status 27', 'other') } 1 .. 3;
+my $old = [ queue($node, '#hold #status 27', n => 3, database => 'other') ];
 $gateway->wait_for_taken($taken + 3);
 run_sql($node, <<"END", 'other');
 BEGIN;
@@ -133,17 +92,17 @@ CREATE SERVER sms3300 FOREIGN DATA WRAPPER sms3300
 CREATE USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS (username 'user', password 'secret');
 COMMIT;
 END
-my $new = join ', ', map { queue('#hold', 'other') } 1 .. 3;
+my $new = [ queue($node, '#hold', n => 3, database => 'other') ];
 is($new, $old, 'the new messages have the numbers of the old ones');
 $gateway->release(3);
 $gateway->wait_for_taken($taken + 6);
-mark('other');
-wait_for_status($new, 'sending', 'other');
+mark($node, database => 'other');
+wait_for_status($node, $new, 'sending', 'other');
 $gateway->release;
-wait_for_status($new, 'sent', 'other');
+wait_for_status($node, $new, 'sent', 'other');
 
 $taken = $gateway->count->{taken};
-queue('#hold', 'other');
+queue($node, '#hold', database => 'other');
 $gateway->wait_for_taken($taken + 1);
 my $pid = pid_of('worker', 'other');
 run_sql($node, 'DROP EXTENSION sms3300 CASCADE', 'other');
@@ -151,12 +110,12 @@ $gateway->release;
 wait_for_log($node, qr/extension was dropped while messages were being sent/, $offset);
 wait_for_sql($node, 'template1', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
 create_account($node, 'other', %account);
-mark('other');
+mark($node, database => 'other');
 pass('the extension can be dropped and created again');
 
 # It is altered, which changes what belongs to it: nobody minds.
 $taken = $gateway->count->{taken};
-my $meanwhile = queue('#hold', 'other');
+my $meanwhile = queue($node, '#hold', database => 'other');
 $gateway->wait_for_taken($taken + 1);
 $pid = pid_of('worker', 'other');
 run_sql($node, <<'END', 'other');
@@ -164,27 +123,27 @@ CREATE TABLE mine ();
 ALTER EXTENSION sms3300 ADD TABLE mine;
 ALTER EXTENSION sms3300 UPDATE;
 END
-mark('other');
+mark($node, database => 'other');
 run_sql($node, 'ALTER EXTENSION sms3300 DROP TABLE mine', 'other');
 $gateway->release;
-wait_for_status($meanwhile, 'sent', 'other');
+wait_for_status($node, $meanwhile, 'sent', 'other');
 is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
 
 # The owner queues by hand what is on the wire, and makes a mess of its row: it is not
 # sent again, and its result is recorded.
 $taken = $gateway->count->{taken};
-my %mess = map { $_ => queue("#hold #status 27 errors $_") } '{}', '"none"', 'null', '-1';
+my %mess = map { $_ => queue($node, "#hold #status 27 errors $_") } '{}', '"none"', 'null', '-1';
 create_account($node, 'postgres', %account, account => 'broke');
 $gateway->wait_for_taken($taken + 4);
 $gateway->mode('#hold #status 14 no credit', 1);
-my $refused = queue('#status 14 no credit', 'postgres', 'broke');
+my $refused = queue($node, '#status 14 no credit', account => 'broke');
 $gateway->wait_for_taken($taken + 5);
 run_sql($node, <<"END");
 UPDATE sms_outbox SET status = 'queued', errors = substring(message FROM 'errors (.*)')::jsonb
 WHERE message LIKE '%errors%';
 UPDATE sms_outbox SET attempts = -32768 WHERE id = $refused;
 END
-mark();
+mark($node);
 $gateway->release;
 wait_for_sql($node, 'postgres', <<"END");
 SELECT status = 'queued' AND attempts = 0 AND api_status = 14 FROM sms_outbox WHERE id = $refused
@@ -197,44 +156,44 @@ for my $errors (sort keys %mess)
 SELECT status, errors -> 0 = '$errors', errors -> 1 ->> 'api_status' = '27'
 FROM sms_outbox WHERE id = $mess{$errors}
 END
-	is(scalar taken("#hold #status 27 errors $errors"), 1, "errors $errors: it is sent once");
+	is_taken($gateway, "#hold #status 27 errors $errors", 1, "errors $errors: it is sent once");
 }
 
 # A cancel does nothing to the worker.
-my $hanging = queue_hanging(3);
+my $hanging = [ queue_until_taken($node, $gateway, '#hang', n => 3) ];
 $pid = pid_of('worker', 'postgres');
 for (1 .. 20)
 {
 	signal('pg_cancel_backend', $pid);
-	mark();
+	mark($node);
 }
 is(pid_of('worker', 'postgres'), $pid, 'pg_cancel_backend: the worker goes on');
-wait_for_status($hanging, 'sending');
+wait_for_status($node, $hanging, 'sending');
 
 # When it is terminated, what comes in a moment is recorded, the rest is unknown, and
 # another worker comes.
 $taken = $gateway->count->{taken};
-$id    = queue('#hold');
+$id    = queue($node, '#hold');
 $gateway->wait_for_taken($taken + 1);
 signal('pg_terminate_backend', $pid);
 $gateway->release;
-wait_for_status($id,      'sent');
-wait_for_status($hanging, 'unknown');
-mark();
+wait_for_status($node, $id, 'sent');
+wait_for_status($node, $hanging, 'unknown');
+mark($node);
 isnt(pid_of('worker', 'postgres'), $pid, 'pg_terminate_backend: another worker comes');
 
 # The launcher: another one comes, and workers do not care.
-$hanging = queue_hanging(1);
+$hanging = [ queue_until_taken($node, $gateway, '#hang') ];
 for my $function (qw(pg_cancel_backend pg_terminate_backend))
 {
 	my ($launcher, $worker) = (pid_of('launcher'), pid_of('worker', 'postgres'));
 	signal('pg_terminate_backend', pid_of('worker', 'other'));
 	signal($function, $launcher);
-	mark('other');
+	mark($node, database => 'other');
 	like(pid_of('launcher'), qr/\A\d+\z/, "$function: there is a launcher");
 	is(pid_of('worker', 'postgres'), $worker, "$function: workers go on");
 }
-wait_for_status($hanging, 'sending');
+wait_for_status($node, $hanging, 'sending');
 
 # Whatever is set for a database, for the role that the worker runs as, or for the role in
 # the database, the worker works as usual. Names that this server does not know are left
@@ -297,7 +256,7 @@ END $$;
 CREATE TRIGGER on_sent AFTER UPDATE ON sms_outbox
 	FOR EACH ROW WHEN (NEW.status = 'sent') EXECUTE FUNCTION hostile.on_sent();
 END
-mark('hostile');
+mark($node, database => 'hostile');
 my @known = grep { run_sql($node, "SELECT count(*) FROM pg_settings WHERE name = '$_'") || $_ eq 'role' } sort keys %hostile;
 
 # The sessions here are not to be disturbed.
@@ -319,7 +278,7 @@ my %expected = (
 	'#delay 2000' => 'sent',
 );
 $taken = $gateway->count->{taken};
-queue($_, 'hostile') for sort keys %expected;
+queue($node, $_, database => 'hostile') for sort keys %expected;
 wait_for_end($node, 'hostile');
 is_deeply({ map { ($_->{message} => $_->{status}) } read_rows($node, "message <> 'mark'", 'hostile') },
 	\%expected, 'hostile settings: every result');
@@ -339,11 +298,11 @@ END
 run_sql($node, 'CREATE DATABASE other');
 create_account($node, $_, %account) for qw(postgres other);
 $taken = $gateway->count->{taken};
-my $first = queue('#delay 12000');
+my $first = queue($node, '#delay 12000');
 $gateway->wait_for_taken($taken + 1);
-my $second = queue('waits for a slot', 'other');
-wait_for_status($first, 'sent');
-wait_for_status($second, 'sent', 'other');
+my $second = queue($node, 'waits for a slot', database => 'other');
+wait_for_status($node, $first, 'sent');
+wait_for_status($node, $second, 'sent', 'other');
 my @said = slurp_file($node->logfile) =~ /(no background worker slot is free.*\n.*HINT:.*max_worker_processes)/g;
 is(scalar @said, 1, 'no slot for a worker: said once, with a hint');
 

@@ -24,7 +24,7 @@ create_account($node, 'postgres', %account);
 my $worker = "pg_stat_activity WHERE backend_type = 'sms3300 worker' AND datname = 'postgres'";
 
 # Queue $n messages with a text, in one transaction that waits for no standby.
-sub queue
+sub queue_locally
 {
 	my ($n, $message, $database) = @_;
 	return run_sql($node, <<"END", $database);
@@ -39,30 +39,8 @@ sub queue_and_wait
 {
 	my ($n, $message, $database) = @_;
 	my $taken = $gateway->count->{taken};
-	queue($n, $message, $database);
+	queue_locally($n, $message, $database);
 	return $gateway->wait_for_taken($taken + $n);
-}
-
-# Return how often a text was taken.
-sub taken
-{
-	my ($message) = @_;
-	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
-}
-
-# Return the statuses of the messages with a text.
-sub statuses
-{
-	my ($message) = @_;
-	return run_sql($node, "SELECT status, count(*) FROM sms_outbox WHERE message = '$message' GROUP BY 1");
-}
-
-# Wait until all messages with a text have a status.
-sub wait_for_status
-{
-	my ($message, $status) = @_;
-	return wait_for_sql($node, 'postgres',
-		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE message = '$message'", $status);
 }
 
 # Do something and tell how long it took.
@@ -100,12 +78,12 @@ for my $what (sort keys %stop)
 	queue_and_wait(5,  "#delay 500 $what");
 	measure($what, $stop{$what});
 	$node->start unless $node->{_pid};
-	is(statuses("#hang $what"),      'unknown|50', "$what: what hung is unknown");
-	is(statuses("#delay 6000 $what"), 'unknown|5', "$what: so is what comes too late");
-	is(statuses("#delay 500 $what"), 'sent|5',     "$what: what came in time is recorded");
-	queue(1, "after $what");
-	wait_for_status("after $what", 'sent');
-	is(taken("#hang $what"), 50, "$what: nothing is sent again");
+	is(statuses($node, "#hang $what"), 'unknown 50', "$what: what hung is unknown");
+	is(statuses($node, "#delay 6000 $what"), 'unknown 5', "$what: so is what comes too late");
+	is(statuses($node, "#delay 500 $what"), 'sent 5',     "$what: what came in time is recorded");
+	queue_locally(1, "after $what");
+	wait_for_status($node, "after $what", 'sent');
+	is_taken($gateway, "#hang $what", 50, "$what: nothing is sent again");
 }
 
 # Nor is a lock on the table waited for, though results cannot be recorded then: another
@@ -126,8 +104,8 @@ for my $which ('with results', 'that has not looked yet')
 }
 $locker->query_safe('COMMIT');
 $locker->quit;
-wait_for_status('#hold locked', 'unknown');
-is(taken('#hold locked'), 3, 'locked: nothing is sent again');
+wait_for_status($node, '#hold locked', 'unknown');
+is_taken($gateway, '#hold locked', 3, 'locked: nothing is sent again');
 
 # A standby that is gone. A claim waits for it, and so does the message, whatever is set
 # for the database, or by a user's trigger. Cancelling that wait is not a confirmation.
@@ -145,7 +123,7 @@ for my $cancel (0, 1)
 	my $message = 'without a standby' . ($cancel ? ', cancelled' : '');
 	my $waits   = "SELECT wait_event = 'SyncRep' FROM $worker";
 	set_standbys('nobody');
-	queue(3, $message);
+	queue_locally(3, $message);
 	wait_for_sql($node, 'postgres', $waits);
 	if ($cancel)
 	{
@@ -153,11 +131,11 @@ for my $cancel (0, 1)
 		wait_for_sql($node, 'postgres', $waits);
 	}
 	measure("stop $message", sub { $node->stop('fast') });
-	is(taken($message), 0, "$message: nothing is sent");
+	is_taken($gateway, $message, 0, "$message: nothing is sent");
 	$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 	$node->start;
-	wait_for_status($message, 'sent');
-	is(taken($message), 3, "$message: sent when it is no longer wanted");
+	wait_for_status($node, $message, 'sent');
+	is_taken($gateway, $message, 3, "$message: sent when it is no longer wanted");
 }
 
 # Nor if the stop comes before the commit and cancels a trigger instead.
@@ -173,15 +151,15 @@ CREATE TRIGGER linger BEFORE UPDATE ON sms_outbox FOR EACH ROW
 	WHEN (NEW.status = 'sending' AND NEW.message = 'lingers') EXECUTE FUNCTION linger();
 END
 set_standbys('nobody');
-queue(1, 'lingers');
+queue_locally(1, 'lingers');
 wait_for_sql($node, 'postgres', "SELECT wait_event = 'PgSleep' FROM $worker");
 measure('stop before the commit', sub { $node->stop('fast') });
-is(taken('lingers'), 0, 'stop before the commit: nothing is sent');
+is_taken($gateway, 'lingers', 0, 'stop before the commit: nothing is sent');
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $node->start;
 run_sql($node, 'SET synchronous_commit = local; DROP FUNCTION linger() CASCADE');
-wait_for_status('lingers', 'sent');
-is(taken('lingers'), 1, 'stop before the commit: sent once after it');
+wait_for_status($node, 'lingers', 'sent');
+is_taken($gateway, 'lingers', 1, 'stop before the commit: sent once after it');
 
 # A result does not wait in memory for it when the server is stopped.
 queue_and_wait(3, '#hold recorded without a standby');
@@ -192,29 +170,28 @@ wait_for_sql($node, 'postgres', "SELECT wait_event = 'SyncRep' FROM $worker");
 measure('stop without a standby, recording', sub { $node->stop('fast') });
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $node->start;
-is(statuses('#hold recorded without a standby'), 'sent|3', 'results are recorded');
-wait_for_status('#hang without a standby', 'unknown');
-is(taken('#hold recorded without a standby'), 3, 'nothing is sent again');
+is(statuses($node, '#hold recorded without a standby'), 'sent 3', 'results are recorded');
+wait_for_status($node, '#hang without a standby', 'unknown');
+is_taken($gateway, '#hold recorded without a standby', 3, 'nothing is sent again');
 
 # Another database is dropped while requests hang in this one.
 run_sql($node, "CREATE DATABASE $_") for qw(other idle busy);
 queue_and_wait(10, '#hang meanwhile');
 measure('DROP DATABASE of another one', sub { run_sql($node, 'DROP DATABASE other') });
-wait_for_status('#hang meanwhile', 'sending');
+wait_for_status($node, '#hang meanwhile', 'sending');
 pass('DROP DATABASE of another one: this one does not mind');
 
 # One whose worker has left can be dropped, one whose worker is busy by force.
 create_account($node, $_, %account) for qw(idle busy);
-run_sql($node, 'ALTER SYSTEM SET sms3300.worker_idle_timeout = 0');
-run_sql($node, 'SELECT pg_reload_conf()');
+set_setting($node, 'sms3300.worker_idle_timeout', '0');
 queue_and_wait(1, 'the last of idle', 'idle');
 wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'idle'");
 measure('DROP DATABASE of an idle one', sub { run_sql($node, 'DROP DATABASE idle') });
 queue_and_wait(10, '#hang in busy', 'busy');
 measure('DROP DATABASE by force', sub { run_sql($node, 'DROP DATABASE busy WITH (FORCE)') });
-queue(1, 'after the drops');
-wait_for_status('after the drops', 'sent');
-is(taken('#hang in busy'), 10, 'nothing of it is sent again');
+queue_locally(1, 'after the drops');
+wait_for_status($node, 'after the drops', 'sent');
+is_taken($gateway, '#hang in busy', 10, 'nothing of it is sent again');
 my @failed = slurp_file($node->logfile) =~ /FATAL: .*does not exist/g;
 cmp_ok(scalar @failed, '<', 3, 'no worker is wanted for a database that is gone');
 

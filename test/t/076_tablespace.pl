@@ -26,7 +26,7 @@ my $worker = run_sql($node, $pid);
 
 # Queue $n messages that begin with a directive; text that no compression makes smaller
 # fills up each to a size in kB.
-sub queue
+sub queue_random
 {
 	my ($n, $directive, $size) = @_;
 	return run_sql($node, <<"END");
@@ -36,13 +36,6 @@ FROM generate_series(1, $n) AS n, LATERAL (
 	SELECT string_agg(encode(sha256((n || ' ' || m)::bytea), 'base64'), '') AS random_text
 	FROM generate_series(1, $size * 22) AS m) AS r
 END
-}
-
-# Return how many messages have a status.
-sub count_of
-{
-	my ($status) = @_;
-	return run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = '$status'");
 }
 
 # Take all room that is left, and give it back.
@@ -62,26 +55,26 @@ sub make_room
 # each, do not fit.
 my $full   = qr/could not (extend|write).*No space left on device/;
 my $offset = -s $node->logfile;
-queue(20, '#hold #json {"status": -1, "msg": "%s"}', 50);
+queue_random(20, '#hold #json {"status": -1, "msg": "%s"}', 50);
 $gateway->wait_for_taken(21);
 fill();
 $gateway->release;
 wait_for_log($node, $full, $offset);
-cmp_ok(count_of('sending'), '>', 0, 'some results do not fit');
+cmp_ok(count_rows($node, "status = 'sending'"), '>', 0, 'some results do not fit');
 make_room();
 wait_for_end($node);
-is(count_of('sent'), 21, 'all are recorded');
+is(count_rows($node, "status = 'sent'"), 21, 'all are recorded');
 
 # Claims: the next versions of all rows of a page do not fit on it.
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
-queue(40, '%s', 1);
+queue_random(40, '%s', 1);
 fill();
 $offset = -s $node->logfile;
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')");
 wait_for_log($node, $full, $offset);
 make_room();
 wait_for_end($node);
-is(count_of('sent'), 61, 'all are sent');
+is(count_rows($node, "status = 'sent'"), 61, 'all are sent');
 is($gateway->count->{taken}, 61, 'each once');
 is(run_sql($node, $pid), $worker, 'by the same worker');
 

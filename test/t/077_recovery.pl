@@ -63,7 +63,7 @@ is($gateway->count->{taken}, 10, 'nothing is sent');
 
 $node->start;
 wait_for_end($node);
-like(slurp_file($node->logfile, $offset), $begun, 'it does then');
+like(slurp_file($node->logfile, $offset), $begun, 'the server recovers then');
 is(run_sql($node, 'SELECT message, status, count(*) FROM sms_outbox GROUP BY 1, 2 ORDER BY 1'),
 	"#hang|unknown|10\nwaits|sent|5", 'what was on the wire is in doubt, the rest is sent');
 is($gateway->count->{taken}, 15, 'each once');

@@ -41,13 +41,6 @@ sub as_marketing
 	return decode('UTF-8', run_sql($node, "SET ROLE marketing;\n$sql"));
 }
 
-# Count rows of the outbox, those of a condition or all.
-sub count_rows
-{
-	my ($where) = @_;
-	return run_sql($node, 'SELECT count(*) FROM sms_outbox WHERE ' . ($where // 'true'));
-}
-
 # Start again with other customers.
 sub new_customers
 {
@@ -83,7 +76,7 @@ END
 
 as_marketing($create);
 is(as_marketing($cost), "UCS-2|1|4|4\nUCS-2|3|1|3", 'what it costs: each number once');
-is(count_rows(), 0, 'nothing sent by that');
+is(count_rows($node), 0, 'nothing sent by that');
 
 is(as_marketing($send), "5|مینا|0912 000\n6|رضا|\n9|حسن|", 'who cannot be reached');
 is( as_marketing('SELECT mobile, message FROM sms_outbox WHERE length(message) < 30 ORDER BY mobile'),
@@ -91,29 +84,29 @@ is( as_marketing('SELECT mobile, message FROM sms_outbox WHERE length(message) <
 	  . "989120000002|علی عزیز، نوروز مبارک!\n"
 	  . "989120000004| عزیز، نوروز مبارک!",
 	'the others, in person');
-is(count_rows("sender = 'marketing' AND status = 'queued'"), 5, 'all queued');
+is(count_rows($node, "sender = 'marketing' AND status = 'queued'"), 5, 'all queued');
 
 as_marketing($send);
-is(count_rows(), 5, 'once more: nothing is added');
+is(count_rows($node), 5, 'once more: nothing is added');
 run_sql($node, "UPDATE customers SET mobile = '09120000005' WHERE id = 5");
 is(as_marketing($send), "6|رضا|\n9|حسن|", 'a number was corrected');
-is(count_rows(), 6, 'one is added');
+is(count_rows($node), 6, 'one is added');
 
 # Another campaign is not touched by what follows.
 as_marketing(q(INSERT INTO sms_outbox (mobile, message, metadata)
 	VALUES ('09120000001', 'another', '{"campaign": "another"}')));
 is(as_marketing($cancel), 6, 'stopped');
 is(as_marketing($result), 'cancelled|6', 'all cancelled');
-is(count_rows("message = 'another' AND status = 'queued'"), 1, 'and nothing else');
+is(count_rows($node, "message = 'another' AND status = 'queued'"), 1, 'only the new message is queued');
 as_marketing($send);
-is(count_rows(), 7, 'it stays stopped');
+is(count_rows($node), 7, 'a cancelled campaign stays stopped');
 is(as_marketing($resend), 6, 'goes on');
 
 set_paused('DROP paused');
 wait_for_end($node);
 is(as_marketing($result), "sent|5\nrejected|1", 'what became of it');
 like(as_marketing($missed), qr/\A8\|#status 27 refused\|rejected\|27\|.+\z/, 'who did not get it, and why');
-is($gateway->count->{taken}, 7, 'one request for each');
+is($gateway->count->{taken}, 7, 'each message makes one request');
 is(as_marketing($cancel), 0, 'nothing left to cancel');
 
 #
@@ -130,9 +123,9 @@ SELECT i, 'مشتری ' || i,
 FROM generate_series(1, 100000) AS i
 END
 is(scalar(split /\n/, as_marketing($send)), 1000, '100,000: the bad ones are listed');
-is(count_rows(), 99_000, 'the good ones are queued');
+is(count_rows($node), 99_000, 'the good ones are queued');
 as_marketing($send);
-is(count_rows(), 99_000, 'once');
+is(count_rows($node), 99_000, 'once');
 
 #
 # Two sessions at once
@@ -191,7 +184,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 	is_deeply(\@printed, [ '', '' ], "at once, $end: no error, no deadlock");
 	is(run_sql($node, 'SELECT count(*), count(DISTINCT mobile), count(DISTINCT dedup_key) FROM sms_outbox'),
 		'100|100|100', "at once, $end: one row each");
-	is(count_rows("message = 'by hand'"), $end eq 'COMMIT' ? 1 : 0, "at once, $end: whose");
+	is(count_rows($node, "message = 'by hand'"), $end eq 'COMMIT' ? 1 : 0, "at once, $end: whose");
 }
 
 # sms3300_send waits for the session that has the key, and returns the id of the row that stays.

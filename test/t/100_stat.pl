@@ -21,23 +21,6 @@ create_account($node, 'postgres', url => $gateway->url, line => $line, max_attem
 run_sql($node, 'CREATE ROLE app LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO app');
 run_sql($node, 'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher');
 
-# Queue a message and return its id; $more are named arguments, as SQL.
-sub queue
-{
-	my ($message, $more) = @_;
-	return run_sql($node,
-		"SELECT sms3300_send('09123456789', " . quote($message) . ($more ? ", $more" : '') . ')');
-}
-
-# Queue a message and wait for its status.
-sub queue_until
-{
-	my ($status, $message, $more) = @_;
-	my $id = queue($message, $more);
-	wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
-	return $id;
-}
-
 # Wait until messages are finished.
 sub wait_for_end_of
 {
@@ -84,25 +67,6 @@ sub account_is
 	return;
 }
 
-# Set an option of the account.
-sub alter
-{
-	my ($options, $account) = @_;
-	$account //= 'sms3300';
-	run_sql($node, "ALTER SERVER $account OPTIONS ($options)");
-	return;
-}
-
-# Change a setting of the server, and wait until this is known.
-sub set
-{
-	my ($name, $value) = @_;
-	run_sql($node, "ALTER SYSTEM SET $name = '$value'");
-	run_sql($node, 'SELECT pg_reload_conf()');
-	wait_for_sql($node, 'postgres', "SELECT current_setting('$name')", $value);
-	return;
-}
-
 my $time = '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*';
 
 # Before anything is sent.
@@ -111,52 +75,51 @@ account_is("state, reason, queued, in_flight, foreign_rows, $counters, request_t
 		  . ' stats_reset', 'ok||0|0|0|0|0|0|0|0|0|0||', 'nothing is counted yet');
 
 # Finished messages.
-my $sent = queue_until('sent', 'an ordinary one');
+my $sent = queue_until($node, 'sent', 'an ordinary one');
 explains($sent, "sent at $time as gateway message \\d+, via line $line", 'sent');
-my $fallback = queue_until('sent', '#fallback', "line => '$line', line2 => '$line2'");
+my $fallback = queue_until($node, 'sent', '#fallback', line => $line, line2 => $line2);
 explains($fallback,
 	"sent at $time as gateway message \\d+, by fallback: line $line2 carried it"
 	  . " instead of $line", 'sent by the fallback');
-$fallback = queue_until('sent', '#fallback', 'type => 1');
+$fallback = queue_until($node, 'sent', '#fallback', type => 1);
 explains($fallback,
 	"sent at $time as gateway message \\d+, via line \\d+ instead of the account's line $line:"
 	  . ' a fallback, unless the account was altered since',
 	'sent by the fallback of the account');
-explains(queue_until('sent', 'by the service line', 'type => 2'),
+explains(queue_until($node, 'sent', 'by the service line', type => 2),
 	"sent at $time as gateway message \\d+, via line \\d+", 'sent without a line');
-explains(queue_until('sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
-my $rejected = queue_until('rejected', '#status 27 opted out');
+explains(queue_until($node, 'sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
+my $rejected = queue_until($node, 'rejected', '#status 27 opted out');
 explains($rejected, "rejected at $time: the gateway answered with status 27: opted out; once that is"
 	  . " corrected, sms3300_resend\\($rejected\\) queues it again", 'rejected');
-my $failed = queue_until('failed', '#status 15 busy');
+my $failed = queue_until($node, 'failed', '#status 15 busy');
 explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15: busy;"
 	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
-my $unknown = queue_until('unknown', '#http 500');
+my $unknown = queue_until($node, 'unknown', '#http 500');
 explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
 	  . " began at $time; ask the gateway, and if it does not have the message,"
 	  . " sms3300_resend\\($unknown\\) queues it again", 'unknown');
 
 # Paused: by the account, and by the setting.
-alter("SET paused 'true'");
-my $expired = queue_until('expired', 'too late',
-	"send_before => clock_timestamp() + interval '100 ms'");
+alter_account($node, paused => 'true');
+my $expired = queue_until($node, 'expired', 'too late', send_before => \"clock_timestamp() + interval '100 ms'");
 explains($expired, "expired at $time: it was not sent before .*; sms3300_resend\\($expired\\)"
 	  . ' queues it again', 'expired');
-my $cancelled = queue('to be cancelled');
+my $cancelled = queue($node, 'to be cancelled');
 is(run_sql($node, "SELECT sms3300_cancel($cancelled)"), 't', 'cancelled');
 explains($cancelled, "cancelled at $time; sms3300_resend\\($cancelled\\) queues it again",
 	'cancelled');
-my $paused = queue('paused');
+my $paused = queue($node, 'paused');
 explains($paused, 'queued: its account sms3300 is paused: ALTER SERVER sms3300 OPTIONS'
 	  . " \\(SET paused 'false'\\)", 'account paused');
 account_is("state, reason, queued, oldest_due_at = (SELECT due_at FROM sms_outbox WHERE id = $paused)",
 	"paused|the option \"paused\" of the account is true|1|t", 'a paused account');
-set('sms3300.enabled', 'off');
+set_setting($node, 'sms3300.enabled', 'off');
 explains($paused, 'queued: sending is disabled in the whole cluster: sms3300.enabled is off',
 	'sending disabled');
 account_is('state, reason', 'paused|sms3300.enabled is off', 'sending disabled');
-set('sms3300.enabled', 'on');
-alter("SET paused 'false'");
+set_setting($node, 'sms3300.enabled', 'on');
+alter_account($node, paused => 'false');
 wait_for_end($node);
 
 # What explain says about a text that was removed, and about an account that is
@@ -173,12 +136,12 @@ explains($cancelled, "cancelled at $time; $gone", 'cancelled, without a text');
 run_sql($node, "UPDATE sms_outbox SET error = NULL WHERE id = $failed");
 explains($failed, "failed at $time after 1 attempt: no reason was recorded; $gone",
 	'failed, without a reason');
-alter("SET line '$line2'");
+alter_account($node, line => $line2);
 explains($sent,
 	"sent at $time as gateway message \\d+, via line $line instead of the account's line $line2:"
 	  . ' a fallback, unless the account was altered since',
 	'sent before the account was altered');
-alter("SET line '$line'");
+alter_account($node, line => $line);
 
 # The counters add up to the table.
 account_is($counters, '6|1|1|1|1|0|9', 'each is counted');
@@ -186,15 +149,15 @@ account_is('queued, oldest_due_at, in_flight', '0||0', 'nothing is left');
 my $by_status = join ', ', map { "count(*) FILTER (WHERE status = '$_')" }
   qw(sent rejected failed unknown expired);
 account_is('sent, rejected, failed, unknown, expired',
-	run_sql($node, "SELECT $by_status FROM sms_outbox"), 'and agrees with the table');
+	run_sql($node, "SELECT $by_status FROM sms_outbox"), 'the counters agree with the table');
 account_is('stats_reset BETWEEN pg_postmaster_start_time() AND now()', 't', 'since when');
 
 # Not yet due.
-my $later = queue('later', "send_after => now() + interval '1 day'");
+my $later = queue($node, 'later', send_after => \"now() + interval '1 day'");
 explains($later, "queued: it is scheduled for $time", 'waiting for its time');
 account_is('queued, oldest_due_at > now()', '1|t', 'a message for later is queued');
 run_sql($node, "SELECT sms3300_cancel($later)");
-alter('SET max_attempts $$3$$');
+alter_account($node, max_attempts => '3');
 
 # However long it takes to look, the next try does not come meanwhile.
 run_sql($node, <<'END');
@@ -203,7 +166,7 @@ CREATE FUNCTION put_off() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER put_off BEFORE UPDATE ON sms_outbox FOR EACH ROW
 	WHEN (OLD.status = 'sending' AND NEW.status = 'queued') EXECUTE FUNCTION put_off();
 END
-my $again = queue('#status 15 busy');
+my $again = queue($node, '#status 15 busy');
 comes_to_explain($again, "queued: it will be retried at $time, after 1 attempt; the last"
 	  . ' error was: the gateway answered with status 15: busy', 'waiting for its next try');
 account_is($counters, '6|1|1|1|1|1|10', 'one is retried');
@@ -215,33 +178,33 @@ explains($again, "expired at $time: it was not sent before .*; the last error wa
 	'expired after a try');
 
 # On the wire, and behind those that are.
-my @hanging = map { queue('#hang') } 1 .. 4;
+my @hanging = map { queue($node, '#hang') } 1 .. 4;
 wait_for_sql($node, 'postgres', 'SELECT in_flight FROM sms3300_stat_account', 4);
 wait_for_sql($node, 'postgres',
 	"SELECT in_flight FROM sms3300_stat_worker WHERE datname = 'postgres'", 4);
 explains($hanging[0], "being sent since $time, attempt 1", 'being sent');
 account_is('queued, oldest_due_at', '0|', 'what is on the wire does not wait');
-my @waiting = map { queue("behind $_") } 0 .. 2;
+my @waiting = map { queue($node, "behind $_") } 0 .. 2;
 my $full = 'and all 4 requests of account sms3300 are on the wire';
 explains($waiting[0], "queued: it is next in the queue, $full", 'the next one');
 explains($waiting[1], "queued: 1 message is ahead of it, $full", 'behind 1 other');
 explains($waiting[2], "queued: 2 messages are ahead of it, $full", 'behind 2 others');
-is(run_sql($node, <<'END'), "queued: 3 messages are ahead of it, $full", '... also those of other roles');
+is(run_sql($node, <<'END'), "queued: 3 messages are ahead of it, $full", 'messages of other roles count as ahead');
 SET ROLE app;
 BEGIN;
 SELECT sms3300_send('09123456789', 'of app') AS id \gset
 SELECT sms3300_explain(:id);
 ROLLBACK;
 END
-my $urgent = queue('urgent', 'priority => 3');
+my $urgent = queue($node, 'urgent', priority => 3);
 explains($urgent, "queued: it is next in the queue, $full", 'the next one by its priority');
 explains($waiting[0], "queued: 1 message is ahead of it, $full", 'behind one of higher priority');
 run_sql($node, "INSERT INTO sms_outbox (mobile, message)"
 	  . " SELECT '09123456789', 'many' FROM generate_series(1, 10001)");
-explains(queue('the last'), "queued: more than 10000 messages are ahead of it, $full",
+explains(queue($node, 'the last'), "queued: more than 10000 messages are ahead of it, $full",
 	'behind very many');
 run_sql($node, "DELETE FROM sms_outbox WHERE message IN ('many', 'the last')");
-alter('SET max_in_flight $$5$$, ADD rate $$0.0001$$');
+alter_account($node, max_in_flight => '5', rate => '0.0001');
 wait_for_end_of($urgent);
 comes_to_explain($waiting[1], 'queued: it waits for the rate limit of account sms3300, 0.0001'
 	  . ' messages per second; 1 message is ahead of it', 'waiting for the rate');
@@ -256,11 +219,11 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER refuse BEFORE UPDATE ON sms_outbox FOR EACH ROW
 	WHEN (NEW.message = 'for the trigger') EXECUTE FUNCTION refuse();
 END
-alter('DROP rate');
+alter_account($node, rate => undef);
 wait_for_end_of(@waiting);
-queue_until('sent', 'for the trigger');
+queue_until($node, 'sent', 'for the trigger');
 is(run_sql($node, 'SELECT last_error, last_error_at > started_at FROM sms3300_stat_worker'),
-	'refused by a trigger|t', 'its last error');
+	'refused by a trigger|t', "the worker's last error is shown");
 run_sql($node, 'DROP FUNCTION refuse() CASCADE');
 
 # A copy of a row whose request hangs.
@@ -272,7 +235,7 @@ run_sql($node, "UPDATE sms_outbox SET origin = origin - 1 WHERE id = $hanging[0]
 account_is('foreign_rows', 0, 'no foreign row');
 
 # Queued elsewhere.
-my $foreign = queue('foreign', "send_after => now() + interval '1 hour'");
+my $foreign = queue($node, 'foreign', send_after => \"now() + interval '1 hour'");
 for my $step (1, -2)
 {
 	run_sql($node, "UPDATE sms_outbox SET origin = origin + $step WHERE id = $foreign");
@@ -291,26 +254,26 @@ run_sql($node, 'SELECT sms3300_stat_reset()');
 account_is("$counters, in_flight, request_time_sum, request_time_p50, wait_time_sum,"
 		  . ' wait_time_p99, stats_reset > pg_postmaster_start_time()',
 	'0|0|0|0|0|0|0|4|0||0||t', 'a reset clears all but what is on the wire');
-is(run_sql($node, 'SELECT last_error FROM sms3300_stat_worker'), '', 'and forgets the error');
-queue_until('sent', '#delay 800');
+is(run_sql($node, 'SELECT last_error FROM sms3300_stat_worker'), '', 'a new worker has no last error');
+queue_until($node, 'sent', '#delay 800');
 account_is('requests, request_time_sum >= 800, request_time_p50 >= 700,'
 		  . ' request_time_p99 >= 700, request_time_p50 <= request_time_p95,'
 		  . ' request_time_p95 <= request_time_p99, request_time_p99 <= request_time_sum * 1.13,'
 		  . ' wait_time_sum < request_time_sum, wait_time_p50 IS NOT NULL',
 	'1|t|t|t|t|t|t|t|t', 'the time of a request');
-alter("SET paused 'true'");
-my $waited = queue('waited', "send_after => now() - interval '1 hour'");
-alter("SET paused 'false'");
+alter_account($node, paused => 'true');
+my $waited = queue($node, 'waited', send_after => \"now() - interval '1 hour'");
+alter_account($node, paused => 'false');
 wait_for_end_of($waited);
 account_is('wait_time_sum BETWEEN 3600000 AND 4200000, wait_time_p99 BETWEEN 3150000 AND 4200000,'
 		  . ' wait_time_p50 < 3000000', 't|t|t', 'the time in the queue');
 
 # Percentiles of what is known: messages that have waited for 10 minutes, 20 ... 1000.
 run_sql($node, 'SELECT sms3300_stat_reset()');
-alter("SET paused 'true'");
+alter_account($node, paused => 'true');
 run_sql($node, "INSERT INTO sms_outbox (mobile, message, send_after) SELECT '09123456789', 'waited',"
 	  . " now() - i * interval '10 minutes' FROM generate_series(1, 100) AS i");
-alter("SET paused 'false'");
+alter_account($node, paused => 'false');
 wait_for_sql($node, 'postgres',
 	"SELECT count(*) FROM sms_outbox WHERE message = 'waited' AND due_at IS NOT NULL", 0);
 account_is('requests, round(wait_time_sum::numeric / 3030000000, 2), '
@@ -321,18 +284,18 @@ account_is('requests, round(wait_time_sum::numeric / 3030000000, 2), '
 $gateway->stop;
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 0);
 account_is('unknown', 4, 'what hung is unknown');
-my $stopped = queue('stopped');
+my $stopped = queue($node, 'stopped');
 wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_account', 'stopped');
 comes_to_explain($stopped, 'queued: its account sms3300 has stopped: [^;]*connect[^;]*; next probe'
 	  . " at $time; it is next in the queue", 'account stopped');
 wait_for_sql($node, 'postgres', q{SELECT next_probe_at IS NOT NULL AND reason ~ 'connect'
 	AND retried > 0 AND retried <= requests FROM sms3300_stat_account}, 't');
-account_is('queued', 1, 'and its message is queued');
+account_is('queued', 1, 'the message of a stopped account is queued');
 explains($hanging[0], "unknown since $time: .*; it may have been sent; its request began at .*",
 	'unknown, what hung');
 
 # A message that waits for a retry: the stopped account is the reason.
-my $tried = queue('tried');
+my $tried = queue($node, 'tried');
 run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 hour',"
 	  . " errors = '[{\"error\": \"an error\"}]' WHERE id = $tried");
 explains($tried, "queued: its account sms3300 has stopped: .*; \\d+ messages? (?:is|are) ahead of it",
@@ -346,12 +309,12 @@ account_is('requests = sent + rejected + failed + unknown + retried', 't', 'all 
 
 # A probe that hangs.
 $gateway->mode('#status 14 no credit');
-$stopped = queue('no credit');
+$stopped = queue($node, 'no credit');
 wait_for_sql($node, 'postgres', "SELECT reason = 'the gateway answered with status 14'"
 	  . " AND state = 'stopped' FROM sms3300_stat_account");
 $gateway->mode('#hang');
 comes_to_explain($stopped, "being sent since $time, attempt 1", 'the probe itself');
-my $behind = queue('behind the probe');
+my $behind = queue($node, 'behind the probe');
 comes_to_explain($behind, 'queued: its account sms3300 has stopped: the gateway answered with status 14;'
 	  . ' a probe is in progress; it is next in the queue', 'a probe is in progress');
 $gateway->mode('');
@@ -362,9 +325,9 @@ run_sql($node, <<"END");
 CREATE SERVER mapped FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line');
 CREATE USER MAPPING FOR CURRENT_USER SERVER mapped OPTIONS (username 'u', password 'p');
 END
-my $mapped = queue('mapped', "account => 'mapped', send_after => now() + interval '1 hour'");
+my $mapped = queue($node, 'mapped', account => 'mapped', send_after => \"now() + interval '1 hour'");
 account_is('state, queued', 'ok|1', 'an account has its own queue', 'mapped');
-account_is('queued', 0, 'and no other');
+account_is('queued', 0, 'no other message is queued');
 run_sql($node, 'DROP USER MAPPING FOR CURRENT_USER SERVER mapped');
 my $unusable = 'queued: its account mapped cannot be used for sender \w+:';
 explains($mapped, "$unusable the account has no user mapping for the sender", 'no user mapping');
@@ -407,11 +370,11 @@ is(run_sql($node, 'SET ROLE watcher; SELECT queued, oldest_due_at > now() FROM s
 $gateway->stop;
 $gateway->start;
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending'", 0);
-alter("SET paused 'true'");
-my $locked = queue('locked');
+alter_account($node, paused => 'true');
+my $locked = queue($node, 'locked');
 run_sql($node, "BEGIN; SELECT FROM sms_outbox WHERE id = $locked FOR UPDATE;"
 	  . " PREPARE TRANSACTION 'locks'");
-alter("SET paused 'false'");
+alter_account($node, paused => 'false');
 my $about = 'and will be sent shortly unless a transaction has locked it';
 comes_to_explain($locked, "queued: it is next in the queue, $about", 'locked');
 run_sql($node, "ROLLBACK PREPARED 'locks'");
@@ -460,21 +423,21 @@ for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
 $other->stop;
 
 # A standby sends nothing, and says so.
-alter("SET paused 'true'");
-my $standing_by = queue('on a standby');
+alter_account($node, paused => 'true');
+my $standing_by = queue($node, 'on a standby');
 $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
 is(run_sql($standby, "SELECT sms3300_explain($standing_by)"),
 	'queued: this server is a standby, which sends nothing', 'explained: on a standby');
-is(run_sql($standby, 'SELECT queued FROM sms3300_stat_account'), 2, 'its queue can be looked at');
+is(run_sql($standby, 'SELECT queued FROM sms3300_stat_account'), 2, 'a standby shows its queue');
 $standby->stop;
 
 # A worker that was ended comes back after a pause, which the session does not miss.
-alter("SET paused 'false', ADD rate '0.0002'");
+alter_account($node, paused => 'false', rate => '0.0002');
 wait_for_end_of($standing_by);
-my $next = queue('after a pause');
+my $next = queue($node, 'after a pause');
 run_sql($node, <<"END");
 DO \$\$
 BEGIN
@@ -493,17 +456,17 @@ pass('explained: the worker is away');
 
 # The new one knows nothing of what the former has sent.
 wait_for_end_of($next);
-alter('DROP rate');
+alter_account($node, rate => undef);
 
 # A worker that has nothing to do leaves.
-set('sms3300.worker_idle_timeout', '0');
+set_setting($node, 'sms3300.worker_idle_timeout', '0');
 wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
 is(run_sql($node, 'SELECT pid IS NULL, started_at IS NULL FROM sms3300_stat_worker'),
 	't|t', 'a worker that has left');
 account_is('sent > 0', 't', 'what was counted outlives it');
 
 # A worker that is starting, delayed by a lock on the first catalog that it reads.
-my $early = queue('for the next worker', "send_after => now() + interval '2 s'");
+my $early = queue($node, 'for the next worker', send_after => \"now() + interval '2 s'");
 wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_worker', 'none');
 run_sql($node, <<"END");
 BEGIN;
@@ -534,7 +497,7 @@ explains($own, "being sent since $time, attempt 0, but no worker is running: the
 run_sql($node, 'SET session_replication_role = replica;'
 	  . " UPDATE sms_outbox SET status = 'queued', send_before = now() WHERE id = $own");
 explains($own, "queued: its deadline \\($time\\) has passed; it will be marked expired", 'about to expire');
-set('sms3300.worker_idle_timeout', '1h');
+set_setting($node, 'sms3300.worker_idle_timeout', '1h');
 
 # More accounts than are counted: those that were idle the longest are forgotten.
 run_sql($node, <<"END");
@@ -556,7 +519,7 @@ wait_for_sql($node, 'postgres', 'SELECT count(stats_reset) BETWEEN 255 AND 256 A
 pass('as many are counted as there is room for');
 my $forgotten = run_sql($node,
 	'SELECT account FROM sms3300_stat_account WHERE stats_reset IS NULL LIMIT 1');
-queue_until('sent', 'once more', "account => '$forgotten'");
+queue_until($node, 'sent', 'once more', account => $forgotten);
 account_is('sent > 0', 't', 'one that is used again is counted again', $forgotten);
 
 $node->stop;

@@ -31,14 +31,14 @@ create_account($node, 'postgres', url => $gateway->url, line => $line, password 
 	timeout => '1 hour');
 
 # Queue a message and return its id.
-sub queue
+sub send_secret
 {
 	my ($message) = @_;
 	return run_sql($node, "SELECT sms3300_send('$mobile', " . quote("$message $text") . ')');
 }
 
 # Sent and rejected messages appear in the table, not in the log.
-queue($_) for '', '#status 27', '#status 15', '#http 500';
+send_secret($_) for '', '#status 27', '#status 15', '#http 500';
 wait_for_sql($node, 'postgres',
 	q{SELECT count(*) FROM sms_outbox WHERE status IN ('sent', 'rejected', 'unknown')}, 3);
 is_deeply([ logged($node) ], [], 'ordinary work is not logged');
@@ -47,7 +47,7 @@ run_sql($node, 'SELECT sms3300_cancel(id) FROM sms_outbox');
 # An account stops, tries now and then, and opens again. Two requests are on the wire
 # when it stops.
 $gateway->mode('#status 14 no credit');
-queue('stopped') for 1 .. 2;
+send_secret('stopped') for 1 .. 2;
 wait_for_sql($node, 'postgres', 'SELECT retried >= 3 FROM sms3300_stat_account');
 $gateway->mode('');
 wait_for_end($node);
@@ -66,13 +66,13 @@ for my $n (3, 1, 0)
 {
 	my @before = logged($node);
 	my $pid = run_sql($node, 'SELECT pid FROM sms3300_stat_worker WHERE state = $$running$$');
-	queue('#hang') for 1 .. $n;
+	send_secret('#hang') for 1 .. $n;
 	wait_for_sql($node, 'postgres',
 		"SELECT count(*) FROM sms_outbox WHERE status = 'sending'", $n);
 	kill KILL => $pid;
 	$node->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
-	queue('');
+	send_secret('');
 	wait_for_end($node);
 	my @after = logged($node);
 	is_deeply(
@@ -101,14 +101,14 @@ SELECT '$mobile', '$text', '$line', 'sms3300', 'infinity', 'postgres', now(), or
 FROM sms_outbox, generate_series(1, 2) LIMIT 2
 END
 	wait_for_log($node, qr/LOG:  sms3300: sms_outbox contains messages/, $offset);
-	queue('');
+	send_secret('');
 	wait_for_sql($node, 'postgres',
 		"SELECT count(*) FROM sms_outbox WHERE status = 'queued' OR status = 'sending'", 2);
 	run_sql($node, 'SELECT pg_terminate_backend(pid) FROM sms3300_stat_worker');
-	queue('');
+	send_secret('');
 	wait_for_sql($node, 'postgres',
 		"SELECT count(*) FROM sms_outbox WHERE status = 'queued' OR status = 'sending'", 2);
-	is(run_sql($node, 'SELECT sms3300_adopt()'), 2, 'they are adopted');
+	is(run_sql($node, 'SELECT sms3300_adopt()'), 2, 'foreign rows are adopted');
 	wait_for_end($node);
 }
 my @after = logged($node);
@@ -127,9 +127,9 @@ for my $length (-1, 0)
 			'-D', "text=$text", '-f', $script, $node->connstr('postgres') ]);
 	like($error, qr/nowhere/, "log_parameter_max_length = $length: one is queued, one is refused");
 	my $said = slurp_file($node->logfile, $offset);
-	like($said, qr/sms3300_send\(\$1, \$2/, '... statements are logged');
-	is($said =~ /$text/  ? 1 : 0, $length ? 1 : 0, '... their texts if parameters are');
-	is($said =~ /$mobile/ ? 1 : 0, $length ? 1 : 0, '... their numbers if parameters are');
+	like($said, qr/sms3300_send\(\$1, \$2/, 'statements are logged');
+	is($said =~ /$text/  ? 1 : 0, $length ? 1 : 0, 'texts are logged only if parameters are');
+	is($said =~ /$mobile/ ? 1 : 0, $length ? 1 : 0, 'numbers are logged only if parameters are');
 }
 
 # All but what clients have said, which the tests' servers log.

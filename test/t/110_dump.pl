@@ -15,30 +15,15 @@ my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 0\n");
 my $folder  = "$PostgreSQL::Test::Utils::tmp_check/dumps";
 mkdir $folder or die "could not create $folder: $!";
 
-# Return how many messages with a text the gateway has taken.
-sub taken
-{
-	my ($message) = @_;
-	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
-}
-
 # Send a message by itself: what was there before has been claimed then, if it ever
 # will be. Its number tells where the sequence is.
 my $marks = 0;
-sub mark
+sub mark_in
 {
 	my ($database, $on) = @_;
 	my $id = run_sql($on // $node, "SELECT sms3300_send('09123456789', 'mark @{[ ++$marks ]}')", $database);
-	wait_for_sql($on // $node, $database, "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	wait_for_status($on // $node, $id, 'sent', $database);
 	return $id;
-}
-
-# Let the accounts of a database send.
-sub go
-{
-	my ($database, $on) = @_;
-	run_sql($on // $node, "ALTER SERVER sms3300 OPTIONS (SET paused 'false')", $database);
-	return;
 }
 
 # Do something with a database that its worker must have left.
@@ -104,14 +89,14 @@ sub is_back
 	my ($what, $database, $on) = @_;
 	$on //= $node;
 	is(read_contents($on, $database), $original, "$what: everything is back");
-	go($database, $on);
-	is(mark($database, $on), $last + 1, "$what: the next number");
-	is(taken('queued'), $queued, "$what: what is queued is not sent");
+	alter_account($on, database => $database, paused => 'false');
+	is(mark_in($database, $on), $last + 1, "$what: the next number");
+	is_taken($gateway, 'queued', $queued, "$what: what is queued is not sent");
 	is(run_sql($on, 'SELECT sms3300_adopt()', $database), 6, "$what: adopted");
 	wait_for_sql($on, $database,
 		"SELECT string_agg(DISTINCT status::text, ' ') FROM sms_outbox WHERE message = 'queued'", 'sent');
 	$queued += 3;
-	is(taken('queued'), $queued, "$what: then it is sent, once");
+	is_taken($gateway, 'queued', $queued, "$what: then it is sent, once");
 	is(run_sql($on, "SELECT status FROM sms_outbox WHERE message = '#hang'", $database),
 		'unknown', "$what: what was on the wire is unknown");
 	return;
@@ -200,27 +185,27 @@ $other->stop;
 # Copies of the database.
 $gateway->stop;
 $gateway->start;
-wait_for_sql($node, 'original', "SELECT status FROM sms_outbox WHERE message = '#hang'", 'unknown');
+wait_for_status($node, '#hang', 'unknown', 'original');
 for my $strategy (qw(wal_log file_copy))
 {
 	without_worker("CREATE DATABASE copy TEMPLATE original STRATEGY $strategy");
-	go('copy');
-	mark('copy');
-	is(taken('queued'), $queued, "a copy by $strategy is silent");
-	is(run_sql($node, 'SELECT sms3300_adopt()', 'copy'), 5, 'until it is adopted');
+	alter_account($node, database => 'copy', paused => 'false');
+	mark_in('copy');
+	is_taken($gateway, 'queued', $queued, "a copy by $strategy is silent");
+	is(run_sql($node, 'SELECT sms3300_adopt()', 'copy'), 5, 'a copy is adopted');
 	wait_for_sql($node, 'copy', "SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'", 3);
 	$queued += 3;
-	is(taken('queued'), $queued, 'then it sends');
+	is_taken($gateway, 'queued', $queued, 'an adopted copy sends');
 	without_worker('DROP DATABASE copy');
 }
 
 # A database that is renamed stays what it was, and sends.
 dump_original('before', '-Fc');
 without_worker('ALTER DATABASE original RENAME TO renamed');
-go('renamed');
+alter_account($node, database => 'renamed', paused => 'false');
 wait_for_sql($node, 'renamed', "SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'", 3);
 $queued += 3;
-is(taken('queued'), $queued, 'a renamed database sends what was queued before');
+is_taken($gateway, 'queued', $queued, 'a renamed database sends what was queued before');
 
 # The dump of before that comes back into its database, over what was sent since: all
 # anew, or the rows alone. Then it is no longer the database's own. The database itself is made
@@ -241,9 +226,9 @@ my %back = (
 for my $what (sort keys %back)
 {
 	$back{$what}->();
-	go('renamed');
-	is(mark('renamed'), $last + 1, "$what: the next number");
-	is(taken('queued'), $queued, "$what: nothing is sent again");
+	alter_account($node, database => 'renamed', paused => 'false');
+	is(mark_in('renamed'), $last + 1, "$what: the next number");
+	is_taken($gateway, 'queued', $queued, "$what: nothing is sent again");
 	is( run_sql($node, "SELECT string_agg(DISTINCT sms3300_explain(id), ' ') FROM sms_outbox WHERE status = 'queued'",
 			'renamed'),
 		"queued: it was restored or queued in another database and is not sent:"
@@ -252,7 +237,7 @@ for my $what (sort keys %back)
 }
 is(run_sql($node, 'SELECT sms3300_adopt()', 'renamed'), 5, 'adopted');
 wait_for_sql($node, 'renamed', "SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'", 3);
-is(taken('queued'), $queued + 3, 'then it is sent again');
+is_taken($gateway, 'queued', $queued + 3, 'what was restored is sent again once it is adopted');
 
 # A dump that is taken while messages are sent.
 run_sql($node, 'CREATE DATABASE busy',    'template1');
@@ -267,7 +252,7 @@ $gateway->mode('');
 wait_for_end($node, 'busy');
 run_sql($node, 'CREATE DATABASE copy', 'template1');
 run_program('pg_restore', '-e', '-d', 'copy', "$folder/busy");
-mark('copy');
+mark_in('copy');
 my %status = map { split /\|/ } split /\n/,
   run_sql($node, 'SELECT status, count(*) FROM sms_outbox WHERE message LIKE $$busy%$$ GROUP BY 1', 'copy');
 is($status{sent} + $status{sending} + $status{queued}, 400, 'while sending: every message is in the dump');
@@ -280,7 +265,7 @@ $wrong{ $_->{fields}{message} }++ for grep { $_->{fields}{message} =~ /^busy/ } 
 $wrong{ $_->{message} } -= $_->{attempts} && $_->{status} eq 'sent' && $_->{origin} ne 0 ? 1 : 0
   for read_rows($node, "message LIKE 'busy%'", 'busy');
 is( scalar(grep { $_ } values %wrong), $status{queued}, 'while sending: only what was queued is sent by both');
-is( run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'unknown'", 'copy'),
+is( count_rows($node, "status = 'unknown'", 'copy'),
 	$status{sending}, 'while sending: what was on the wire is unknown');
 
 $node->stop;

@@ -50,7 +50,7 @@ send_messages($messages);
 my @after = memory_of($pid);
 
 is(run_sql($node, 'SELECT pid FROM sms3300_stat_worker'), $pid, 'the worker is the same');
-is(run_sql($node, "SELECT count(*) FROM sms_outbox WHERE status = 'sent'"),
+is(count_rows($node, "status = 'sent'"),
 	(1000 + $messages) * 8 / 10, 'the messages were sent');
 
 # The least that can be allocated is 8 bytes in PostgreSQL, besides its header, and 32 of

@@ -40,41 +40,13 @@ sub add_standby
 	return $node;
 }
 
-# Queue $n messages with a text. As the server is configured, that waits for no standby.
-sub queue
-{
-	my ($node, $n, $message) = @_;
-	return run_sql($node, <<"END");
-INSERT INTO sms_outbox (mobile, message)
-SELECT '09123456789', '$message' FROM generate_series(1, $n);
-END
-}
-
-# Wait until the messages with a text are as expected: each status and its number.
-sub wait_for_state
-{
-	my ($node, $message, $expected) = @_;
-	return wait_for_sql($node, 'postgres', <<"END", $expected);
-SELECT string_agg(status || ' ' || n, ', ' ORDER BY status)
-FROM (SELECT status, count(*) AS n FROM sms_outbox WHERE message = '$message' GROUP BY 1) AS s
-END
-}
-
-# Check how often a text was taken.
-sub is_taken
-{
-	my ($message, $times, $what) = @_;
-	my @taken = grep { $_->{fields}{message} eq $message } $gateway->log;
-	return is(scalar @taken, $times, "$message: $what");
-}
-
 # Queue messages that hang at the gateway, and more than may be on the wire.
 sub hang
 {
 	my ($node, $message) = @_;
 	my $taken = $gateway->count->{taken};
 	$gateway->mode('#hang');
-	queue($node, 8, $message);
+	queue($node, $message, n => 8);
 	$gateway->wait_for_taken($taken + 5);
 	$gateway->mode('');
 	return;
@@ -128,14 +100,14 @@ sub follow
 
 # A standby has no process that could send, and what there is to do on it fails in plain
 # words; to look is allowed.
-queue($first, 2, 'before');
-wait_for_state($first, 'before', 'sent 2');
+queue($first, 'before', n => 2);
+wait_for_statuses($first, 'before', 'sent 2');
 $first->wait_for_catchup('second');
 $second->wait_for_catchup('third', 'replay', $first->lsn('write'));
 for my $standby ($second, $third)
 {
 	my $name = $standby->name;
-	wait_for_state($standby, 'before', 'sent 2');
+	wait_for_statuses($standby, 'before', 'sent 2');
 	for my $sql (
 		"SELECT sms3300_send('09123456789', 'never')",
 		"INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'never')",
@@ -159,43 +131,44 @@ for my $standby ($second, $third)
 set_synchronous($first, 'second');
 my $receiver = run_sql($second, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'");
 kill 'STOP', $receiver;
-queue($first, 3, 'while the standby hangs');
+queue($first, 'while the standby hangs', n => 3);
 wait_for_claim($first);
-is_taken('while the standby hangs', 0, 'no request without a claim on the standby');
+is_taken($gateway, 'while the standby hangs', 0, "while the standby hangs: no request without a claim on the standby");
 kill 'CONT', $receiver;
-wait_for_state($first, 'while the standby hangs', 'sent 3');
-is_taken('while the standby hangs', 3, 'then each is sent once');
+wait_for_statuses($first, 'while the standby hangs', 'sent 3');
+is_taken($gateway, 'while the standby hangs', 3, "while the standby hangs: then each is sent once");
 
 # It hangs and the server is stopped: it does not wait for that.
 kill 'STOP', $receiver;
-queue($first, 3, 'while the server stops');
+queue($first, 'while the server stops', n => 3);
 wait_for_claim($first);
-run_sql($first, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'");
-wait_for_sql($first, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", 0);
-is_taken('while the server stops', 0, 'no request');
+my $stopped = worker_pid($first);
+run_sql($first, "SELECT pg_terminate_backend($stopped)");
+wait_for_sql($first, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $stopped", 0);
+is_taken($gateway, 'while the server stops', 0, "while the server stops: no request");
 kill 'CONT', $receiver;
-wait_for_state($first, 'while the server stops', 'sent 3');
-is_taken('while the server stops', 3, 'then each is sent once');
+wait_for_statuses($first, 'while the server stops', 'sent 3');
+is_taken($gateway, 'while the server stops', 3, "while the server stops: then each is sent once");
 
 # The primary is lost. Whatever left has its claim on the standby, which takes over.
 hang($first, 'on the lost primary');
 $first->stop('immediate');
 $second->promote;
-wait_for_state($second, 'on the lost primary', 'sent 3, unknown 5');
-is_taken('on the lost primary', 8, 'nothing is sent twice');
-queue($second, 1, 'after the failover');
-wait_for_state($second, 'after the failover', 'sent 1');
+wait_for_statuses($second, 'on the lost primary', 'sent 3, unknown 5');
+is_taken($gateway, 'on the lost primary', 8, "on the lost primary: nothing is sent twice");
+queue($second, 'after the failover');
+wait_for_statuses($second, 'after the failover', 'sent 1');
 
 # The cascade goes on; the lost primary becomes part of it, and is as silent.
-queue($second, 1, '#hang');
-wait_for_state($second, '#hang', 'sending 1');
+queue($second, '#hang');
+wait_for_statuses($second, '#hang', 'sending 1');
 rewind_to($first, $second);
 $second->wait_for_catchup($_) for qw(first third);
 for my $standby ($first, $third)
 {
 	my $name = $standby->name;
-	wait_for_state($standby, 'on the lost primary', 'sent 3, unknown 5');
-	wait_for_state($standby, '#hang',               'sending 1');
+	wait_for_statuses($standby, 'on the lost primary', 'sent 3, unknown 5');
+	wait_for_statuses($standby, '#hang', 'sending 1');
 	is(run_sql($standby, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'sms3300%'"),
 		0, "$name: a standby of the new primary");
 }
@@ -203,45 +176,45 @@ for my $standby ($first, $third)
 # Switched back, in good order: nothing has to be rewound.
 $second->stop('fast');
 $first->promote;
-wait_for_state($first, '#hang', 'unknown 1');
+wait_for_statuses($first, '#hang', 'unknown 1');
 follow($second, $first);
-queue($first, 1, 'after the switchover');
-wait_for_state($first, 'after the switchover', 'sent 1');
+queue($first, 'after the switchover');
+wait_for_statuses($first, 'after the switchover', 'sent 1');
 $first->wait_for_catchup('second');
-wait_for_state($second, 'after the switchover', 'sent 1');
-is_taken('#hang', 1, 'not sent again');
+wait_for_statuses($second, 'after the switchover', 'sent 1');
+is_taken($gateway, '#hang', 1, "#hang: not sent again");
 
 # A standby that has to confirm is promoted while its primary lives on, and nobody fenced
 # that off: it cannot send.
 set_synchronous($first, 'second');
 $second->promote;
-queue($first,  1, 'behind the fence');
-queue($second, 1, 'before the fence');
+queue($first, 'behind the fence');
+queue($second, 'before the fence');
 wait_for_claim($first);
-wait_for_state($second, 'before the fence', 'sent 1');
-is_taken('behind the fence', 0, 'the former primary is silent');
+wait_for_statuses($second, 'before the fence', 'sent 1');
+is_taken($gateway, 'behind the fence', 0, "behind the fence: the former primary is silent");
 $first->stop('immediate');
 rewind_to($first, $second);
 $second->wait_for_catchup('first');
-wait_for_state($first, 'before the fence', 'sent 1');
-is(run_sql($first, "SELECT count(*) FROM sms_outbox WHERE message = 'behind the fence'"),
+wait_for_statuses($first, 'before the fence', 'sent 1');
+is(count_rows($first, "message = 'behind the fence'"),
 	0, 'what only the former primary had is gone');
 
 # Without that, a standby can lag behind. What left since then goes out again when it has
 # taken over, as the README says: the messages whose claims were lost.
 $first->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 run_sql($second, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
-queue($second, 1, 'twice');
+queue($second, 'twice');
 $second->wait_for_catchup('first');
 $first->stop;
 run_sql($second, 'ALTER SERVER sms3300 OPTIONS (DROP paused)');
-wait_for_state($second, 'twice', 'sent 1');
+wait_for_statuses($second, 'twice', 'sent 1');
 $second->stop('immediate');
 $first->start;
 $first->promote;
 run_sql($first, 'ALTER SERVER sms3300 OPTIONS (DROP paused)');
-wait_for_state($first, 'twice', 'sent 1');
-is_taken('twice', 2, 'an asynchronous standby does not know of what left last');
+wait_for_statuses($first, 'twice', 'sent 1');
+is_taken($gateway, 'twice', 2, "twice: an asynchronous standby does not know of what left last");
 
 # Of two standbys one has to confirm, and the other is away: the one that has more takes over.
 my ($near, $far) = map { add_standby($_, $first) } qw(near far);
@@ -256,8 +229,8 @@ my ($more, $less) =
   map { run_sql($_, 'SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())') } $near, $far;
 is(run_sql($near, "SELECT '$more'::pg_lsn > '$less'"), 't', 'which standby has more');
 $near->promote;
-wait_for_state($near, 'one of two', 'sent 3, unknown 5');
-is_taken('one of two', 8, 'nothing is sent twice');
+wait_for_statuses($near, 'one of two', 'sent 3, unknown 5');
+is_taken($gateway, 'one of two', 8, "one of two: nothing is sent twice");
 
 $_->stop('immediate') for $third, $near, $far;
 done_testing();

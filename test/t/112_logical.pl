@@ -19,94 +19,51 @@ my %account    = (url => $gateway->url, line => '983000330000', timeout => '1 h'
 create_account($publisher,  'postgres', %account, paused => 'false');
 create_account($subscriber, 'postgres', %account);
 
-# Queue $n messages with a text.
-sub queue
-{
-	my ($n, $message) = @_;
-	return run_sql($publisher, 'INSERT INTO sms_outbox (mobile, message)'
-		  . " SELECT '09123456789', '$message' FROM generate_series(1, $n)");
-}
-
-# Wait until the messages with a text are as expected: each status and its number.
-sub wait_for_state
-{
-	my ($node, $message, $expected, $database) = @_;
-	return wait_for_sql($node, $database // 'postgres', <<"END", $expected);
-SELECT string_agg(status || ' ' || n, ', ' ORDER BY status)
-FROM (SELECT status, count(*) AS n FROM sms_outbox WHERE message = '$message' GROUP BY 1) AS s
-END
-}
-
-# Send a message of the subscriber's own: what came before has been claimed then, if it
-# ever will be.
-my $marks = 0;
-sub mark
-{
-	my $message = 'mark ' . ++$marks;
-	run_sql($subscriber, "SELECT sms3300_send('09123456789', '$message')");
-	return wait_for_state($subscriber, $message, 'sent 1');
-}
-
-# Check how often a text was taken.
-sub is_taken
-{
-	my ($message, $times, $what) = @_;
-	my @taken = grep { $_->{fields}{message} eq $message } $gateway->log;
-	return is(scalar @taken, $times, "$message: $what");
-}
-
-# Pause the publisher's account, or go on.
-sub pause
-{
-	my ($paused) = @_;
-	return run_sql($publisher, "ALTER SERVER sms3300 OPTIONS (SET paused '$paused')");
-}
-
 # What is there before the subscription: some sent, some on the wire, some queued. The
 # subscriber's own messages take their numbers elsewhere.
-queue(2, 'sent before');
-wait_for_state($publisher, 'sent before', 'sent 2');
-queue(2, '#hang before');
+queue($publisher, 'sent before', n => 2);
+wait_for_statuses($publisher, 'sent before', 'sent 2');
+queue($publisher, '#hang before', n => 2);
 $gateway->wait_for_taken(4);
-pause('true');
-queue(3, 'queued before');
+alter_account($publisher, paused => 'true');
+queue($publisher, 'queued before', n => 3);
 run_sql($publisher, 'CREATE PUBLICATION messages FOR TABLE sms_outbox');
 run_sql($subscriber, 'ALTER TABLE sms_outbox ALTER id RESTART WITH 1000000000000');
 my $connection = quote($publisher->connstr('postgres'));
 run_sql($subscriber, "CREATE SUBSCRIPTION messages CONNECTION $connection PUBLICATION messages");
 $subscriber->wait_for_subscription_sync($publisher, 'messages');
-mark();
-wait_for_state($subscriber, $_->[0], $_->[1])
+mark($subscriber);
+wait_for_statuses($subscriber, $_->[0], $_->[1])
   for [ 'sent before', 'sent 2' ], [ '#hang before', 'sending 2' ], [ 'queued before', 'queued 3' ];
-is_taken('queued before', 0, 'what came first is silent');
+is_taken($gateway, 'queued before', 0, "queued before: what came first is silent");
 
 # What is queued while the subscription runs; also where the subscriber has its triggers
 # fire for it.
-queue(2, 'queued after');
+queue($publisher, 'queued after', n => 2);
 $publisher->wait_for_catchup('messages');
 run_sql($subscriber, 'ALTER TABLE sms_outbox ENABLE ALWAYS TRIGGER sms3300_insert;'
 	  . ' ALTER TABLE sms_outbox ENABLE ALWAYS TRIGGER sms3300_update');
-queue(2, 'triggers fire');
+queue($publisher, 'triggers fire', n => 2);
 run_sql($publisher, "UPDATE sms_outbox SET priority = 3 WHERE message = 'triggers fire'");
 $publisher->wait_for_catchup('messages');
-mark();
+mark($subscriber);
 for my $message ('queued after', 'triggers fire')
 {
-	wait_for_state($subscriber, $message, 'queued 2');
-	is_taken($message, 0, 'silent');
+	wait_for_statuses($subscriber, $message, 'queued 2');
+	is_taken($gateway, $message, 0, "$message: silent");
 }
 is(run_sql($subscriber, "SELECT count(DISTINCT origin), sum(priority) FROM sms_outbox WHERE status = 'queued'"),
-	'1|6', 'they are as they were');
+	'1|6', 'rows that were replicated are as they were');
 
 # The publisher sends, and the subscriber hears of the results; of deleted rows, too.
-pause('false');
-wait_for_state($publisher, 'queued after', 'sent 2');
+alter_account($publisher, paused => 'false');
+wait_for_statuses($publisher, 'queued after', 'sent 2');
 $publisher->wait_for_catchup('messages');
-wait_for_state($subscriber, 'queued after', 'sent 2');
+wait_for_statuses($subscriber, 'queued after', 'sent 2');
 is( run_sql($subscriber, "SELECT array_agg(message_id ORDER BY id) FROM sms_outbox WHERE message = 'queued after'"),
 	run_sql($publisher, "SELECT array_agg(message_id ORDER BY id) FROM sms_outbox WHERE message = 'queued after'"),
 	'the results are replicated');
-is_taken($_, 2, 'sent once') for 'queued after', 'triggers fire';
+is_taken($gateway, $_, 2, "$_: sent once") for 'queued after', 'triggers fire';
 
 # A warehouse keeps the results, by the year, in a table of its own, as doc/scaling.md has
 # it. The publication says nothing of what is deleted.
@@ -115,14 +72,14 @@ run_sql($subscriber, $_, 'warehouse') for sql_blocks('doc/scaling.md', 'warehous
 run_sql($publisher, $_) for grep { /CREATE PUBLICATION/ } sql_blocks('doc/scaling.md');
 run_sql($subscriber, "CREATE SUBSCRIPTION results CONNECTION $connection PUBLICATION results", 'warehouse');
 $subscriber->wait_for_subscription_sync($publisher, 'results', 'warehouse');
-queue(2, 'for the warehouse');
-wait_for_state($publisher, 'for the warehouse', 'sent 2');
+queue($publisher, 'for the warehouse', n => 2);
+wait_for_statuses($publisher, 'for the warehouse', 'sent 2');
 run_sql($publisher, "ALTER SERVER sms3300 OPTIONS (ADD retention '0 s')");
 wait_for_sql($publisher, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sent'", 0);
 $publisher->wait_for_catchup($_) for qw(messages results);
-wait_for_state($subscriber, 'for the warehouse', 'sent 2', 'warehouse');
-wait_for_state($subscriber, 'sent before',       'sent 2', 'warehouse');
-is(run_sql($subscriber, "SELECT count(*) FROM sms_outbox WHERE message = 'for the warehouse'"),
+wait_for_statuses($subscriber, 'for the warehouse', 'sent 2', 'warehouse');
+wait_for_statuses($subscriber, 'sent before', 'sent 2', 'warehouse');
+is(count_rows($subscriber, "message = 'for the warehouse'"),
 	0, 'the subscriber has deleted them as well');
 
 # With a publication that PostgreSQL refuses updates for, nothing is sent until it is dropped.
@@ -131,30 +88,30 @@ for my $what (sort keys %refused)
 {
 	run_sql($publisher, "CREATE PUBLICATION refused FOR TABLE $refused{$what}");
 	my $since = run_sql($publisher, 'SELECT clock_timestamp()');
-	queue(1, "refused $what");
+	queue($publisher, "refused $what");
 	wait_for_sql($publisher, 'postgres', <<"END");
 SELECT last_error = 'cannot update table "sms_outbox"' AND last_error_at > '$since' FROM sms3300_stat_worker
 END
-	wait_for_state($publisher, "refused $what", 'queued 1');
+	wait_for_statuses($publisher, "refused $what", 'queued 1');
 	run_sql($publisher, 'DROP PUBLICATION refused');
 	wait_for_sql($publisher, 'postgres', "SELECT count(*) FROM sms_outbox WHERE message = 'refused $what'", 0);
-	is_taken("refused $what", 1, 'sent once the publication is gone');
+	is_taken($gateway, "refused $what", 1, "refused $what: sent once the publication is gone");
 }
 
 # The publisher is lost: the subscriber takes over when it is told to.
-pause('true');
-queue(3, 'left behind');
+alter_account($publisher, paused => 'true');
+queue($publisher, 'left behind', n => 3);
 $publisher->wait_for_catchup('messages');
 $publisher->stop('immediate');
 run_sql($subscriber, 'ALTER SUBSCRIPTION messages DISABLE; ALTER SUBSCRIPTION messages SET (slot_name = NONE)');
 run_sql($subscriber, 'DROP SUBSCRIPTION messages');
-mark();
-is_taken('left behind', 0, 'silent without its publisher');
+mark($subscriber);
+is_taken($gateway, 'left behind', 0, "left behind: silent without its publisher");
 is(run_sql($subscriber, 'SELECT sms3300_adopt()'), 5, 'adopted');
-wait_for_state($subscriber, 'left behind',  'sent 3');
-wait_for_state($subscriber, '#hang before', 'unknown 2');
-is_taken('left behind',  3, 'sent once');
-is_taken('#hang before', 2, 'not sent again');
+wait_for_statuses($subscriber, 'left behind', 'sent 3');
+wait_for_statuses($subscriber, '#hang before', 'unknown 2');
+is_taken($gateway, 'left behind', 3, "left behind: sent once");
+is_taken($gateway, '#hang before', 2, "#hang before: not sent again");
 
 $subscriber->stop;
 done_testing();

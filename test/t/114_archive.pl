@@ -21,7 +21,7 @@ create_account($node, 'postgres', url => $gateway->url, line => '983000330000', 
 run_sql($node, $_) for grep { /sms_archive/ && /^CREATE/ } sql_blocks('doc/scaling.md');
 
 # Queue messages with a text each, a number after it, and a value in all that callers write.
-sub queue
+sub queue_many
 {
 	my ($n, $message) = @_;
 	return run_sql($node, 'INSERT INTO sms_outbox (mobile, message, line, line2, priority, dedup_key, metadata)'
@@ -34,13 +34,6 @@ my $call = "CALL sms_archive_move('sms3300', '0 s', 7)";
 sub start_job
 {
 	return start [ 'psql', '-Xq', '-c', $call, $node->connstr('postgres') ], '>', '/dev/null', '2>', '/dev/null';
-}
-
-# Wait until a message has a status.
-sub wait_for_status
-{
-	my ($message, $status) = @_;
-	return wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE message = '$message'", $status);
 }
 
 # The columns that the archive keeps.
@@ -59,7 +52,7 @@ sub contents
 }
 
 # Messages that came to every end there is, some of them in other months, some redacted.
-queue(50, $_) for 'sent', '#status 27', '#http 500';
+queue_many(50, $_) for 'sent', '#status 27', '#http 500';
 run_sql($node, <<'END');
 SELECT sms3300_cancel(sms3300_send('09123456789', 'cancelled', send_after => now() + interval '1 h'));
 SELECT sms3300_send('09123456789', 'service line', type => 2, template => 17);
@@ -77,20 +70,20 @@ is(run_sql($node, "SELECT count(*), count(DISTINCT status) FROM sms_outbox WHERE
 # They are moved in small batches by two sessions at once, one of which is ended again and again,
 # while messages are sent.
 $gateway->mode('#delay 20');
-queue(400, 'meanwhile');
+queue_many(400, 'meanwhile');
 wait_until(
 	sub {
 		my @sessions = map { start_job() } 1 .. 2;
 		run_sql($node, 'SELECT pg_terminate_backend(min(pid)) FROM pg_stat_activity WHERE query = ' . quote($call));
 		finish $_ for @sessions;
-		return run_sql($node, 'SELECT count(*) FROM sms_outbox') == 1;
+		return count_rows($node) == 1;
 	},
 	'the archive to have all that is finished');
 $gateway->mode('');
 is(run_sql($node, 'SELECT message, status FROM sms_outbox'), 'later|queued', 'what is not finished stays');
 is(contents('sms_archive', $before), $finished, 'what was finished is in the archive, as it was');
 is(run_sql($node, "SELECT status, count(*), count(DISTINCT message_id) FROM sms_archive WHERE message LIKE 'meanwhile%' GROUP BY 1"),
-	'sent|400|400', 'and what was sent meanwhile');
+	'sent|400|400', 'what was sent meanwhile is archived');
 my %times;
 $times{ $_->{fields}{message} }++ for $gateway->log;
 is(scalar(grep { $_ != 1 } values %times), 0, 'each was sent once');
@@ -98,48 +91,48 @@ is(run_sql($node, 'SELECT tableoid::regclass, count(*) FROM sms_archive WHERE id
 	"sms_archive_2026_01|5\nsms_archive_2026_02|5", 'each month has its own');
 
 # The worker, and who queues and cancels, do not wait for the job, even if that has to wait in the middle.
-queue(20, 'held');
+queue_many(20, 'held');
 wait_for_sql($node, 'postgres', 'SELECT count(*) FROM sms_outbox WHERE due_at IS NOT NULL', 1);
 my $reader = $node->background_psql('postgres');
 $reader->query_safe('BEGIN; LOCK sms_archive');
 my $job = start_job();
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = " . quote($call), 1);
-queue(20, 'by the job');
+queue_many(20, 'by the job');
 wait_for_sql($node, 'postgres', 'SELECT count(*) FROM sms_outbox WHERE due_at IS NOT NULL', 1);
 is(run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'later'"), 't', 'others do not wait');
 $reader->query_safe('COMMIT');
 finish $job;
 
 # Nor does it wait for a session that resends one of its messages, which it then leaves alone.
-queue(1, '#status 27 again');
-wait_for_status('#status 27 again 1', 'rejected');
+queue_many(1, '#status 27 again');
+wait_for_status($node, '#status 27 again 1', 'rejected');
 $reader->query_safe('BEGIN');
 is($reader->query_safe("SELECT sms3300_resend(id) FROM sms_outbox WHERE message = '#status 27 again 1'"), 't', 'sent again');
 run_sql($node, $call);
 is(run_sql($node, 'SELECT message FROM sms_outbox'), '#status 27 again 1', 'what another has locked stays');
 $reader->query_safe('COMMIT');
 $reader->quit;
-wait_for_status('#status 27 again 1', 'rejected');
+wait_for_status($node, '#status 27 again 1', 'rejected');
 run_sql($node, $call);
-is(run_sql($node, 'SELECT count(*) FROM sms_outbox'), 0, 'until that is done');
+is(count_rows($node), 0, 'the outbox is empty when the job is done');
 is(run_sql($node, "SELECT sms3300_resend(id) FROM sms_archive WHERE message = 'held 1'"), 'f',
 	'what is in the archive cannot be sent again');
 
 # A key counts as long as the message is in sms_outbox.
 my $send = "SELECT sms3300_send('09123456789', 'key', dedup_key => 'key')";
 my $id   = run_sql($node, $send);
-wait_for_status('key', 'sent');
+wait_for_status($node, 'key', 'sent');
 is(run_sql($node, $send), $id, 'a key counts');
 run_sql($node, $call);
-isnt(run_sql($node, $send), $id, 'and no longer, once its message is in the archive');
-wait_for_status('key', 'sent');
+isnt(run_sql($node, $send), $id, 'a dedup_key is free once its message is in the archive');
+wait_for_status($node, 'key', 'sent');
 
 # A row that a foreign key refers to is not moved, nor is the rest of its batch.
 run_sql($node, 'CREATE TABLE orders (sms bigint CONSTRAINT keeps REFERENCES sms_outbox); INSERT INTO orders SELECT id FROM sms_outbox');
 my (undef, undef, $error) = $node->psql('postgres', $call);
 like($error, qr/violates foreign key constraint "keeps"/, 'a foreign key keeps its message');
 is(run_sql($node, "SELECT (SELECT count(*) FROM sms_outbox), count(*) FROM sms_archive WHERE message = 'key'"), '1|1',
-	'which is where it was');
+	'an archived message stays in the archive');
 run_sql($node, 'ALTER TABLE orders DROP CONSTRAINT keeps, ADD FOREIGN KEY (sms) REFERENCES sms_outbox ON DELETE SET NULL');
 run_sql($node, $call);
 is(run_sql($node, 'SELECT count(*), count(sms) FROM orders'), '1|0', 'unless it lets go');
@@ -151,7 +144,7 @@ is(run_sql($node, 'SELECT count(*) FROM sms_archive'), $rows - 5, 'a month is dr
 
 # The archive is the user's own.
 run_sql($node, 'SET client_min_messages = warning; DROP EXTENSION sms3300 CASCADE');
-is(run_sql($node, 'SELECT count(*) FROM sms_archive'), $rows - 5, 'it does not go with the extension');
+is(run_sql($node, 'SELECT count(*) FROM sms_archive'), $rows - 5, 'the archive does not go with the extension');
 
 $node->stop;
 done_testing();

@@ -29,13 +29,6 @@ sub wait_for_all
 	return;
 }
 
-# Return how often a text was taken.
-sub taken
-{
-	my ($message) = @_;
-	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
-}
-
 # Messages for many, which are queued twice: the keys meet, since a recipient's messages
 # come to the same database.
 run_sql($node, 'CREATE TABLE customers (id int PRIMARY KEY, mobile text);'
@@ -73,8 +66,8 @@ for my $texts ([ 'fails', 'succeeds' ], [ 'succeeds', 'fails' ])
 	like($error, qr/too late/, 'the commit fails in one database');
 }
 wait_for_all();
-is(taken('succeeds'), 1, 'where it fails in the second, what the first has is sent');
-is(taken($_), 0, "$_: nothing is sent") for 'rolled back', 'failed', 'fails';
+is_taken($gateway, 'succeeds', 1, 'where it fails in the second, what the first has is sent');
+is_taken($gateway, $_, 0, "$_: nothing is sent") for 'rolled back', 'failed', 'fails';
 
 $node->stop;
 done_testing();

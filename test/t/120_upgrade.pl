@@ -25,20 +25,6 @@ sub create_early
 	return create_account($node, $database, %account);
 }
 
-# Queue a message and return its id.
-sub queue
-{
-	my ($message, @more) = @_;
-	return run_sql($node, 'SELECT sms3300_send(' . join(', ', q{'09123456789'}, quote($message), @more) . ')');
-}
-
-# Wait until a message has a status.
-sub wait_for_status
-{
-	my ($id, $status) = @_;
-	return wait_for_sql($node, 'postgres', "SELECT status FROM sms_outbox WHERE id = $id", $status);
-}
-
 # Return how often the log has a text.
 sub said
 {
@@ -129,11 +115,11 @@ sub differences
 # The library works with the first version, and says once that there is another.
 create_early('1.0', 'postgres');
 $node->restart;
-my $id = queue('with the first version');
-wait_for_status($id, 'sent');
+my $id = queue($node, 'with the first version');
+wait_for_status($node, $id, 'sent');
 run_sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'});
-$id = queue('by another worker');
-wait_for_status($id, 'sent');
+$id = queue($node, 'by another worker');
+wait_for_status($node, $id, 'sent');
 is(said('ALTER EXTENSION sms3300 UPDATE'), 1, 'an older extension: the log gives the advice');
 is(said('in database "postgres" the extension has version 1.0'), 1, 'an older extension: and says where');
 
@@ -144,13 +130,13 @@ GRANT USAGE ON FOREIGN SERVER sms3300 TO app;
 SET ROLE app;
 SELECT sms3300_send('09123456789', 'another role', dedup_key => 'key', metadata => '{"a": [1]}');
 END
-wait_for_status($app, 'sent');
-my $later  = queue('later', q{send_after => now() + '1 day'});
+wait_for_status($node, $app, 'sent');
+my $later  = queue($node, 'later', send_after => \q(now() + '1 day'));
 my $kept   = "id IN ($id, $app, $later)";
 my @before = read_rows($node, $kept);
 
 my $taken = $gateway->count->{taken};
-my $hanging = queue('#hold');
+my $hanging = queue($node, '#hold');
 $gateway->wait_for_taken($taken + 1);
 my $dba = $node->background_psql('postgres');
 $dba->query_safe('BEGIN');
@@ -162,10 +148,10 @@ $gateway->release;
 $dba->query_safe('COMMIT');
 $dba->quit;
 $sender->quit;
-wait_for_sql($node, 'postgres', q{SELECT status FROM sms_outbox WHERE message = 'while it is updated'}, 'sent');
-wait_for_status($hanging, 'sent');
-$id = queue('after it was updated');
-wait_for_status($id, 'sent');
+wait_for_status($node, 'while it is updated', 'sent');
+wait_for_status($node, $hanging, 'sent');
+$id = queue($node, 'after it was updated');
+wait_for_status($node, $id, 'sent');
 is_deeply([ read_rows($node, $kept) ], \@before, 'update: the rows are as they were');
 is($gateway->count->{taken} - $taken, 3, 'update: each message is sent once');
 is(run_sql($node, "SET ROLE app; SELECT string_agg(message, ',') FROM sms_report"), 'another role',
@@ -280,14 +266,14 @@ sub wait_for_look
 my $now = 'SELECT clock_timestamp()';
 
 $taken   = $gateway->count->{taken};
-$hanging = queue('#hold');
+$hanging = queue($node, '#hold');
 $gateway->wait_for_taken($taken + 1);
 pretend('1.10');
 my $seen = run_sql($node, $now);
-my $waiting = queue('waits for the library');
+my $waiting = queue($node, 'waits for the library');
 wait_for_look($seen);
 $gateway->release;
-wait_for_status($hanging, 'sent');
+wait_for_status($node, $hanging, 'sent');
 is(run_sql($node, "SELECT sms3300_explain($waiting)"),
 	"queued: nothing is sent, because $mismatch: restart the server", 'a newer extension: explained');
 is(run_sql($node, 'SELECT state, reason FROM sms3300_stat_account'), "paused|$mismatch",
@@ -297,11 +283,11 @@ is(run_sql($node, 'SELECT state, reason FROM sms3300_stat_account'), "paused|$mi
 $node->append_conf('postgresql.conf', 'sms3300.worker_idle_timeout = 0');
 $node->reload;
 wait_for_sql($node, 'postgres', "SELECT pid IS NULL FROM sms3300_stat_worker WHERE datname = 'postgres'");
-my $late = queue('late', 'send_before => clock_timestamp() + interval $$1 ms$$');
+my $late = queue($node, 'late', send_before => \q(clock_timestamp() + interval $$1 ms$$));
 for (1 .. 2)
 {
 	$seen = run_sql($node, $now);
-	queue('wakes a worker');
+	queue($node, 'wakes a worker');
 	wait_for_look($seen);
 }
 is(said("no messages are sent in database \"postgres\" because $mismatch"), 1, 'a newer extension: said once');
@@ -312,24 +298,24 @@ is($gateway->count->{taken} - $taken, 1, 'a newer extension: nothing is sent');
 pretend($current);
 $node->append_conf('postgresql.conf', 'sms3300.worker_idle_timeout = 1h');
 $node->reload;
-my $orphan = queue('#hang');
+my $orphan = queue($node, '#hang');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);
-wait_for_status($orphan, 'sending');
+wait_for_status($node, $orphan, 'sending');
 pretend('1.10');
 $node->stop('immediate');
 $node->start;
-wait_for_status($orphan, 'unknown');
-$waiting = queue('waits for the next library');
+wait_for_status($node, $orphan, 'unknown');
+$waiting = queue($node, 'waits for the next library');
 
 # Another library, and it goes on.
 pretend($current);
 $node->restart;
-wait_for_status($waiting, 'sent');
+wait_for_status($node, $waiting, 'sent');
 my %times;
 $times{ $_->{fields}{message} }++ for $gateway->log;
 is_deeply([ grep { $times{$_} > 1 } sort keys %times ], [ '#hold', 'wakes a worker' ],
 	'each message is sent once');
-is($times{'wakes a worker'}, 2, 'and so are those that woke workers');
+is($times{'wakes a worker'}, 2, 'messages that woke workers are sent');
 
 $node->stop;
 done_testing();

@@ -80,14 +80,7 @@ my @logs = glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.l
 is(scalar @logs, 1, 'the log of its servers');
 my $log = slurp_file($logs[0]);
 like($log, qr/DEBUG:  /, 'says much');
-unlike($log, qr/sms3300 (?:launcher|worker)/, 'but nothing of processes of the extension');
-
-# Return how many messages with a text the gateway has taken.
-sub taken
-{
-	my ($message) = @_;
-	return scalar grep { $_->{fields}{message} eq $message } $gateway->log;
-}
+unlike($log, qr/sms3300 (?:launcher|worker)/, "pg_upgrade's servers have no process of the extension");
 
 # Afterwards.
 $new->start;
@@ -97,8 +90,8 @@ for my $database (@databases)
 	is(read_contents($new, $database), $contents{$database}, "$database: everything is there");
 	my $id = run_sql($new, q{SELECT sms3300_send('09123456789', 'new')}, $database);
 	is($id, $last + 1, "$database: the next number");
-	wait_for_sql($new, $database, "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
-	is(taken('queued'), $queued, "$database: what was queued is not sent");
+	wait_for_status($new, $id, 'sent', $database);
+	is_taken($gateway, 'queued', $queued, "$database: what was queued is not sent");
 	is(run_sql($new, 'SELECT foreign_rows FROM sms3300_stat_account', $database), 4, "$database: and is counted");
 	is( run_sql($new, q{SELECT DISTINCT sms3300_explain(id) FROM sms_outbox WHERE status = 'queued'}, $database),
 		"queued: it was restored or queued in another database and is not sent:"
@@ -108,7 +101,7 @@ for my $database (@databases)
 	wait_for_sql($new, $database,
 		q{SELECT count(*) FROM sms_outbox WHERE message = 'queued' AND status = 'sent'}, 3);
 	$queued += 3;
-	is(taken('queued'), $queued, "$database: then it is sent, once");
+	is_taken($gateway, 'queued', $queued, "$database: then it is sent, once");
 }
 is_deeply([ map { $_->{fields}{username} } grep { $_->{fields}{message} eq 'queued' } $gateway->log ],
 	[ ('app') x $queued ], 'with the account of the role that queued it');
@@ -118,9 +111,9 @@ is(run_sql($new, q{SET ROLE app; SELECT sms3300_send('09123456789', 'again', ded
 	'what a dedup_key keeps out, it still does');
 run_sql($new, "SELECT sms3300_resend($unknown)", 'current');
 $gateway->wait_for_taken($taken + 2 + $queued + 1);
-wait_for_sql($new, 'current', "SELECT status FROM sms_outbox WHERE id = $unknown", 'unknown');
+wait_for_status($new, $unknown, 'unknown', 'current');
 run_sql($new, 'ALTER EXTENSION sms3300 UPDATE', 'first');
-is(run_sql($new, 'SET ROLE app; SELECT count(*) FROM sms_report', 'first'), 8, 'it can be updated');
+is(run_sql($new, 'SET ROLE app; SELECT count(*) FROM sms_report', 'first'), 8, 'an old extension can be updated after pg_upgrade');
 is($gateway->count->{taken} - $taken, 2 + $queued + 1, 'nothing else is sent');
 
 $new->stop;

@@ -56,10 +56,10 @@ like(slurp_file('.gitignore'), qr{^/\Q$built\E$}m, 'and git ignores it');
 
 my $meta = decode_json(slurp_file('META.json'));
 is($meta->{version}, "$version.0", 'META.json tells the version');
-is($meta->{provides}{sms3300}{version}, "$version.0", 'and that of the extension');
+is($meta->{provides}{sms3300}{version}, "$version.0", 'META.json has the version of the extension');
 ok(-e $meta->{provides}{sms3300}{$_}, "$_ is there") for qw(file docfile);
-like(slurp_file('debian/changelog'), qr/^sms3300 \(\Q$version\E\) /, 'so does debian/changelog');
-like(slurp_file('CHANGELOG.md'), qr/^# Changes\n\n## \Q$version\E /, 'and CHANGELOG.md');
+like(slurp_file('debian/changelog'), qr/^sms3300 \(\Q$version\E\) /, 'debian/changelog has the version');
+like(slurp_file('CHANGELOG.md'), qr/^# Changes\n\n## \Q$version\E /, 'CHANGELOG.md has the version');
 like(slurp_file('README.md'), qr/^This is version \Q$version\E\./m, 'and README.md');
 is_deeply(
 	[ grep { $_ ne $version } map { slurp_file($_) =~ /sms3300[-_](\d+\.\d+)(?=[._])/g } glob('*.md doc/*.md') ],

@@ -15,6 +15,7 @@ use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp     qw(tempdir);
 use HTTP::Tiny;
+use IO::Socket::INET;
 use JSON::PP       qw(decode_json encode_json);
 use POSIX          qw(_exit WNOHANG);
 use SMS3300::Wait  qw(wait_until);
@@ -36,6 +37,7 @@ sub new
 sub start
 {
 	my ($self) = @_;
+	$self->{port} ||= free_port();
 	my %option = (
 		port        => $self->{port},
 		'port-file' => "$self->{base}.port",
@@ -63,6 +65,18 @@ sub start
 	$self->{port}       = read_line($option{'port-file'});
 	$self->{early_port} = read_line($option{'early-port-file'}) if $option{early};
 	return $self;
+}
+
+# Return a port that nobody listens on. It is below those that the system hands out: while a
+# gateway is stopped, no connection of another test gets its port.
+sub free_port
+{
+	for (1 .. 100)
+	{
+		my $port = 10_240 + int rand 22_000;
+		return $port if IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1:$port");
+	}
+	die "no port is free";
 }
 
 # Restart the program with other options, on the port it had.
@@ -161,7 +175,8 @@ sub wait_for_taken
 	my ($self, $n) = @_;
 	my $taken;
 	wait_until(sub { ($taken = $self->count->{taken}) >= $n },
-		sub { "the gateway to take $n requests in all; it has taken $taken" });
+		sub { "the gateway to take $n requests in all; it has taken $taken" },
+		sub { $taken });
 	return;
 }
 

@@ -17,23 +17,33 @@ our @EXPORT_OK = qw(test_lines wait_until);
 our $report = sub { '' };
 
 # Wait until a condition holds, and return what it returned. $what, a text or a function
-# that returns one, says what is waited for.
+# that returns one, says what is waited for. It takes too long when nothing has happened for
+# PG_TEST_TIMEOUT_DEFAULT seconds: as long as $progress, a function, returns other values,
+# the wait goes on, up to ten times as long.
 sub wait_until
 {
-	my ($condition, $what) = @_;
+	my ($condition, $what, $progress) = @_;
 	my $seconds  = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
-	my $deadline = clock_gettime(CLOCK_MONOTONIC) + $seconds;
+	my $started  = clock_gettime(CLOCK_MONOTONIC);
+	my $moved    = $started;
+	my $last     = '';
 	my $pause    = 5_000;
 	while (1)
 	{
 		my $holds = $condition->();
 		return $holds if $holds;
-		last if clock_gettime(CLOCK_MONOTONIC) > $deadline;
+
+		my $now     = clock_gettime(CLOCK_MONOTONIC);
+		my $current = $progress ? $progress->() : '';
+		$moved = $now if $current ne $last;
+		$last = $current;
+		last if $now - $moved > $seconds || $now - $started > 10 * $seconds;
 		usleep($pause);
 		$pause *= 2 if $pause < 80_000;
 	}
+	my $waited = int(clock_gettime(CLOCK_MONOTONIC) - $started);
 	$what = $what->() if ref $what;
-	die test_lines() . ": timed out after $seconds s waiting for $what\n" . $report->();
+	die test_lines() . ": timed out after $waited s waiting for $what\n" . $report->();
 }
 
 # Return the lines of the program that led here, the innermost first.
