@@ -5,8 +5,13 @@
 # the last line tells how many passed.
 #
 #     sh test/check.sh            everything
+#     sh test/check.sh quick      what is enough between two edits, in some two minutes:
+#                                 gcc, and the stages in $quick below
 #     sh test/check.sh NAME...    only the stages whose names contain a NAME, and the build
 #     sh test/check.sh --prepare  nothing: only install what is missing
+#
+# Stages run at the same time, since most of them wait most of the time: JOBS at once, two
+# for each processor by default. Those that measure run alone, at the end: see $alone.
 #
 # The TAP tests can be run with the servers under a checker of memory, which takes long;
 # what it reports makes the test fail:
@@ -23,11 +28,23 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/test/lib.sh"
 
-passed=0
-failed=0
+# The test files whose verdict may depend on what else the machine does: they count
+# wake-ups, tries or connections, or measure memory. Nothing else runs beside them.
+alone='030_worker 053_accounts 055_idle_connection 056_suspects 075_stop 103_stat_cost 111_memory'
+
+# The stages of the inner loop: what an ordinary mistake in any of the source's folders
+# breaks. Each takes less than half a minute.
+quick='regress released 001_gateway 002_helpers 010_scenarios 020_queueing 024_privileges 031_send_now
+	050_outcomes 052_retry 054_orphans 071_triggers 101_log 130_install'
+
+# The stages that take longest: they begin first.
+slow='110_random_sql 070_chaos 100_stat 074_ddl 111_replication 072_locks 110_dump'
+
 checker=
 prepare=
 names=
+began=$(date +%s)
+: "${JOBS:=$((2 * $(nproc)))}"
 
 # Run a stage: its name, and the command. What it printed is shown if it fails.
 stage()
@@ -35,23 +52,69 @@ stage()
 	name=$1
 	shift
 	started=$(date +%s)
-	if "$@" >"$work/$name.log" 2>&1; then
-		passed=$((passed + 1))
-		result=passed
-	else
-		failed=$((failed + 1))
-		result=FAILED
-		tail -n 300 "$work/$name.log"
-	fi
-	say "$result $name ($(($(date +%s) - started)) s)"
+	if "$@" >"$work/$name.log" 2>&1; then result=passed; else result=FAILED; fi
+	seconds=$(($(date +%s) - started))
+	(
+		flock 9
+		[ $result = passed ] || tail -n 300 "$work/$name.log"
+		say "$result $name ($seconds s)"
+		echo "$result $seconds" >&9
+	) 9>>"$work/results"
 }
 
-# Print the closing line, and end with the right status.
+# Run a stage beside others, as soon as one of the JOBS places is free. Each free place is a
+# byte in a pipe. A signal interrupts the wait for one, which it does not do to a read.
+start_stage()
+{
+	if [ ! -p "$work/places" ]; then
+		mkfifo "$work/places"
+		exec 8<>"$work/places"
+		printf "%${JOBS}s" '' >&8
+	fi
+	dd bs=1 count=1 <&8 >"$work/place" 2>&1 &
+	wait $!
+	(
+		trap 'printf " " >&8' EXIT
+		stage "$@"
+	) &
+}
+
+# Print how many stages have had a result.
+count()
+{
+	grep -c "^$1" "$work/results" || :
+}
+
+# Wait for all stages, print the closing line, and end with the right status.
 finish()
 {
-	say "$passed passed, $failed failed"
-	[ $failed = 0 ] || exit 1
+	wait
+	say "$(awk '{ s += $2 } END { print s }' "$work/results") s of stages in $(($(date +%s) - began)) s"
+	say "$(count passed) passed, $(count FAILED) failed"
+	[ "$(count FAILED)" = 0 ] || exit 1
 	exit 0
+}
+
+# Say whether a list has a word.
+contains()
+{
+	case " $(echo $1) " in *" $2 "*) return 0 ;; esac
+	return 1
+}
+
+# Start the test files that are asked for, by a command that takes one: first what takes
+# long, then the others, and those that are to run alone at the end.
+start_tests()
+{
+	for name in $(echo $slow) $(cd test/t && echo *.pl | sed 's/\.pl//g'); do
+		wanted "$name" && ! contains "$alone" "$name" && [ ! -e "$work/started.$name" ] || continue
+		: >"$work/started.$name"
+		start_stage "$name" "$1" "test/t/$name.pl"
+	done
+	wait
+	for name in $(echo $alone); do
+		! wanted "$name" || stage "$name" "$1" "test/t/$name.pl"
+	done
 }
 
 # Compile with a compiler, and more flags for it, taking no warning. The server's own
@@ -63,9 +126,11 @@ build_with()
 		compile CC="$1" COPT="-Wall -Wextra -Werror -Wno-unused-parameter -isystem $headers $2"
 }
 
-# Compile with clang, which does not know all of the flags that the server had.
+# Compile with clang, which does not know all of the flags that the server had; in a copy
+# of the tree, since other stages use what gcc made.
 build_clang()
 {
+	cd "$work/clang"
 	build_with clang '-Wno-unknown-warning-option -Wno-ignored-optimization-argument -fno-lto'
 }
 
@@ -94,17 +159,17 @@ build_valgrind()
 	build_with gcc '-O1 -g' && install_extension install-early
 }
 
-# Have pg_ctl start servers under a checker.
+# Have pg_ctl start servers under a checker, which reports in the folder $REPORTS.
 wrap_server()
 {
 	case $1 in
 		sanitize)
 			run="env LD_PRELOAD=$(gcc -print-file-name=libasan.so)
-				ASAN_OPTIONS=detect_leaks=0:log_path=$work/reports/asan:${ASAN_OPTIONS:-}
-				UBSAN_OPTIONS=print_stacktrace=1:log_path=$work/reports/ubsan" ;;
+				ASAN_OPTIONS=detect_leaks=0:log_path=\$REPORTS/asan:${ASAN_OPTIONS:-}
+				UBSAN_OPTIONS=print_stacktrace=1:log_path=\$REPORTS/ubsan" ;;
 		valgrind)
 			run="valgrind --quiet --trace-children=no --suppressions=$work/tree/test/valgrind.supp
-				--log-file=$work/reports/%p" ;;
+				--log-file=\$REPORTS/%p" ;;
 	esac
 	as_owner mkdir "$work/bin" "$work/reports"
 	as_owner ln -s "$bindir"/* "$work/bin"
@@ -140,7 +205,7 @@ cppcheck_sources()
 clang_tidy()
 {
 	printf '%s\n' src/*.c src/*/*.c | xargs -P "$(nproc)" -I '{}' \
-		clang-tidy --quiet --config-file=test/clang-tidy.yml '{}' -- \
+		clang-tidy --quiet --config-file=.clang-tidy '{}' -- \
 		-D_GNU_SOURCE -Isrc '-DSMS3300_VERSION=""' -isystem "$("$PG_CONFIG" --includedir-server)"
 }
 
@@ -148,6 +213,12 @@ clang_tidy()
 model()
 {
 	as_owner sh test/model/run.sh
+}
+
+# Look for mistakes in shell scripts.
+shellcheck_scripts()
+{
+	shellcheck --severity=warning -x -P SCRIPTDIR .ci/run debian/tests/installcheck debian/tests/send test/*.sh test/*/run.sh
 }
 
 # Feed random bytes to what reads bytes from outside.
@@ -175,13 +246,15 @@ oracle()
 # Show what a checker has reported, and fail if there is anything.
 reports()
 {
-	find "$work/reports" -type f -size +0 -exec head -n 100 '{}' + | grep . && return 1
-	return 0
+	! find "$REPORTS" -type f -size +0 -exec head -n 100 '{}' + | grep .
 }
 
 # Run a TAP test under the checker. What that reports is shown also if the test fails.
 checked_tap()
 {
+	REPORTS=$work/reports/$(basename "$1" .pl)
+	export REPORTS
+	as_owner mkdir "$REPORTS"
 	tap "$1"
 	ended=$?
 	reports && return $ended
@@ -193,11 +266,11 @@ tap()
 	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")/../..
 	as_owner env TESTDIR="$work/tap" TESTDATADIR="$work/tap/tmp_check" \
 		TESTLOGDIR="$work/tap/tmp_check/log" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
-		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-60}" SMALL_DISK="$small_disk" \
+		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-180}" SMALL_DISK="$small_disk" \
 		prove --verbose -I "$pgxs/src/test/perl" -I test/perl "$1" || {
 		for log in "$work"/tap/tmp_check/log/*"$(basename "$1" .pl)"*; do
 			say "--- the end of $log"
-			grep -v ' LOG:  statement: ' "$log" | tail -n 50
+			grep -v ' LOG:  statement: ' "$log" | tail -n 50 | cut -c -1000
 		done
 		return 1
 	}
@@ -207,20 +280,18 @@ tap()
 wanted()
 {
 	[ -n "$names" ] || return 0
+	if [ "$names" = quick ]; then
+		contains "$quick" "$1"
+		return
+	fi
 	for part in $names; do
 		case $1 in *"$part"*) return 0 ;; esac
 	done
 	return 1
 }
 
-# Run a stage if it is asked for: its name, and the command.
-stage_if_wanted()
-{
-	! wanted "$1" || stage "$@"
-}
-
 # The tools of static analysis find other things in each version; what they find in
-# Debian 12's is mended.
+# Debian 12's is fixed.
 analysis=$(. /etc/os-release && [ "${VERSION_ID:-}" = 12 ] && echo yes) || :
 
 need_server
@@ -258,6 +329,7 @@ if [ -z "$checker" ]; then
 	if [ -n "$analysis" ]; then
 		if wanted clang-tidy; then need clang-tidy command -v clang-tidy; fi
 		if wanted cppcheck; then need cppcheck command -v cppcheck; fi
+		if wanted shellcheck; then need shellcheck command -v shellcheck; fi
 	fi
 	if wanted oracle; then
 		need nodejs command -v node
@@ -270,32 +342,36 @@ make_work
 as_owner mkdir "$work/tap"
 mount_small_disk || small_disk=
 
+# Without what is built, nothing can be tested.
+stage_build()
+{
+	stage "$@"
+	[ "$(count FAILED)" = 0 ] || finish
+}
+
 if [ -n "$checker" ]; then
-	stage "build-$checker" "build_$checker"
-	[ $failed = 0 ] || finish
+	stage_build "build-$checker" "build_$checker"
 	wrap_server "$checker"
-	for test in test/t/*.pl; do
-		stage_if_wanted "$(basename "$test" .pl)" checked_tap "$test"
-	done
+	start_tests checked_tap
 	finish
 fi
 
-[ -z "${OLD_MAJOR:-}" ] || stage build-old build_old
-stage_if_wanted build-clang build_clang
-stage build-gcc build_gcc
-[ $failed = 0 ] || finish
-
-if [ -n "$analysis" ]; then
-	stage_if_wanted cppcheck cppcheck_sources
-	stage_if_wanted clang-tidy clang_tidy
-	stage_if_wanted model model
-fi
-stage_if_wanted released as_owner make -s check-released
-stage_if_wanted fuzz fuzz
+[ -z "${OLD_MAJOR:-}" ] || stage_build build-old build_old
+stage_build build-gcc build_gcc
 if wanted regress || wanted oracle; then start_server; fi
-stage_if_wanted regress regress
-stage_if_wanted oracle oracle
-for test in test/t/*.pl; do
-	stage_if_wanted "$(basename "$test" .pl)" tap "$test"
-done
+if wanted build-clang; then
+	as_owner cp -r "$work/tree" "$work/clang"
+	start_stage build-clang build_clang
+fi
+if [ -n "$analysis" ]; then
+	! wanted cppcheck || start_stage cppcheck cppcheck_sources
+	! wanted clang-tidy || start_stage clang-tidy clang_tidy
+	! wanted shellcheck || start_stage shellcheck shellcheck_scripts
+	! wanted model || start_stage model model
+fi
+! wanted released || start_stage released as_owner make -s check-released
+! wanted fuzz || start_stage fuzz fuzz
+! wanted regress || start_stage regress regress
+! wanted oracle || start_stage oracle oracle
+start_tests tap
 finish

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154,SC2034  # for and by those who read it in
 # What matrix.sh and others share that work in Debians of their own: folders made with
 # debootstrap, from the mirror that apt uses here, and kept in $cache for the next time.
 # A Debian is named SUITE, or SUITE-ARCHITECTURE if that is not this machine's; what
@@ -25,7 +26,7 @@ need_debian()
 	[ "$(id -u)" = 0 ] || die "needs root, for debootstrap, mount and chroot"
 	need debootstrap command -v debootstrap
 	install_missing
-	[ -n "$(mirror)" ] || apt-get -qq update
+	[ -n "$(mirror)" ] || apt_get update
 	[ -n "$(mirror)" ] || die "apt has no Debian mirror configured"
 	mkdir -p "$cache"
 	unshare --mount --pid --ipc --fork --kill-child mount -t tmpfs tmpfs "$cache" ||

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154,SC2034  # for and by those who read it in
 # What demo.sh and check.sh share. They read it in with $root, the top of the source
 # tree, set. Everything they make is in one folder, $work, and goes with it.
 
@@ -41,6 +42,26 @@ as_owner()
 	fi
 }
 
+# Run apt-get. Where something else has a lock of the packages, as in the first minutes of a
+# cloud image, say so and wait, for a quarter of an hour at most.
+apt_get()
+{
+	give_up=$(($(date +%s) + 900))
+	waiting=
+	until errors=$(as_root env LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+		-o DPkg::Lock::Timeout=5 "$@" 2>&1 >/dev/null); do
+		lock=$(printf '%s\n' "$errors" |
+			sed -n '/^E: \(Could not get lock\|Unable to acquire\|Unable to lock\)/{s/^E: //p;q}')
+		if [ -z "$lock" ] || [ "$(date +%s)" -ge $give_up ]; then
+			printf '%s\n' "$errors" >&2
+			return 1
+		fi
+		[ -n "$waiting" ] || say "waiting: $lock" >&2
+		waiting=yes
+		sleep 1
+	done
+}
+
 # Note that a package is missing if a test for it fails: need PACKAGE TEST...
 need()
 {
@@ -80,7 +101,7 @@ need_server()
 newest_major()
 {
 	pattern='^postgresql-server-dev-[0-9]+$'
-	[ -n "$(apt-cache search --names-only "$pattern")" ] || as_root apt-get -qq update >&2
+	[ -n "$(apt-cache search --names-only "$pattern")" ] || apt_get update
 	apt-cache search --names-only "$pattern" |
 		sed 's/postgresql-server-dev-\([0-9]*\).*/\1/' | sort -n | tail -n 1
 }
@@ -104,10 +125,9 @@ install_missing()
 		as_root chmod 755 $no_services
 	fi
 
-	as_root apt-get -qq update
 	# shellcheck disable=SC2086
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
-		install $missing >/dev/null || die "could not install$missing"
+	apt_get update && apt_get --no-install-recommends install $missing ||
+		die "could not install$missing"
 	allow_services
 }
 
@@ -132,7 +152,7 @@ make_work()
 	tar -C "$root" --exclude=./.git -cf - . | tar -C "$work/tree" -xf -
 	if [ "$(id -u)" = 0 ]; then chown -R postgres: "$work"; fi
 	chmod 755 "$work"
-	cd "$work/tree"
+	cd "$work/tree" || exit
 	as_owner make -s clean >/dev/null
 	bindir=$("$PG_CONFIG" --bindir)
 	PATH=$bindir:$PATH
@@ -200,6 +220,15 @@ wait_until()
 	done
 }
 
+# End the children of a process, and theirs.
+end_children()
+{
+	for child in $(cat "/proc/$1/task"/*/children 2>/dev/null); do
+		end_children "$child"
+		as_root kill "$child" 2>/dev/null || :
+	done
+}
+
 # End what was started and remove what was made.
 clean_up()
 {
@@ -208,6 +237,7 @@ clean_up()
 	allow_services
 	[ -n "$work" ] || exit $status
 	cd /
+	end_children $$
 	for pid in "$work"/*.pid; do
 		[ ! -s "$pid" ] || kill "$(cat "$pid")" || :
 	done

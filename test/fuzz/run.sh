@@ -21,6 +21,7 @@ if [ $# != 0 ]; then
 	limit=-max_total_time=$1
 	shift
 fi
+# shellcheck disable=SC2046
 [ $# != 0 ] || set -- $(cd "$here/corpus" && ls)
 
 # From 17 on, some of libpgcommon's functions have other names than libpq's.
