@@ -194,7 +194,10 @@ dispatch_alone(Wire *wire, Recorder *recorder)
 		else
 		{
 			dispatch_undo(dispatch);
-			shun(dispatch->ids[0], GetCurrentTimestamp() + SHUN_TIME);
+
+			/* That another session has locked the table is not the message's fault. */
+			if (outcome == TRANSACTION_FAILED)
+				shun(dispatch->ids[0], GetCurrentTimestamp() + SHUN_TIME);
 		}
 	}
 	if (outcome != TRANSACTION_DONE)
