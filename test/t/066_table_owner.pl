@@ -355,8 +355,8 @@ run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
 wait_for_status($node, $orphan, 'unknown');
 wait_for_status($node, $null{$_}, 'sent') for qw(sender send_after attempts errors);
 wait_for_sql($node, 'postgres', q{SELECT status FROM sms_outbox WHERE message = 'over'}, 'expired');
-wait_for_sql($node, 'postgres', "SELECT errors->-1->>'error' LIKE '%no recipient%' FROM sms_outbox WHERE id = $null{mobile}");
-wait_for_sql($node, 'postgres', "SELECT error LIKE '%no text%' FROM sms_outbox WHERE id = $textless");
+wait_for_sql($node, 'postgres', "SELECT errors->-1->>'error' LIKE '%no longer has a recipient%' FROM sms_outbox WHERE id = $null{mobile}");
+wait_for_sql($node, 'postgres', "SELECT error LIKE '%no longer has a text%' FROM sms_outbox WHERE id = $textless");
 $node->psql('postgres', "SELECT sms3300_explain($_); SELECT sms3300_resend($_); SELECT sms3300_cancel($_)",
 	on_error_stop => 0)
   for values %null;
