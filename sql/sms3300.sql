@@ -351,7 +351,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'Name of the databa
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS
 	'Process ID of the worker. NULL if none is running.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.state IS
-	'running; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
+	'running; blocked: the worker waits for a lock on sms_outbox; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'Time at which the worker started';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'Number of requests on the wire';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS

@@ -16,7 +16,7 @@
 #include "compat.h"
 #include "shared/registry.h"
 #include "worker/launcher.h"
-#include "worker/queue.h"
+#include "worker/window.h"
 #include "worker/worker.h"
 
 MODULE_MAGIC("sms3300", SMS3300_VERSION);

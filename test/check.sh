@@ -135,10 +135,11 @@ build_clang()
 	build_with clang '-Wno-unknown-warning-option -Wno-ignored-optimization-argument -fno-lto'
 }
 
-# Compile with gcc, and install for the stages that follow.
+# Compile with gcc, and install for the stages that follow: with our assertions, which
+# work in a server without its own.
 build_gcc()
 {
-	build_with gcc '' && install_extension install-early
+	build_with gcc -DUSE_ASSERT_CHECKING && install_extension install-early
 }
 
 # The same for the PostgreSQL that pg_upgrade is tried from.
@@ -220,6 +221,21 @@ model()
 shellcheck_scripts()
 {
 	shellcheck --severity=warning -x -P SCRIPTDIR .ci/run debian/tests/installcheck debian/tests/send test/*.sh test/*/run.sh
+}
+
+# Look up every function that src/README.md names: file:function, the file below src/.
+map()
+{
+	grep -o '[a-z_]*/[a-z_]*\.[ch]:[a-z_0-9]*' src/README.md | sort -u >"$work/map"
+	[ -s "$work/map" ] || return 1
+	missing=0
+	while IFS=: read -r file function; do
+		grep -q "^$function(" "src/$file" || {
+			say "src/$file has no function $function"
+			missing=1
+		}
+	done <"$work/map"
+	return $missing
 }
 
 # Feed random bytes to what reads bytes from outside.
@@ -371,6 +387,7 @@ if [ -n "$analysis" ]; then
 	! wanted model || start_stage model model
 fi
 ! wanted released || start_stage released as_owner make -s check-released
+! wanted map || start_stage map map
 ! wanted fuzz || start_stage fuzz fuzz
 ! wanted regress || start_stage regress regress
 ! wanted oracle || start_stage oracle oracle

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "mb/pg_wchar.h"
 
 #include "account/credentials.h"
@@ -45,6 +46,7 @@ request_compose(const Account *account, Oid role, const char *mobile,
 	GatewayMessage form;
 	const char *problem;
 
+	Assert(IsTransactionState());
 	memset(request, 0, sizeof(HttpRequest));
 	*of_sender = false;
 	if (mobile == NULL)

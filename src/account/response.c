@@ -357,14 +357,12 @@ bytes_as_jsonb(const char *bytes, size_t len)
 	return parse(raw.data);
 }
 
-/* Return the body of a reply as jsonb with the password masked; NULL if it is empty. */
 Jsonb *
 response_as_jsonb(const HttpReply *reply)
 {
 	return without_password(bytes_as_jsonb(reply->body, reply->body_size), reply);
 }
 
-/* Return a string field of a reply; NULL if there is no such string. */
 char *
 response_text(Jsonb *reply, const char *key)
 {

@@ -9,7 +9,10 @@
 
 #include "net/http.h"
 
+/* Return the body of a reply as jsonb with the password masked; NULL if it is empty. */
 extern Jsonb *response_as_jsonb(const HttpReply *reply);
+
+/* Return a string field of a reply; NULL if there is no such string. */
 extern char *response_text(Jsonb *reply, const char *key);
 
 #endif							/* SMS3300_ACCOUNT_RESPONSE_H */

@@ -76,18 +76,57 @@ typedef struct GatewayReply
 	char		mobile[GATEWAY_MOBILE_SIZE];	/* empty: none given, or not in digits */
 } GatewayReply;
 
+/*
+ * Add codes and ranges of codes, such as "15, 23, 100-110", which all mean the
+ * same; the empty list adds none.  False if it is no such list, or there would be
+ * more than max_ranges in all.
+ */
 extern bool gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 							  GatewayVerdict verdict);
+
+/*
+ * Take the HTTP statuses that say that a message was not sent, such as
+ * "429, 503"; the empty list is none.  False if it is no such list.
+ */
 extern bool gateway_codes_set_unsent(GatewayCodes *codes, const char *text);
+
+/* Find a code that means two things; false if there is none. */
 extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);
+
+/* What an error code means. */
 extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code);
 
+/* The size in bytes of a message's form. */
 extern size_t gateway_form_size(const GatewayMessage *message);
+
+/*
+ * Write a message's form into a buffer of gateway_form_size() bytes, without a
+ * terminating zero.  It is written in place once, so that no copy of the
+ * password is left behind in memory.
+ */
 extern size_t gateway_form_write(const GatewayMessage *message, char *buffer);
+
+/* The password in a form, in UTF-8; NULL if there is none. */
 extern char *gateway_form_password(const char *form, size_t size);
 
+/*
+ * Read a reply.  What is no JSON object with a whole number as "status", or
+ * says two different ones, has no status; no input makes this fail.
+ */
 extern void gateway_parse_reply(const char *text, size_t len, GatewayReply *reply);
+
+/*
+ * Tell whether a reply can be the one to a message to a canonical mobile.  It can
+ * unless it names another recipient; a masked one says nothing.
+ */
 extern bool gateway_is_reply_to(const GatewayReply *reply, const char *mobile);
+
+/*
+ * Judge by the evidence what became of a message to a canonical mobile: whether
+ * the whole request was handed to the network, the HTTP status (0: no reply, or
+ * one that broke off where the status alone doesn't decide), and what the reply
+ * says.
+ */
 extern GatewayVerdict gateway_verdict(bool request_left, int http_status, const char *mobile,
 									  const GatewayReply *reply, const GatewayCodes *codes);
 

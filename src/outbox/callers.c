@@ -248,7 +248,7 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		Datum		message_id;
 
 		row->account = statement_name(0, 1);
-		row->status = statement_name(0, 2);
+		row->status = status_of_label(statement_name(0, 2));
 		row->sender = statement_name(0, 3);
 		row->priority = statement_number(0, 4, INT2OID);
 		row->attempts = statement_number(0, 5, INT2OID);

@@ -8,12 +8,13 @@
 #include "datatype/timestamp.h"
 
 #include "outbox/columns.h"
+#include "outbox/status.h"
 
 /* The columns that sms3300_explain() reads. */
 typedef struct OutboxRow
 {
 	char	   *account;
-	char	   *status;
+	MessageStatus status;
 	char	   *sender;
 	int			priority;
 	int			attempts;
@@ -33,14 +34,34 @@ typedef struct OutboxRow
 	int64		origin;
 } OutboxRow;
 
-/* For callers, in their transaction */
+/* For callers, in their transaction and with their rights as far as said */
+
+/*
+ * Queue a message with the caller's rights.  Where the caller has queued one
+ * with the same dedup_key before, its id is returned and nothing is queued.
+ */
 extern int64 outbox_insert(Oid namespace, const Datum *values, const bool *nulls,
 						   bool *inserted);
+
+/* Tell whether the caller may see a message, its account, and whether its text is gone. */
 extern bool outbox_visible(Oid namespace, int64 id, char **account, bool *redacted);
+
+/* Cancel a message if it is still queued; the caller has checked who may. */
 extern bool outbox_cancel(Oid namespace, int64 id);
+
+/* Queue a finished message again; the caller has checked who may. */
 extern bool outbox_requeue(Oid namespace, int64 id);
+
+/* Make queued rows that came from elsewhere this database's; how many. */
 extern int64 outbox_adopt(Oid namespace);
+
+/* Read a row that the caller may see; false if there is none. */
 extern bool outbox_read(Oid namespace, int64 id, OutboxRow *row);
+
+/*
+ * How many messages that are due come before a queued one, whosoever they are;
+ * counts no further than a limit.
+ */
 extern int64 outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit);
 
 #endif							/* SMS3300_OUTBOX_CALLERS_H */

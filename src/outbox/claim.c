@@ -78,7 +78,7 @@ static int
 read_again(Claim *claims, int nclaims)
 {
 	Rows	   *rows = rows_open(NULL, 0);
-	Oid			sending = rows_status(rows, "sending");
+	Oid			sending = rows_status(rows, STATUS_SENDING);
 	int			n = 0;
 
 	for (int i = 0; i < nclaims; i++)
@@ -93,8 +93,8 @@ claim_messages(const int64 *ids, int nids, TimestampTz now, int *nclaims)
 {
 	Claim	   *claims = palloc(sizeof(Claim) * Max(nids, 1));
 	Rows	   *rows = rows_open(claim_columns, lengthof(claim_columns));
-	Oid			queued = rows_status(rows, "queued");
-	Oid			sending = rows_status(rows, "sending");
+	Oid			queued = rows_status(rows, STATUS_QUEUED);
+	Oid			sending = rows_status(rows, STATUS_SENDING);
 
 	*nclaims = 0;
 	for (int i = 0; i < nids; i++)

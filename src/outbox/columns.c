@@ -25,50 +25,23 @@ static const struct
 	Oid			type;
 }			columns[] =
 {
-	{"id", INT8OID},
-	{"mobile", TEXTOID},
-	{"message", TEXTOID},
-	{"line", TEXTOID},
-	{"line2", TEXTOID},
-	{"type", INT2OID},
-	{"template", INT4OID},
-	{"account", NAMEOID},
-	{"priority", INT2OID},
-	{"send_after", TIMESTAMPTZOID},
-	{"send_before", TIMESTAMPTZOID},
-	{"dedup_key", TEXTOID},
-	{"metadata", JSONBOID},
-	{"sender", NAMEOID},
-	{"created_at", TIMESTAMPTZOID},
-	{"status", STATUS_TYPE},
-	{"attempts", INT2OID},
-	{"due_at", TIMESTAMPTZOID},
-	{"started_at", TIMESTAMPTZOID},
-	{"finished_at", TIMESTAMPTZOID},
-	{"http_status", INT2OID},
-	{"api_status", INT4OID},
-	{"message_id", INT8OID},
-	{"sent_line", TEXTOID},
-	{"response", JSONBOID},
-	{"error", TEXTOID},
-	{"errors", JSONBOID},
-	{"origin", INT8OID},
+#define X(column, name, type) [column] = {name, type},
+	OUTBOX_COLUMNS(X)
+#undef X
 };
-
-StaticAssertDecl(lengthof(columns) == OUTBOX_ORIGIN, "a column is missing");
 
 /* Return whether a table has a column at its expected position. */
 static bool
 has_column(Relation table, int column)
 {
 	Form_pg_attribute attribute;
-	Oid			type = columns[column - 1].type;
+	Oid			type = columns[column].type;
 
 	if (column > RelationGetNumberOfAttributes(table))
 		return false;
 	attribute = TupleDescAttr(RelationGetDescr(table), column - 1);
 	return !attribute->attisdropped &&
-		strcmp(NameStr(attribute->attname), columns[column - 1].name) == 0 &&
+		strcmp(NameStr(attribute->attname), columns[column].name) == 0 &&
 		(type == STATUS_TYPE ? type_is_enum(attribute->atttypid) : attribute->atttypid == type);
 }
 
@@ -79,13 +52,13 @@ columns_check(Relation table)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", RelationGetRelationName(table))));
-	for (int i = 1; i <= OUTBOX_ORIGIN; i++)
+	for (int i = 1; i <= NUM_OUTBOX_COLUMNS; i++)
 		if (!has_column(table, i))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column %d of %s is no longer \"%s\" of type %s", i,
-							RelationGetRelationName(table), columns[i - 1].name,
-							columns[i - 1].type == STATUS_TYPE ? "sms_status" :
-							format_type_be(columns[i - 1].type)),
+							RelationGetRelationName(table), columns[i].name,
+							columns[i].type == STATUS_TYPE ? "sms_status" :
+							format_type_be(columns[i].type)),
 					 errhint("Undo the ALTER TABLE that changed it.")));
 }

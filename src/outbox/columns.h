@@ -9,43 +9,58 @@
 
 #define OUTBOX_TABLE "sms_outbox"
 
-/* The columns, in the order of the install script. */
+/*
+ * The columns, in the order of the install script: number, name and type.  In place
+ * of the OID of sms_status, which differs between databases, stands STATUS_TYPE.
+ */
+#define OUTBOX_COLUMNS(X) \
+	X(OUTBOX_ID, "id", INT8OID) \
+	X(OUTBOX_MOBILE, "mobile", TEXTOID) \
+	X(OUTBOX_MESSAGE, "message", TEXTOID) \
+	X(OUTBOX_LINE, "line", TEXTOID) \
+	X(OUTBOX_LINE2, "line2", TEXTOID) \
+	X(OUTBOX_TYPE, "type", INT2OID) \
+	X(OUTBOX_TEMPLATE, "template", INT4OID) \
+	X(OUTBOX_ACCOUNT, "account", NAMEOID) \
+	X(OUTBOX_PRIORITY, "priority", INT2OID) \
+	X(OUTBOX_SEND_AFTER, "send_after", TIMESTAMPTZOID) \
+	X(OUTBOX_SEND_BEFORE, "send_before", TIMESTAMPTZOID) \
+	X(OUTBOX_DEDUP_KEY, "dedup_key", TEXTOID) \
+	X(OUTBOX_METADATA, "metadata", JSONBOID) \
+	X(OUTBOX_SENDER, "sender", NAMEOID) \
+	X(OUTBOX_CREATED_AT, "created_at", TIMESTAMPTZOID) \
+	X(OUTBOX_STATUS, "status", STATUS_TYPE) \
+	X(OUTBOX_ATTEMPTS, "attempts", INT2OID) \
+	X(OUTBOX_DUE_AT, "due_at", TIMESTAMPTZOID) \
+	X(OUTBOX_STARTED_AT, "started_at", TIMESTAMPTZOID) \
+	X(OUTBOX_FINISHED_AT, "finished_at", TIMESTAMPTZOID) \
+	X(OUTBOX_HTTP_STATUS, "http_status", INT2OID) \
+	X(OUTBOX_API_STATUS, "api_status", INT4OID) \
+	X(OUTBOX_MESSAGE_ID, "message_id", INT8OID) \
+	X(OUTBOX_SENT_LINE, "sent_line", TEXTOID) \
+	X(OUTBOX_RESPONSE, "response", JSONBOID) \
+	X(OUTBOX_ERROR, "error", TEXTOID) \
+	X(OUTBOX_ERRORS, "errors", JSONBOID) \
+	X(OUTBOX_ORIGIN, "origin", INT8OID)
+
 enum OutboxColumn
 {
-	OUTBOX_ID = 1,
-	OUTBOX_MOBILE,
-	OUTBOX_MESSAGE,
-	OUTBOX_LINE,
-	OUTBOX_LINE2,
-	OUTBOX_TYPE,
-	OUTBOX_TEMPLATE,
-	OUTBOX_ACCOUNT,
-	OUTBOX_PRIORITY,
-	OUTBOX_SEND_AFTER,
-	OUTBOX_SEND_BEFORE,
-	OUTBOX_DEDUP_KEY,
-	OUTBOX_METADATA,
-	OUTBOX_SENDER,
-	OUTBOX_CREATED_AT,
-	OUTBOX_STATUS,
-	OUTBOX_ATTEMPTS,
-	OUTBOX_DUE_AT,
-	OUTBOX_STARTED_AT,
-	OUTBOX_FINISHED_AT,
-	OUTBOX_HTTP_STATUS,
-	OUTBOX_API_STATUS,
-	OUTBOX_MESSAGE_ID,
-	OUTBOX_SENT_LINE,
-	OUTBOX_RESPONSE,
-	OUTBOX_ERROR,
-	OUTBOX_ERRORS,
-	OUTBOX_ORIGIN
+	OUTBOX_NO_COLUMN,			/* they count from 1 */
+#define X(column, name, type) column,
+	OUTBOX_COLUMNS(X)
+#undef X
+	OUTBOX_END
 };
+
+#define NUM_OUTBOX_COLUMNS (OUTBOX_END - 1)
 
 /* The columns that callers write, OUTBOX_MOBILE to OUTBOX_METADATA. */
 #define OUTBOX_CALLER_COLUMNS (OUTBOX_METADATA - OUTBOX_MOBILE + 1)
 
-/* Refuse a table whose columns are not those of the install script. */
+/*
+ * Refuse a table whose columns are not those of the install script; errors: 42809 if it
+ * is not a table, 42804.  What is behind them does not matter.
+ */
 extern void columns_check(Relation table);
 
 #endif							/* SMS3300_OUTBOX_COLUMNS_H */

@@ -34,7 +34,7 @@ row_awaits(const Rows *rows, TimestampTz started_at)
 {
 	Oid			status = row_status(rows);
 
-	return (status == rows_status(rows, "sending") || status == rows_status(rows, "queued")) &&
+	return (status == rows_status(rows, STATUS_SENDING) || status == rows_status(rows, STATUS_QUEUED)) &&
 		row_time(rows, OUTBOX_STARTED_AT, DT_NOBEGIN) == started_at;
 }
 
@@ -159,7 +159,7 @@ set_reply(Rows *rows, const MessageResult *result)
 static void
 write_result(Rows *rows, const MessageResult *result)
 {
-	bool		queued = strcmp(result->status, "queued") == 0;
+	bool		queued = result->status == STATUS_QUEUED;
 
 	/* This looks at the attempts as they were. */
 	if (result->error)

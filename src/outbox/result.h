@@ -8,12 +8,14 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
+#include "outbox/status.h"
+
 /* What became of a message that was claimed. */
 typedef struct MessageResult
 {
 	int64		id;
 	TimestampTz started_at;		/* the claim's */
-	const char *status;			/* a label of sms_status */
+	MessageStatus status;
 	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */
 	bool		counted;		/* the request counts as an attempt */
 	TimestampTz at;				/* when that was known */

@@ -280,8 +280,9 @@ rows_close(Rows *rows)
 }
 
 Oid
-rows_status(const Rows *rows, const char *label)
+rows_status(const Rows *rows, MessageStatus wanted)
 {
+	const char *label = status_label(wanted);
 	Oid			type = TupleDescAttr(RelationGetDescr(rows->table), OUTBOX_STATUS - 1)->atttypid;
 	Oid			status = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type),
 										 CStringGetDatum(label));

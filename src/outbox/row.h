@@ -9,6 +9,7 @@
 #include "nodes/lockoptions.h"
 
 #include "outbox/columns.h"
+#include "outbox/status.h"
 
 /* The table, opened to work on some of its rows */
 typedef struct Rows Rows;
@@ -26,7 +27,7 @@ typedef enum RowLock
  * Columns: those that are going to be set; none to read only.
  */
 extern Rows *rows_open(const enum OutboxColumn *columns, int ncolumns);
-extern Oid	rows_status(const Rows *rows, const char *label);
+extern Oid	rows_status(const Rows *rows, MessageStatus wanted);
 
 /* Runs the triggers that are due.  True if a trigger may have changed what was written. */
 extern bool rows_close(Rows *rows);

@@ -26,14 +26,12 @@ typedef struct SharedCounters
 static SharedCounters *shared_counters = NULL;
 static TimestampTz now;			/* when counters_begin() was called */
 
-/* Return the amount of shared memory needed. */
 Size
 counters_size(void)
 {
 	return MAXALIGN(sizeof(SharedCounters));
 }
 
-/* Find or initialize the counters, which the lock protects. */
 void
 counters_startup(LWLock *lock)
 {
@@ -51,6 +49,7 @@ counters_startup(LWLock *lock)
 static AccountCounters *
 find_counters(Oid server)
 {
+	Assert(LWLockHeldByMe(shared_counters->lock));
 	for (int i = 0; i < MAX_ACCOUNTS; i++)
 		if (shared_counters->slots[i].database == MyDatabaseId && shared_counters->slots[i].server == server)
 			return &shared_counters->slots[i];
@@ -67,7 +66,7 @@ spare_slot(void)
 	{
 		AccountCounters *slot = &shared_counters->slots[i];
 
-		if (!slot->live.stopped && slot->live.in_flight == 0 &&
+		if (!account_has_stopped(slot->live.state) && slot->live.in_flight == 0 &&
 			(spare == NULL || slot->used_at < spare->used_at))
 			spare = slot;
 	}
@@ -83,6 +82,7 @@ find_or_take_slot(Oid server)
 {
 	AccountCounters *slot;
 
+	Assert(LWLockHeldByMeInMode(shared_counters->lock, LW_EXCLUSIVE));
 	if (!OidIsValid(server))
 		return NULL;
 	slot = find_counters(server);
@@ -98,7 +98,6 @@ find_or_take_slot(Oid server)
 	return slot;
 }
 
-/* Lock the counters for writing. */
 void
 counters_begin(void)
 {
@@ -106,14 +105,12 @@ counters_begin(void)
 	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
 }
 
-/* Unlock the counters. */
 void
 counters_end(void)
 {
 	LWLockRelease(shared_counters->lock);
 }
 
-/* Add to a counter. */
 void
 counters_add(Oid server, CounterId counter, int64 n)
 {
@@ -123,7 +120,6 @@ counters_add(Oid server, CounterId counter, int64 n)
 		slot->counters[counter] += n;
 }
 
-/* Set the current state of an account, and the version of the account that it applies to. */
 void
 counters_set_live(Oid server, uint64 version, const LiveState *live, const char *reason)
 {
@@ -136,7 +132,6 @@ counters_set_live(Oid server, uint64 version, const LiveState *live, const char 
 	strlcpy(slot->reason, reason, COUNTERS_REASON_SIZE);
 }
 
-/* Set the version of an account, and return the previous one (0: unknown). */
 uint64
 counters_exchange_version(Oid server, uint64 version)
 {
@@ -154,7 +149,6 @@ counters_exchange_version(Oid server, uint64 version)
 	return former;
 }
 
-/* Reset the current state of this database's accounts when its worker leaves. */
 void
 counters_forget_live(void)
 {
@@ -165,7 +159,6 @@ counters_forget_live(void)
 	counters_end();
 }
 
-/* Copy the slot of an account.  Returns false if it has none. */
 bool
 counters_read(Oid server, AccountCounters *copy)
 {
@@ -179,7 +172,6 @@ counters_read(Oid server, AccountCounters *copy)
 	return slot != NULL;
 }
 
-/* Reset the counters of all accounts of this database. */
 void
 counters_reset(void)
 {
@@ -219,7 +211,6 @@ bucket_of(int64 duration)
 	return Min(shift * 8 + (int) (units >> shift), NUM_BUCKETS - 1);
 }
 
-/* Add a duration to a histogram of an account. */
 void
 counters_add_time(Oid server, TimeId id, int64 duration)
 {
@@ -231,11 +222,6 @@ counters_add_time(Oid server, TimeId id, int64 duration)
 	slot->times[id].counts[bucket_of(duration)]++;
 }
 
-/*
- * Return the duration that a fraction of all entries does not exceed, assuming an
- * even distribution within a bucket.  Returns a negative number if there are no
- * entries.
- */
 double
 histogram_percentile(const Histogram *histogram, double fraction)
 {

@@ -41,11 +41,28 @@ typedef struct Histogram
 	int64		counts[NUM_BUCKETS];
 } Histogram;
 
+/* Whether an account sends.  Nothing but the last two is stopped, see gate.h. */
+typedef enum AccountState
+{
+	ACCOUNT_OPEN,
+	ACCOUNT_PAUSED,				/* by its option */
+	ACCOUNT_CLOSED,				/* outside its hours */
+	ACCOUNT_STOPPED,			/* by a refusal of the gateway, or of the network */
+	ACCOUNT_PROBING				/* stopped, and a message is out to try */
+} AccountState;
+
+/* Tell whether an account is stopped by a refusal. */
+static inline bool
+account_has_stopped(AccountState state)
+{
+	return state == ACCOUNT_STOPPED || state == ACCOUNT_PROBING;
+}
+
 /* The current state of an account. */
 typedef struct LiveState
 {
 	int			in_flight;
-	bool		stopped;
+	AccountState state;
 	TimestampTz probe_at;		/* stopped: time of the next probe; 0: one is in progress */
 } LiveState;
 
@@ -63,22 +80,50 @@ typedef struct AccountCounters
 } AccountCounters;
 
 /* While the shared memory is laid out */
+
+/* Return the amount of shared memory needed. */
 extern Size counters_size(void);
+
+/* Find or initialize the counters, which the lock protects. */
 extern void counters_startup(LWLock *lock);
 
 /* In a worker: counters_add*() and counters_set_live() need counters_begin() */
+
+/* Lock the counters for writing. */
 extern void counters_begin(void);
+
+/* Add to a counter. */
 extern void counters_add(Oid server, CounterId counter, int64 n);
+
+/* Add a duration to a histogram of an account. */
 extern void counters_add_time(Oid server, TimeId id, int64 duration);
+
+/* Set the current state of an account, and the version of the account that it applies to. */
 extern void counters_set_live(Oid server, uint64 version, const LiveState *live,
 							  const char *reason);
+
+/* Unlock the counters. */
 extern void counters_end(void);
+
+/* Set the version of an account, and return the previous one (0: unknown). */
 extern uint64 counters_exchange_version(Oid server, uint64 version);
+
+/* Reset the current state of this database's accounts when its worker leaves. */
 extern void counters_forget_live(void);
 
 /* In any backend, of the accounts of its database */
+
+/* Copy the slot of an account.  Returns false if it has none. */
 extern bool counters_read(Oid server, AccountCounters *copy);
+
+/* Reset the counters of all accounts of this database. */
 extern void counters_reset(void);
+
+/*
+ * Return the duration that a fraction of all entries does not exceed, assuming an
+ * even distribution within a bucket.  Returns a negative number if there are no
+ * entries.
+ */
 extern double histogram_percentile(const Histogram *histogram, double fraction);
 
 #endif							/* SMS3300_SHARED_COUNTERS_H */

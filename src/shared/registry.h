@@ -1,10 +1,11 @@
 /*
  * registry.h
- *		The registry of databases: which of them have work, and their workers.
+ *		Which databases have something to send, and who serves them.
  *
- * There is one slot per database, shared by the sessions that queue messages, the
- * launcher and the workers.  Without preloading there is no shared memory.
- * registry_attached() is false then, and nothing else here may be called.
+ * One slot a database, shared by those who queue messages, the launcher and
+ * the workers.  Without preloading there is no shared memory: registry_attached()
+ * is false then and nothing else here may be called.  Each function takes and
+ * releases the registry's lock by itself; none raises an error.
  */
 #ifndef SMS3300_SHARED_REGISTRY_H
 #define SMS3300_SHARED_REGISTRY_H
@@ -14,15 +15,56 @@
 extern bool registry_enabled;	/* sms3300.enabled */
 extern int	registry_max_workers;	/* sms3300.max_workers */
 
-/* In _PG_init */
+/* In _PG_init, while the library is preloaded: arrange for the shared memory. */
 extern void registry_request(void);
 
-/* In any backend */
+/* -------------------------------------------------------------------------
+ * In any backend
+ * ------------------------------------------------------------------------- */
+
+/* Tell whether the library was preloaded. */
 extern bool registry_attached(void);
+
+/* Let the worker of a database know that messages are due, and expire, from certain times on. */
 extern void registry_notify(Oid database, TimestampTz due, TimestampTz expires);
+
+/* Let it know that a prepared transaction holds messages. */
 extern void registry_notify_prepared(Oid database);
 
-/* In the launcher */
+typedef enum WorkerState
+{
+	WORKER_NONE,				/* there is nothing to do */
+	WORKER_WAITING,				/* there is no room for it */
+	WORKER_STARTING,
+	WORKER_RUNNING,
+	WORKER_BLOCKED,				/* it waits for a lock on the table */
+	WORKER_RESTARTING			/* it has ended, and another one comes */
+} WorkerState;
+
+/* What is known of the worker of a database. */
+#define REGISTRY_ERROR_SIZE 256
+typedef struct WorkerStat
+{
+	WorkerState state;
+	int			pid;			/* 0: none */
+	TimestampTz started_at;
+	int			in_flight;
+	bool		refused;		/* waiting: for want of a process */
+	TimestampTz not_before;		/* restarting: when it comes back */
+	TimestampTz last_error_at;	/* 0: there was none */
+	char		last_error[REGISTRY_ERROR_SIZE];
+} WorkerStat;
+
+/* Tell what is known of the worker of a database; false if nothing is. */
+extern bool registry_worker_stat(Oid database, WorkerStat *stat);
+
+/* Forget the last error of a database's worker. */
+extern void registry_forget_error(Oid database);
+
+/* -------------------------------------------------------------------------
+ * In the launcher
+ * ------------------------------------------------------------------------- */
+
 typedef enum WorkerShortage
 {
 	SHORT_OF_NOTHING,
@@ -30,61 +72,102 @@ typedef enum WorkerShortage
 	SHORT_OF_PROCESSES			/* by max_worker_processes */
 } WorkerShortage;
 
+/* Become the process that starts workers, and stop being it. */
 extern void registry_launcher_attach(void);
 extern void registry_launcher_detach(void);
+
+/* Tell, once, whether a database found no free slot. */
 extern bool registry_take_overflow(void);
+
+/*
+ * Have a worker look whether a database has anything to send.  False if
+ * another probe is under way, or if there is no free slot: try again later.
+ */
 extern bool registry_probe(Oid database);
+
+/*
+ * Take a database that wants a worker, and mark it as getting one.  InvalidOid
+ * if there is none now; *wake_at then says when one may be (DT_NOEND: never by
+ * time alone), and *shortage what one waits for.
+ */
 extern Oid	registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shortage);
+
+/* Have every known database looked at, by its worker or a new one. */
 extern void registry_look_everywhere(void);
+
+/* Tell whether a worker that the launcher started has not attached yet. */
 extern bool registry_is_starting(Oid database);
+
+/* Note that a worker could not be started ("refused": there was no process), and when to try again. */
 extern void registry_start_failed(Oid database, TimestampTz retry_at, bool refused);
+
+/* Free the slot of a database that is gone. */
 extern void registry_forget(Oid database);
 
-/* What is known about the worker of a database. */
-#define REGISTRY_ERROR_SIZE 256
-typedef struct WorkerStat
-{
-	const char *state;			/* running, starting, waiting, restarting or none */
-	int			pid;			/* 0: no worker */
-	TimestampTz started_at;
-	int			in_flight;
-	bool		refused;		/* waiting: for a background worker slot */
-	TimestampTz not_before;		/* restarting: time of the restart */
-	TimestampTz last_error_at;	/* 0: no error */
-	char		last_error[REGISTRY_ERROR_SIZE];
-} WorkerStat;
-
-extern bool registry_worker_stat(Oid database, WorkerStat *stat);
-extern void registry_forget_error(Oid database);
-
-/* In a worker */
-typedef enum WorkerExit
-{
-	WORKER_EXIT_IDLE,			/* nothing left to do */
-	WORKER_EXIT_STOPPED,		/* asked to stop; everything has been recorded */
-	WORKER_EXIT_FAILED			/* rows may be left with status 'sending' */
-} WorkerExit;
+/* -------------------------------------------------------------------------
+ * In a worker; but for the first two, between attaching and detaching
+ * ------------------------------------------------------------------------- */
 
 /* What was queued since the last look. */
 typedef struct WorkerNews
 {
-	TimestampTz due;			/* earliest due time; DT_NOBEGIN: read everything */
-	TimestampTz expires;		/* earliest expiry */
+	TimestampTz due;			/* nothing of it is due before; DT_NOBEGIN: look at everything */
+	TimestampTz expires;		/* nothing of it that is told of expires before */
 	bool		prepared;		/* there was a prepared transaction */
 } WorkerNews;
 
+/* When the server started, or came back after a crash. */
 extern TimestampTz registry_started_at(void);
+
+/*
+ * Become the worker of this database.  False if it has one already.  *orphans
+ * tells whether a former worker may have left rows as sending, and *probe whether
+ * this is only to find out if there is anything to do.
+ */
 extern bool registry_worker_attach(bool *orphans, bool *probe);
-extern void registry_worker_detach(WorkerExit how);
-extern bool registry_worker_forget(void);
+
+/*
+ * Stop being it, if still attached; another worker follows.  Failed: rows may be
+ * left as sending.
+ */
+extern void registry_worker_detach(bool failed);
+
+/*
+ * Stop being it because there is nothing to do until a time, or because the
+ * extension is not in this database.  False, and still attached, if something came
+ * up meanwhile.
+ */
 extern bool registry_worker_leave_idle(TimestampTz due);
+extern bool registry_worker_forget(void);
+
+/* Tell whether another database waits for a worker to leave. */
 extern bool registry_worker_is_crowded(void);
+
+/* Tell whether there is reason to look at the table now. */
 extern bool registry_worker_wanted(TimestampTz now);
+
+/*
+ * Take the news: what was reported until now will be seen by the transaction
+ * that starts next.
+ */
 extern void registry_worker_begin_look(WorkerNews *news);
-extern void registry_worker_end_look(void);
+
+/*
+ * Note that the table was looked at, so that the launcher may go on probing; or
+ * that another session's lock kept it from that.
+ */
+extern void registry_worker_end_look(bool blocked);
+
+/* The time the next message is due, as far as it is known. */
 extern TimestampTz registry_worker_due(void);
+
+/* Note how many requests are on the wire, for those who look. */
 extern void registry_worker_in_flight(int in_flight);
+
+/* Note an error, for those who look.  False: it is the one that was noted last. */
 extern bool registry_worker_error(const char *message);
+
+/* Note whether there are messages that another database queued; true if that is news. */
 extern bool registry_worker_foreign(bool any);
 
 #endif							/* SMS3300_SHARED_REGISTRY_H */

@@ -137,7 +137,7 @@ stop_obstacle(const Question *question)
 {
 	const LiveState *live = &question->counted.live;
 
-	if (!live->stopped)
+	if (!account_has_stopped(live->state))
 		return NULL;
 	return psprintf("its account %s has stopped: %s; %s; %s",
 					quote_identifier(question->account->name), question->counted.reason,
@@ -163,20 +163,26 @@ worker_obstacle(const Question *question)
 {
 	const WorkerStat *worker = &question->worker;
 
-	if (strcmp(worker->state, "running") == 0)
-		return NULL;
-	if (strcmp(worker->state, "starting") == 0)
-		return "the worker of this database is starting";
-	if (strcmp(worker->state, "restarting") == 0)
-		return psprintf("the worker of this database has ended and will restart at %s",
-						show(worker->not_before));
-	if (strcmp(worker->state, "waiting") == 0 && worker->refused)
-		return "no background worker slot is free: raise max_worker_processes "
-			"and restart the server";
-	if (strcmp(worker->state, "waiting") == 0)
-		return psprintf("all %d workers are in use by other databases: "
-						"raise sms3300.max_workers and restart the server",
-						registry_max_workers);
+	switch (worker->state)
+	{
+		case WORKER_RUNNING:
+		case WORKER_BLOCKED:
+			return NULL;
+		case WORKER_STARTING:
+			return "the worker of this database is starting";
+		case WORKER_RESTARTING:
+			return psprintf("the worker of this database has ended and will restart at %s",
+							show(worker->not_before));
+		case WORKER_WAITING:
+			if (worker->refused)
+				return "no background worker slot is free: raise max_worker_processes "
+					"and restart the server";
+			return psprintf("all %d workers are in use by other databases: "
+							"raise sms3300.max_workers and restart the server",
+							registry_max_workers);
+		case WORKER_NONE:
+			break;
+	}
 	return "no worker was notified of it, as its row was written with triggers disabled: "
 		"queuing another message wakes one";
 }
@@ -275,19 +281,25 @@ explain_finished(const Question *question)
 		"queue a new message, because the text of this one was removed" :
 		psprintf("sms3300_resend(" INT64_FORMAT ") queues it again", question->id);
 
-	if (strcmp(row->status, "rejected") == 0)
-		return psprintf("rejected at %s: %s; once that is corrected, %s", when, why, again);
-	if (strcmp(row->status, "failed") == 0)
-		return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
-	if (strcmp(row->status, "unknown") == 0)
-		return psprintf("unknown since %s: %s; its request began at %s; ask the gateway, "
-						"and if it does not have the message, %s",
-						when, why, show(row->started_at), again);
-	if (strcmp(row->status, "expired") == 0)
-		return psprintf("expired at %s: %s; %s%s", when, why,
-						row->last_failure ?
-						psprintf("the last error was: %s; ", row->last_failure) : "", again);
-	return psprintf("%s at %s; %s", row->status, when, again);
+	switch (row->status)
+	{
+		case STATUS_REJECTED:
+			return psprintf("rejected at %s: %s; once that is corrected, %s", when, why, again);
+		case STATUS_FAILED:
+			return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
+		case STATUS_UNKNOWN:
+			return psprintf("unknown since %s: %s; its request began at %s; ask the gateway, "
+							"and if it does not have the message, %s",
+							when, why, show(row->started_at), again);
+		case STATUS_EXPIRED:
+			return psprintf("expired at %s: %s; %s%s", when, why,
+							row->last_failure ?
+							psprintf("the last error was: %s; ", row->last_failure) : "", again);
+		case STATUS_SUPPRESSED:
+			return psprintf("suppressed at %s: %s; %s", when, why, again);
+		default:
+			return psprintf("%s at %s; %s", status_label(row->status), when, again);
+	}
 }
 
 /* sms3300_explain(id): explain the status of a message in one line. */
@@ -303,11 +315,11 @@ sms3300_explain(PG_FUNCTION_ARGS)
 
 	if (!outbox_read(question.namespace, question.id, &row))
 		answer = "no such message is visible to the current role";
-	else if (strcmp(row.status, "queued") == 0)
+	else if (row.status == STATUS_QUEUED)
 		answer = psprintf("queued: %s", explain_queued(&question));
-	else if (strcmp(row.status, "sending") == 0)
+	else if (row.status == STATUS_SENDING)
 		answer = explain_sending(&row);
-	else if (strcmp(row.status, "sent") == 0)
+	else if (row.status == STATUS_SENT)
 		answer = explain_sent(&row);
 	else
 		answer = explain_finished(&question);

@@ -6,7 +6,6 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "account/input.h"

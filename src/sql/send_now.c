@@ -7,7 +7,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #include "account/input.h"
 #include "account/request.h"

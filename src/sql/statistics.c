@@ -93,6 +93,16 @@ finish_stat_row(FunctionCallInfo fcinfo, StatRow *row)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row->values, row->nulls));
 }
 
+/* How the states of a worker are shown. */
+static const char *const worker_states[] = {
+	[WORKER_NONE] = "none",
+	[WORKER_WAITING] = "waiting",
+	[WORKER_STARTING] = "starting",
+	[WORKER_RUNNING] = "running",
+	[WORKER_BLOCKED] = "blocked",
+	[WORKER_RESTARTING] = "restarting"
+};
+
 /* sms3300_stat_get_worker(database): describe the worker of a database; NULL if unknown. */
 Datum
 sms3300_stat_get_worker(PG_FUNCTION_ARGS)
@@ -105,7 +115,7 @@ sms3300_stat_get_worker(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 
 	add(&row, Int32GetDatum(stat.pid), stat.pid == 0);
-	add_string(&row, stat.state);
+	add_string(&row, worker_states[stat.state]);
 	add_time(&row, stat.pid == 0 ? 0 : stat.started_at);
 	add(&row, Int32GetDatum(stat.in_flight), false);
 	add_string(&row, stat.last_error_at ? stat.last_error : NULL);
@@ -133,7 +143,7 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 	pause = mismatch ? mismatch :
 		!registry_enabled ? "sms3300.enabled is off" :
 		account->paused ? "the option \"paused\" of the account is true" : NULL;
-	stopped = counted.live.stopped && pause == NULL;
+	stopped = account_has_stopped(counted.live.state) && pause == NULL;
 
 	add(&row, Int64GetDatum(outbox_origin()), false);
 	add_string(&row, pause ? "paused" : stopped ? "stopped" : "ok");

@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "outbox/access.h"
 #include "outbox/columns.h"
+#include "outbox/status.h"
 #include "shared/wake.h"
 
 PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
@@ -35,9 +36,9 @@ typedef struct Row
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	int			nchanges;
-	int			columns[OUTBOX_ORIGIN];
-	Datum		values[OUTBOX_ORIGIN];
-	bool		nulls[OUTBOX_ORIGIN];
+	int			columns[NUM_OUTBOX_COLUMNS];
+	Datum		values[NUM_OUTBOX_COLUMNS];
+	bool		nulls[NUM_OUTBOX_COLUMNS];
 } Row;
 
 /* Return the value that a column had before the trigger changed it. */
@@ -272,7 +273,7 @@ check_status(const Row *row)
 	Datum		value = get(row, OUTBOX_STATUS, &isnull);
 	char	   *status = isnull ? NULL : DatumGetCString(DirectFunctionCall1(enum_out, value));
 
-	if (status && strcmp(status, "queued") != 0)
+	if (status && strcmp(status, status_label(STATUS_QUEUED)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a new message cannot have the status \"%s\"", status),

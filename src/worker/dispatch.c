@@ -115,7 +115,7 @@ dispatch_undo(Dispatch *dispatch)
 	{
 		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));
 
-		pace_cancel(&job->queue->pace);
+		queue_unclaimed(job->queue);
 		request_discard(&job->request);
 		job_destroy(job);
 	}
@@ -140,7 +140,7 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 		request_discard(&job->request);
 		if (job->problem[0] == '\0')
 			job_fail(job, VERDICT_NOT_SENT, "the server was stopping");
-		queue_cancelled(job->queue, now);
+		queue_unclaimed(job->queue);
 		recorder_add(recorder, job);
 	}
 }

@@ -4,7 +4,7 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
+#include "access/xact.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -196,6 +196,7 @@ job_result(const Job *job, MessageResult *result)
 	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
 	const HttpReply *reply = job->reply;
 
+	Assert(IsTransactionState() && job->finished_at != 0);
 	memset(result, 0, sizeof(MessageResult));
 	result->id = job->id;
 	result->started_at = job->started_at;
@@ -219,17 +220,17 @@ job_result(const Job *job, MessageResult *result)
 	switch (job->verdict)
 	{
 		case VERDICT_SENT:
-			result->status = "sent";
+			result->status = STATUS_SENT;
 			break;
 		case VERDICT_REJECTED:
-			result->status = "rejected";
+			result->status = STATUS_REJECTED;
 			break;
 		case VERDICT_TRANSIENT:
 			if (job->attempts >= max_attempts)
-				result->status = "failed";
+				result->status = STATUS_FAILED;
 			else
 			{
-				result->status = "queued";
+				result->status = STATUS_QUEUED;
 				result->due_at = job->finished_at +
 					pace_backoff(FIRST_RETRY_DELAY, job->attempts);
 			}
@@ -238,23 +239,23 @@ job_result(const Job *job, MessageResult *result)
 		case VERDICT_LINE:
 		case VERDICT_NOT_SENT:
 			result->counted = is_unsure_refusal(job);
-			result->status = result->counted && job->attempts >= max_attempts ? "failed" : "queued";
+			result->status = result->counted && job->attempts >= max_attempts ? STATUS_FAILED : STATUS_QUEUED;
 			result->due_at = next_try(job);
 			break;
 		case VERDICT_HOURS:
-			result->status = "queued";
+			result->status = STATUS_QUEUED;
 			result->counted = false;
 			result->due_at = job->finished_at + HOURS_DELAY;
 			break;
 		case VERDICT_UNKNOWN:
 			if (account && account->resend_unknown && job->attempts < max_attempts)
 			{
-				result->status = "queued";
+				result->status = STATUS_QUEUED;
 				result->due_at = job->finished_at +
 					pace_backoff(FIRST_RETRY_DELAY, job->attempts);
 			}
 			else
-				result->status = "unknown";
+				result->status = STATUS_UNKNOWN;
 			break;
 	}
 }

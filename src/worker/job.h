@@ -40,12 +40,25 @@ typedef struct Job
 	int			failures;		/* consecutive failures to record it */
 } Job;
 
+/* Begin a job for a claimed message. */
 extern Job *job_create(int64 id, TimestampTz started_at, AccountQueue *queue, int attempts);
+
+/* The job of a message; NULL if there is none. */
 extern Job *job_find(int64 id);
+
+/* Note a reply, or that none came, and judge it. */
 extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes);
+
+/* Finish a job without a request having been made, or anybody waiting for its reply. */
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
+
+/* Say in short why a job did not end as 'sent'; in memory of the current context. */
 extern const char *job_reason(const Job *job);
+
+/* What a finished job means for its row.  Needs a transaction. */
 extern void job_result(const Job *job, MessageResult *result);
+
+/* End a job. */
 extern void job_destroy(Job *job);
 
 #endif							/* SMS3300_WORKER_JOB_H */

@@ -1,38 +1,38 @@
 /*
  * pace.c
- *		Determine how many messages an account may send now, and when it may send more.
+ *		How fast an account sends: requests at once, and messages a second.
  */
 #include "postgres.h"
 
 #include <math.h>
 
+
 #include "compat.h"
 #include "worker/pace.h"
-#include "utils/timestamp.h"
 
-#define FIRST_PROBE_DELAY USECS_PER_SEC
 #define MAX_DELAY (5 * USECS_PER_MINUTE)
 
 /*
- * Messages are spaced evenly, slightly further apart than the rate requires, and
- * may catch up on a short delay of the worker.  So t seconds see at most
- * (t + CATCH_UP_S) * rate / SPACING + 1 messages.  From half a second on, that
- * does not exceed rate * t, rounded up.  A pause is not followed by a burst.
+ * Messages are laid out evenly, a little further apart than the rate demands,
+ * and may catch up on a short delay of the worker.  Both together, t seconds
+ * see at most (t + CATCH_UP_S) * rate / SPACING + 1 messages, for which from
+ * half a second on there is no whole number above rate * t, rounded up; and a
+ * pause is not followed by a burst.
  */
 #define SPACING 1.06
 #define CATCH_UP_S 0.03
 
-/* Wait this long after a restart, as the messages sent before it are not known. */
+/* What was sent before a restart of the server is not known; no second shall see both. */
 #define HOLD USECS_PER_SEC
 
-/* Return the distance between two messages at a rate. */
+/* The distance between two messages at a rate. */
 static int64
 slot_width(double rate)
 {
 	return (int64) ceil(SPACING * USECS_PER_SEC / rate);
 }
 
-/* Return the next slot; one that is too far away is of a previous rate or clock, and is ignored. */
+/* A slot that is further away than any can be comes from a former rate, or the clock was set back. */
 TimestampTz
 pace_slot(const Pace *pace, double rate, TimestampTz now)
 {
@@ -47,7 +47,7 @@ pace_hold(Pace *pace, TimestampTz started_at)
 	pace->next_slot = started_at + HOLD;
 }
 
-/* Return the number of messages that the rate allows now. */
+/* The slots that are due now by the rate. */
 static int
 slots_due(TimestampTz slot, double rate, TimestampTz now)
 {
@@ -63,8 +63,6 @@ pace_allowance(const Pace *pace, int max_in_flight, double rate, TimestampTz now
 {
 	int			allowance = max_in_flight - pace->in_flight;
 
-	if (pace->stopped)
-		allowance = Min(allowance, !pace->probing && pace->probe_at <= now ? 1 : 0);
 	if (rate > 0)
 		allowance = Min(allowance, slots_due(pace_slot(pace, rate, now), rate, now));
 	return Max(allowance, 0);
@@ -73,62 +71,36 @@ pace_allowance(const Pace *pace, int max_in_flight, double rate, TimestampTz now
 TimestampTz
 pace_next(const Pace *pace, int max_in_flight, double rate, TimestampTz now)
 {
-	if (pace->probing || pace->in_flight >= max_in_flight)
-		return DT_NOEND;
-	return Max(pace->stopped ? pace->probe_at : DT_NOBEGIN,
-			   pace_slot(pace, rate, now));
+	return pace->in_flight >= max_in_flight ? DT_NOEND : pace_slot(pace, rate, now);
 }
 
 void
 pace_begin(Pace *pace, double rate, TimestampTz now)
 {
 	pace->in_flight++;
-	pace->probing = pace->stopped;
 	if (rate > 0)
 	{
 		int64		width = slot_width(rate);
 		int64		catch_up = (int64) (CATCH_UP_S * USECS_PER_SEC);
 		TimestampTz slot = Max(pace_slot(pace, rate, now), now - catch_up);
 
-		/* A slot wider than the catch-up time begins with its message. */
+		/* Slots wider than what may be caught up on begin with the message. */
 		pace->next_slot = (width > catch_up ? Max(slot, now) : slot) + width;
 	}
 }
 
 void
+pace_delay(Pace *pace, double rate, int64 delay)
+{
+	if (rate > 0)
+		pace->next_slot += delay;
+}
+
+void
 pace_end(Pace *pace)
 {
+	Assert(pace->in_flight > 0);
 	pace->in_flight--;
-}
-
-void
-pace_cancel(Pace *pace)
-{
-	pace->in_flight--;
-	pace->probing = false;
-}
-
-void
-pace_stop(Pace *pace, int64 retry_after, TimestampTz now)
-{
-	/* If several messages fail together, the first one decides. */
-	if (pace->stopped && !pace->probing)
-		return;
-
-	pace->stopped = true;
-	pace->probing = false;
-	pace->failures++;
-	pace->probe_at = now +
-		(retry_after >= 0 ? retry_after :
-		 pace_backoff(FIRST_PROBE_DELAY, pace->failures));
-}
-
-void
-pace_open(Pace *pace)
-{
-	pace->stopped = false;
-	pace->probing = false;
-	pace->failures = 0;
 }
 
 int64

@@ -5,8 +5,8 @@
 #include "postgres.h"
 
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
+#include "account/account.h"
 #include "outbox/candidates.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
@@ -36,13 +36,16 @@ queue_find_or_add(const char *name)
 }
 
 void
-queue_cancelled(AccountQueue *queue, TimestampTz now)
+queue_unclaimed(AccountQueue *queue)
 {
-	bool		probing = queue->pace.probing;
+	pace_end(&queue->pace);
+	gate_return(&queue->gate);
+}
 
-	pace_cancel(&queue->pace);
-	if (probing)
-		pace_stop(&queue->pace, -1, now);
+void
+queue_aborted(AccountQueue *queue)
+{
+	pace_end(&queue->pace);
 }
 
 /* Discard all candidates, because new messages are due from a time on. */
@@ -61,14 +64,12 @@ queues_reset(void)
 	reset_all(DT_NOBEGIN);
 }
 
-/* Open an account, and log it if the account had stopped. */
+/* Say that an account that had stopped is open. */
 static void
-open_queue(AccountQueue *queue)
+tell_open(const AccountQueue *queue)
 {
-	if (queue->pace.stopped)
-		ereport(LOG,
-				(errmsg("sms3300: account \"%s\" is sending again", queue->name)));
-	pace_open(&queue->pace);
+	ereport(LOG,
+			(errmsg("sms3300: account \"%s\" is sending again", queue->name)));
 }
 
 /*
@@ -105,13 +106,15 @@ queue_configure(AccountQueue *queue)
 		/* Set before the update, so that it is not repeated if a user's trigger fails. */
 		if (queue_note_version(queue, account))
 		{
-			open_queue(queue);
+			if (gate_set(&queue->gate, ACCOUNT_OPEN) && !account->paused)
+				tell_open(queue);
 			window_unmute(&queue->window);
 			outbox_hurry(queue->name);
 			window_go_back(&queue->window, DT_NOBEGIN);
 		}
 		queue->serverid = account->serverid;
-		queue->paused = account->paused;
+		if (account->paused)
+			gate_set(&queue->gate, ACCOUNT_PAUSED);
 		queue->max_in_flight = account->max_in_flight;
 		queue->rate = account->rate;
 		queue->codes = account->codes;
@@ -198,26 +201,27 @@ queues_set_back(TimestampTz now)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		queue->pace.probe_at = now;
+		gate_set_back(&queue->gate, now);
 		retention_set_back(&queue->retention, now);
 		window_set_back(&queue->window, now);
 	}
 }
 
-/* Return whether a queue may send at all. */
+/* Tell whether there is an account that may send at all. */
 static bool
-is_open(const AccountQueue *queue)
+is_served(const AccountQueue *queue)
 {
-	return registry_enabled && queue->exists && !queue->paused;
+	return registry_enabled && queue->exists;
 }
 
 /* Return how many messages of a queue may be claimed now, as far as known. */
 static int
 allowance(const AccountQueue *queue, TimestampTz now)
 {
-	if (!is_open(queue) || !window_has_candidates(&queue->window, now))
+	if (!is_served(queue) || !window_has_candidates(&queue->window, now))
 		return 0;
-	return pace_allowance(&queue->pace, queue->max_in_flight, queue->rate, now);
+	return Min(gate_allowance(&queue->gate, now),
+			   pace_allowance(&queue->pace, queue->max_in_flight, queue->rate, now));
 }
 
 int
@@ -246,7 +250,8 @@ queues_take(int room, TimestampTz now, int64 *ids)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		taken += window_take(&queue->window, queue->name, queue->pace.stopped, queue->refused,
+		taken += window_take(&queue->window, queue->name,
+							 account_has_stopped(queue->gate.state), queue->gate.refused,
 							 Min(allowance(queue, now), room - taken), now,
 							 ids + taken);
 	}
@@ -271,53 +276,46 @@ queue_claimed(AccountQueue *queue, TimestampTz now)
 {
 	queue->claimed++;
 	window_claimed(&queue->window);
+	gate_pass(&queue->gate);
 	pace_begin(&queue->pace, queue->rate, now);
 }
 
 void
 queue_submitting(AccountQueue *queue, int64 delay)
 {
-	if (queue->claimed > 0 && queue->rate > 0)
-		queue->pace.next_slot += delay;
+	if (queue->claimed > 0)
+		pace_delay(&queue->pace, queue->rate, delay);
 	queue->claimed = 0;
 }
 
 void
 queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict, int64 retry_after,
-			  const char *reason, TimestampTz now)
+			   const char *reason, TimestampTz now)
 {
-	Pace   *pace = &queue->pace;
-	bool		was_stopped = pace->stopped;
-
-	pace_end(pace);
+	pace_end(&queue->pace);
 	switch (verdict)
 	{
 		case VERDICT_SENT:
 		case VERDICT_REJECTED:
 		case VERDICT_TRANSIENT:
 		case VERDICT_HOURS:
-			open_queue(queue);
+			if (gate_succeed(&queue->gate))
+				tell_open(queue);
 			break;
 		case VERDICT_ACCOUNT:
 		case VERDICT_LINE:
 		case VERDICT_NOT_SENT:
-			pace_stop(pace, retry_after, now);
+			gate_blame(&queue->gate, id, reason);
+			if (gate_stop(&queue->gate, retry_after, now))
+				ereport(LOG,
+						(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, reason),
+						 errdetail("Its messages stay queued. One of them is tried at growing intervals.")));
 			break;
 		case VERDICT_UNKNOWN:
-			if (was_stopped)
-				pace_stop(pace, retry_after, now);
+			if (account_has_stopped(queue->gate.state))
+				gate_stop(&queue->gate, retry_after, now);
 			break;
 	}
-
-	if (verdict == VERDICT_ACCOUNT || verdict == VERDICT_NOT_SENT)
-	{
-		strlcpy(queue->reason, reason, COUNTERS_REASON_SIZE);
-		queue->refused = id;
-	}
-	if (pace->stopped && !was_stopped)
-		ereport(LOG,
-				(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, reason),
-				 errdetail("Its messages stay queued. One of them is tried at growing intervals.")));
 }
 
 TimestampTz
@@ -330,8 +328,8 @@ queues_next_event(TimestampTz now)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		if (is_open(queue))
-			next = Min(next, Max(window_next(&queue->window),
+		if (is_served(queue))
+			next = Min(next, Max(Max(window_next(&queue->window), gate_next(&queue->gate)),
 								 pace_next(&queue->pace, queue->max_in_flight, queue->rate, now)));
 	}
 	return next;
@@ -347,9 +345,9 @@ queues_stay_until(TimestampTz now)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		if (!is_open(queue))
+		if (!is_served(queue) || queue->gate.state == ACCOUNT_PAUSED)
 			continue;
-		if (queue->pace.stopped && window_next(&queue->window) != DT_NOEND)
+		if (account_has_stopped(queue->gate.state) && window_next(&queue->window) != DT_NOEND)
 			return DT_NOEND;
 		until = Max(until, pace_slot(&queue->pace, queue->rate, now));
 	}
@@ -365,20 +363,20 @@ queues_publish(void)
 	dlist_foreach(iter, &queues)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
-		const Pace *pace = &queue->pace;
+		const Gate *gate = &queue->gate;
 		LiveState	now = {
-			pace->in_flight, pace->stopped,
-			pace->stopped && !pace->probing ? pace->probe_at : 0
+			queue->pace.in_flight, gate->state,
+			gate->state == ACCOUNT_STOPPED ? gate->probe_at : 0
 		};
 
 		if (now.in_flight == queue->published.in_flight &&
-			now.stopped == queue->published.stopped &&
+			now.state == queue->published.state &&
 			now.probe_at == queue->published.probe_at)
 			continue;
 		if (!begun)
 			counters_begin();
 		begun = true;
-		counters_set_live(queue->serverid, queue->version, &now, queue->reason);
+		counters_set_live(queue->serverid, queue->version, &now, gate->reason);
 		queue->published = now;
 	}
 	if (begun)

@@ -9,8 +9,9 @@
 
 #include "lib/ilist.h"
 
-#include "account/account.h"
+#include "gateway/gateway.h"
 #include "shared/counters.h"
+#include "worker/gate.h"
 #include "worker/pace.h"
 #include "worker/retention.h"
 #include "worker/window.h"
@@ -25,14 +26,12 @@ typedef struct AccountQueue
 	bool		exists;
 	Oid			serverid;
 	uint64		version;
-	bool		paused;
 	int			max_in_flight;
 	double		rate;
 	GatewayCodes codes;
 
-	Pace		pace;			/* whether and how fast it may send */
-	char		reason[COUNTERS_REASON_SIZE];	/* why it stopped */
-	int64		refused;		/* the last message for which it did */
+	Gate		gate;			/* whether it sends */
+	Pace		pace;			/* and how fast */
 	int			claimed;		/* in this transaction */
 	LiveState	published;		/* the state in shared memory */
 
@@ -73,8 +72,14 @@ extern int	queues_wanted(TimestampTz now);
  */
 extern void queue_submitting(AccountQueue *queue, int64 delay);
 
-/* Record that a claimed message was not sent. */
-extern void queue_cancelled(AccountQueue *queue, TimestampTz now);
+/*
+ * Note that a message was claimed in vain: the claim did not commit, or no request was
+ * made.  If it was a probe, another message is the next one at once.
+ */
+extern void queue_unclaimed(AccountQueue *queue);
+
+/* Note that a request was ended by a stop of the server, which says nothing of the account. */
+extern void queue_aborted(AccountQueue *queue);
 
 /* Record the outcome of a request, which may stop or open the account. */
 extern void queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict,

@@ -118,16 +118,26 @@ count_result(const Job *job, const MessageResult *result)
 		counters_add(server, COUNTER_REQUESTS, 1);
 		counters_add_time(server, TIME_REQUEST, job->finished_at - job->submitted_at);
 	}
-	if (strcmp(result->status, "queued") == 0)
+	switch (result->status)
 	{
-		if (requested)
-			counters_add(server, COUNTER_RETRIED, 1);
-		return;
+		case STATUS_QUEUED:
+			if (requested)
+				counters_add(server, COUNTER_RETRIED, 1);
+			return;
+		case STATUS_SENT:
+			counters_add(server, COUNTER_SENT, 1);
+			break;
+		case STATUS_REJECTED:
+			counters_add(server, COUNTER_REJECTED, 1);
+			break;
+		case STATUS_FAILED:
+			counters_add(server, COUNTER_FAILED, 1);
+			break;
+		default:
+			Assert(result->status == STATUS_UNKNOWN);
+			counters_add(server, COUNTER_UNKNOWN, 1);
+			break;
 	}
-	counters_add(server,
-				 strcmp(result->status, "sent") == 0 ? COUNTER_SENT :
-				 strcmp(result->status, "rejected") == 0 ? COUNTER_REJECTED :
-				 strcmp(result->status, "failed") == 0 ? COUNTER_FAILED : COUNTER_UNKNOWN, 1);
 	if (job->due_at != 0)
 		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
 }
@@ -136,7 +146,7 @@ count_result(const Job *job, const MessageResult *result)
 static void
 settle_job(Job *job, const MessageResult *result, Wire *wire)
 {
-	if (strcmp(result->status, "queued") == 0)
+	if (result->status == STATUS_QUEUED)
 		window_due(&job->queue->window, result->due_at);
 	else
 		retention_recorded(&job->queue->retention, result->at);

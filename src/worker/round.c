@@ -295,7 +295,7 @@ round_in_context(Worker *worker)
 				one_by_one(worker, &round.recording);
 			break;
 	}
-	registry_worker_end_look();
+	registry_worker_end_look(outcome == TRANSACTION_LOCKED);
 	return true;
 }
 

@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #include "worker/shunned.h"
 #include "worker/window.h"

@@ -17,7 +17,6 @@
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -116,7 +115,7 @@ on_sigint(SIGNAL_ARGS)
 static void
 worker_on_exit(int code, Datum arg)
 {
-	registry_worker_detach(WORKER_EXIT_FAILED);
+	registry_worker_detach(true);
 }
 
 /* Process interrupts.  There is no statement to cancel here. */
@@ -147,7 +146,7 @@ collect_replies(Worker *worker)
 	while ((job = wire_next(&worker->wire)) != NULL)
 	{
 		if (worker->stopping)
-			pace_end(&job->queue->pace); /* the account is not the cause */
+			queue_aborted(job->queue);
 		else
 			queue_finished(job->queue, job->id, job->verdict, job->reply->retry_after,
 						   job_reason(job), job->finished_at);
@@ -179,8 +178,11 @@ wait_until(Worker *worker, TimestampTz when)
 	wire_wait(&worker->wire, when == DT_NOEND ? -1 : when <= now ? 0 : when - now);
 }
 
-/* Stop: wait briefly for active requests, end the others, and record the known results. */
-static WorkerExit
+/*
+ * Stop: give the requests under way a moment, end the rest, and record what is
+ * known.
+ */
+static void
 stop(Worker *worker)
 {
 	TimestampTz begun_at = GetCurrentTimestamp();
@@ -205,10 +207,6 @@ stop(Worker *worker)
 		wait_until(worker, GetCurrentTimestamp() + STOP_PAUSE);
 		serve_interrupts();
 	}
-
-	/* What it has not recorded, or not even looked for, is the next worker's. */
-	return recorder_is_empty(&worker->recorder) && !worker->orphans ?
-		WORKER_EXIT_STOPPED : WORKER_EXIT_FAILED;
 }
 
 /* Return when the worker may exit, as far as known; DT_NOEND: not by time alone. */
@@ -278,7 +276,10 @@ serve(Worker *worker, bool probe)
 		/* A wait in a round may have reset the latch, so check again before waiting. */
 		wait_until(worker, worked ? DT_NOBEGIN : Min(next, leave_at));
 	}
-	registry_worker_detach(stop(worker));
+	stop(worker);
+
+	/* What was not recorded, or not even looked for, is left to the next worker. */
+	registry_worker_detach(!recorder_is_empty(&worker->recorder) || worker->orphans);
 }
 
 /*

@@ -16,6 +16,7 @@ create_account($node, 'postgres', %account, timeout => '6 s', max_in_flight => 5
 run_sql($node, 'CREATE DATABASE other');
 create_account($node, 'other', %account);
 
+my $state = "SELECT state FROM sms3300_stat_worker WHERE datname = 'postgres'";
 my $worker = "pg_stat_activity WHERE backend_type = 'sms3300 worker' AND datname = 'postgres'";
 my ($user, $owner) = map { $node->background_psql('postgres') } 1 .. 2;
 $_->set_query_timer_restart for $user, $owner;
@@ -115,12 +116,14 @@ for my $what (sort keys %lock)
 	$gateway->release;
 	wait_for_log($node, qr/account "$what" stopped/, $offset);
 	pass("$what: replies are heard");
+	wait_for_sql($node, 'other', $state, 'blocked');
 
 	# This takes longer than those requests had time for.
 	queue_until($node, 'sent', '#delay 7000 mark', database => 'other');
 	$unlock->();
 	wait_for_status($node, $message, 'sent');
 	is_taken($gateway, $message, 20, "$message: each is sent once");
+	wait_for_sql($node, 'other', $state, 'running');
 }
 
 $user->quit;

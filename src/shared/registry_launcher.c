@@ -1,0 +1,171 @@
+/*
+ * registry_launcher.c
+ *		The registry of databases, as the launcher uses it.
+ */
+#include "postgres.h"
+
+#include "storage/proc.h"
+
+#include "shared/slot.h"
+
+void
+registry_launcher_attach(void)
+{
+	registry_lock(LW_EXCLUSIVE);
+	registry->launcher = &MyProc->procLatch;
+
+	/* What a former launcher was starting may never come: look again. */
+	for (int i = 0; i < MAX_SLOTS; i++)
+		if (registry->slots[i].state == SLOT_STARTING)
+			slot_give_up_start(&registry->slots[i]);
+	registry_unlock();
+}
+
+void
+registry_launcher_detach(void)
+{
+	registry_lock(LW_EXCLUSIVE);
+	registry->launcher = NULL;
+	registry_unlock();
+}
+
+bool
+registry_take_overflow(void)
+{
+	bool		overflow;
+
+	registry_lock(LW_EXCLUSIVE);
+	overflow = registry->overflow;
+	registry->overflow = false;
+	registry_unlock();
+	return overflow;
+}
+
+bool
+registry_probe(Oid database)
+{
+	DatabaseSlot *slot = NULL;
+	bool		probing = false;
+
+	registry_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_SLOTS; i++)
+		probing |= registry->slots[i].probe;
+	if (!probing && (slot = slot_find_or_add(database)) != NULL)
+	{
+		slot_want(slot);
+		slot->probe = true;
+		slot->news.due = DT_NOBEGIN;
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	registry_unlock();
+	return slot != NULL;
+}
+
+/* Have idle workers leave, or no longer. */
+static void
+set_crowded(bool crowded)
+{
+	Assert(LWLockHeldByMeInMode(registry->lock, LW_EXCLUSIVE));
+	if (crowded && !registry->crowded)
+		for (int i = 0; i < MAX_SLOTS; i++)
+			if (registry->slots[i].latch)
+				SetLatch(registry->slots[i].latch);
+	registry->crowded = crowded;
+}
+
+Oid
+registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shortage)
+{
+	Oid			database = InvalidOid;
+	int			workers;
+
+	*wake_at = DT_NOEND;
+	*shortage = SHORT_OF_NOTHING;
+
+	registry_lock(LW_EXCLUSIVE);
+	workers = slot_count_workers();
+	for (int i = 0; i < MAX_SLOTS; i++)
+	{
+		DatabaseSlot *slot = &registry->slots[i];
+		TimestampTz when;
+
+		if (slot->state == SLOT_FREE || slot_has_worker(slot))
+			continue;
+		when = Max(slot->look ? DT_NOBEGIN : slot->due, slot->not_before);
+		if (slot->refused)
+			*shortage = SHORT_OF_PROCESSES;
+		if (when > now)
+			*wake_at = Min(*wake_at, when);
+		else if (workers >= registry_max_workers)
+			*shortage = SHORT_OF_WORKERS;
+		else
+		{
+			slot_start(slot);
+			database = slot->database;
+			break;
+		}
+	}
+	if (!OidIsValid(database))
+		set_crowded(*shortage != SHORT_OF_NOTHING);
+	registry_unlock();
+	return database;
+}
+
+void
+registry_look_everywhere(void)
+{
+	registry_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_SLOTS; i++)
+	{
+		DatabaseSlot *slot = &registry->slots[i];
+
+		if (slot->state == SLOT_FREE)
+			continue;
+		slot_want(slot);
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	registry_unlock();
+}
+
+bool
+registry_is_starting(Oid database)
+{
+	DatabaseSlot *slot;
+	bool		starting;
+
+	registry_lock(LW_SHARED);
+	slot = slot_find(database);
+	starting = slot && slot->state == SLOT_STARTING;
+	registry_unlock();
+	return starting;
+}
+
+void
+registry_start_failed(Oid database, TimestampTz retry_at, bool refused)
+{
+	DatabaseSlot *slot;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot && slot->state == SLOT_STARTING)
+	{
+		slot_start_failed(slot, retry_at);
+		slot->probe = false;
+		slot->refused = refused;
+	}
+	registry_unlock();
+}
+
+void
+registry_forget(Oid database)
+{
+	DatabaseSlot *slot;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot && slot->latch == NULL)
+		slot_free(slot);
+	registry_unlock();
+}

@@ -1,0 +1,216 @@
+/*
+ * registry_worker.c
+ *		The registry of databases, as a worker uses it.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "shared/counters.h"
+#include "shared/slot.h"
+
+/* A worker that failed comes back after 1 s, 2 s, 4 s ... up to this. */
+#define MAX_RESTART_DELAY_S 60
+
+static DatabaseSlot *my_slot = NULL;	/* while this worker is attached */
+
+TimestampTz
+registry_started_at(void)
+{
+	return registry->started_at;
+}
+
+bool
+registry_worker_attach(bool *orphans, bool *probe)
+{
+	DatabaseSlot *slot;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find_or_add(MyDatabaseId);
+	if (slot && slot->latch == NULL)
+	{
+		slot_attach(slot);
+		*orphans = slot->orphans;
+		*probe = slot->probe;
+		slot->orphans = true;	/* until it is known that none are left */
+		my_slot = slot;
+	}
+	registry_unlock();
+	return my_slot != NULL;
+}
+
+/* Note an error for those who look.  False: it was noted before. */
+static bool
+set_error(DatabaseSlot *slot, const char *message)
+{
+	int			len = pg_mbcliplen(message, (int) strlen(message), REGISTRY_ERROR_SIZE - 1);
+	bool		is_new = slot->last_error_at == 0 || (int) strlen(slot->last_error) != len ||
+		memcmp(slot->last_error, message, len) != 0;
+
+	Assert(LWLockHeldByMeInMode(registry->lock, LW_EXCLUSIVE));
+	memcpy(slot->last_error, message, len);
+	slot->last_error[len] = '\0';
+	slot->last_error_encoding = GetDatabaseEncoding();
+	slot->last_error_at = GetCurrentTimestamp();
+	return is_new;
+}
+
+/* After a transition: this process is no longer attached. */
+static void
+forget_slot(void)
+{
+	counters_forget_live();
+	my_slot = NULL;
+	slot_wake_launcher();
+}
+
+/* When a worker that ended may be followed by another. */
+static TimestampTz
+restart_time(const DatabaseSlot *slot)
+{
+	int			delay_s = 1 << Min(Max(slot->failures - 1, 0), 6);
+
+	/*
+	 * Even an orderly stop is followed by a pause: who terminates the worker to
+	 * drop or rename the database needs a moment without it.
+	 */
+	return GetCurrentTimestamp() + Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
+}
+
+void
+registry_worker_detach(bool failed)
+{
+	if (my_slot == NULL)
+		return;
+
+	registry_lock(LW_EXCLUSIVE);
+	if (failed)
+		set_error(my_slot, "the worker terminated with an error; see the server log");
+	my_slot->orphans = failed;
+	my_slot->failures = failed ? my_slot->failures + 1 : 0;
+	slot_restart(my_slot, restart_time(my_slot));
+	forget_slot();
+	registry_unlock();
+}
+
+bool
+registry_worker_leave_idle(TimestampTz due)
+{
+	bool		leave;
+
+	registry_lock(LW_EXCLUSIVE);
+	leave = !my_slot->look;
+	if (leave)
+	{
+		my_slot->orphans = false;
+		my_slot->failures = 0;
+		slot_leave(my_slot, due);
+		forget_slot();
+	}
+	registry_unlock();
+	return leave;
+}
+
+bool
+registry_worker_forget(void)
+{
+	bool		leave;
+
+	registry_lock(LW_EXCLUSIVE);
+	leave = !my_slot->look;
+	if (leave)
+	{
+		slot_free(my_slot);
+		forget_slot();
+	}
+	registry_unlock();
+	return leave;
+}
+
+bool
+registry_worker_wanted(TimestampTz now)
+{
+	bool		wanted;
+
+	registry_lock(LW_SHARED);
+	wanted = my_slot->look || my_slot->due <= now;
+	registry_unlock();
+	return wanted;
+}
+
+bool
+registry_worker_is_crowded(void)
+{
+	bool		crowded;
+
+	registry_lock(LW_SHARED);
+	crowded = registry->crowded;
+	registry_unlock();
+	return crowded;
+}
+
+void
+registry_worker_begin_look(WorkerNews *news)
+{
+	registry_lock(LW_EXCLUSIVE);
+	my_slot->look = false;
+	my_slot->due = DT_NOEND;
+	*news = my_slot->news;
+	my_slot->news = (WorkerNews) {DT_NOEND, DT_NOEND, false};
+	registry_unlock();
+}
+
+void
+registry_worker_end_look(bool blocked)
+{
+	registry_lock(LW_EXCLUSIVE);
+	slot_block(my_slot, blocked);
+	if (my_slot->probe)
+		slot_wake_launcher();
+	my_slot->probe = false;
+	registry_unlock();
+}
+
+TimestampTz
+registry_worker_due(void)
+{
+	TimestampTz due;
+
+	registry_lock(LW_SHARED);
+	due = my_slot->due;
+	registry_unlock();
+	return due;
+}
+
+void
+registry_worker_in_flight(int in_flight)
+{
+	registry_lock(LW_EXCLUSIVE);
+	my_slot->in_flight = in_flight;
+	registry_unlock();
+}
+
+bool
+registry_worker_error(const char *message)
+{
+	bool		is_new;
+
+	registry_lock(LW_EXCLUSIVE);
+	is_new = set_error(my_slot, message);
+	registry_unlock();
+	return is_new;
+}
+
+bool
+registry_worker_foreign(bool any)
+{
+	bool		news;
+
+	registry_lock(LW_EXCLUSIVE);
+	news = any && !my_slot->foreign;
+	my_slot->foreign = any;
+	registry_unlock();
+	return news;
+}

@@ -1,0 +1,104 @@
+/*
+ * gate.c
+ *		Whether an account sends: open, held, or stopped by a refusal.
+ */
+#include "postgres.h"
+
+
+#include "worker/gate.h"
+#include "worker/pace.h"
+
+#define FIRST_PROBE_DELAY USECS_PER_SEC
+
+int
+gate_allowance(const Gate *gate, TimestampTz now)
+{
+	switch (gate->state)
+	{
+		case ACCOUNT_OPEN:
+			return INT_MAX;
+		case ACCOUNT_STOPPED:
+			return gate->probe_at <= now ? 1 : 0;
+		case ACCOUNT_PAUSED:
+		case ACCOUNT_CLOSED:
+		case ACCOUNT_PROBING:
+			break;
+	}
+	return 0;
+}
+
+TimestampTz
+gate_next(const Gate *gate)
+{
+	switch (gate->state)
+	{
+		case ACCOUNT_OPEN:
+			return DT_NOBEGIN;
+		case ACCOUNT_STOPPED:
+			return gate->probe_at;
+		case ACCOUNT_PAUSED:
+		case ACCOUNT_CLOSED:
+		case ACCOUNT_PROBING:
+			break;
+	}
+	return DT_NOEND;
+}
+
+void
+gate_pass(Gate *gate)
+{
+	if (gate->state == ACCOUNT_STOPPED)
+		gate->state = ACCOUNT_PROBING;
+}
+
+void
+gate_return(Gate *gate)
+{
+	if (gate->state == ACCOUNT_PROBING)
+		gate->state = ACCOUNT_STOPPED;
+}
+
+bool
+gate_stop(Gate *gate, int64 retry_after, TimestampTz now)
+{
+	bool		was_open = gate->state == ACCOUNT_OPEN;
+
+	if (!was_open && gate->state != ACCOUNT_PROBING)
+		return false;
+	Assert(!was_open || gate->failures == 0);
+	gate->state = ACCOUNT_STOPPED;
+	gate->failures++;
+	gate->probe_at = now +
+		(retry_after >= 0 ? retry_after : pace_backoff(FIRST_PROBE_DELAY, gate->failures));
+	return was_open;
+}
+
+void
+gate_blame(Gate *gate, int64 refused, const char *reason)
+{
+	gate->refused = refused;
+	strlcpy(gate->reason, reason, COUNTERS_REASON_SIZE);
+}
+
+bool
+gate_succeed(Gate *gate)
+{
+	return account_has_stopped(gate->state) && gate_set(gate, ACCOUNT_OPEN);
+}
+
+bool
+gate_set(Gate *gate, AccountState state)
+{
+	bool		had_stopped = account_has_stopped(gate->state);
+
+	Assert(!account_has_stopped(state));
+	gate->state = state;
+	gate->failures = 0;
+	return had_stopped && state == ACCOUNT_OPEN;
+}
+
+void
+gate_set_back(Gate *gate, TimestampTz now)
+{
+	gate->probe_at = now;
+}

@@ -1,0 +1,57 @@
+/*
+ * gate.h
+ *		Whether an account sends: open, held, or stopped by a refusal.
+ *
+ * A gate is one of an account now; whatever else may stop by itself has one of
+ * its own.  Its state changes by the functions below and in no other way.  Times
+ * are those of the server's clock, durations in microseconds.
+ */
+#ifndef SMS3300_WORKER_GATE_H
+#define SMS3300_WORKER_GATE_H
+
+#include "shared/counters.h"
+
+typedef struct Gate
+{
+	AccountState state;
+	int			failures;		/* in a row, since it stopped */
+	TimestampTz probe_at;		/* stopped: when to try again */
+	int64		refused;		/* the message that was refused last; 0: none */
+	char		reason[COUNTERS_REASON_SIZE];	/* and why */
+} Gate;
+
+/* How many messages may pass now; INT_MAX: any number. */
+extern int	gate_allowance(const Gate *gate, TimestampTz now);
+
+/* When time alone will let one pass; DT_NOEND: not by time alone. */
+extern TimestampTz gate_next(const Gate *gate);
+
+/* stopped -> probing: a message passes, to try.  Any other state stays. */
+extern void gate_pass(Gate *gate);
+
+/* probing -> stopped: the message has come back untried.  Any other state stays. */
+extern void gate_return(Gate *gate);
+
+/*
+ * open -> stopped, and probing -> stopped, for longer; not before retry_after (-1: by
+ * back-off).  Stopped stays, as of many messages that fail together the first decides,
+ * and so does what is held.  True if it was open.
+ */
+extern bool gate_stop(Gate *gate, int64 retry_after, TimestampTz now);
+
+/* Note what was refused last, and why. */
+extern void gate_blame(Gate *gate, int64 refused, const char *reason);
+
+/* stopped, probing -> open: a message got through.  True unless it was open, or is held. */
+extern bool gate_succeed(Gate *gate);
+
+/*
+ * Any state -> open, or held (ACCOUNT_PAUSED or ACCOUNT_CLOSED), as the account says.
+ * True if it had stopped, and is open.
+ */
+extern bool gate_set(Gate *gate, AccountState state);
+
+/* Let a stopped one try now: the clock was set back. */
+extern void gate_set_back(Gate *gate, TimestampTz now);
+
+#endif							/* SMS3300_WORKER_GATE_H */
