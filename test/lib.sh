@@ -220,12 +220,15 @@ wait_until()
 	done
 }
 
-# End the children of a process, and theirs.
+# End the children of a process, and theirs. Only arguments are a function's own.
 end_children()
 {
-	for child in $(cat "/proc/$1/task"/*/children 2>/dev/null); do
-		end_children "$child"
-		as_root kill "$child" 2>/dev/null || :
+	# shellcheck disable=SC2046
+	set -- $(cat "/proc/$1/task"/*/children 2>/dev/null)
+	while [ $# != 0 ]; do
+		end_children "$1"
+		as_root kill "$1" 2>/dev/null || :
+		shift
 	done
 }
 
@@ -241,13 +244,13 @@ clean_up()
 	for pid in "$work"/*.pid; do
 		[ ! -s "$pid" ] || kill "$(cat "$pid")" || :
 	done
-	wait
 
 	# Tests stop their own servers, unless they were killed themselves.
 	for pid in "$work/data/postmaster.pid" "$work"/tap/tmp_check/*/pgdata/postmaster.pid; do
 		[ -e "$pid" ] || continue
 		as_owner "$bindir/pg_ctl" -D "${pid%/*}" -s -m immediate stop || :
 	done
+	wait
 	if [ -n "$small_disk" ] && mountpoint -q "$small_disk"; then as_root umount -l "$small_disk"; fi
 	rm -rf "$work"
 	exit $status
