@@ -1,6 +1,6 @@
 /*
  * compat.h
- *		What differs between PostgreSQL 14 and 18, and between libcurl versions.
+ *		What differs between PostgreSQL 14 and 19, and between libcurl versions.
  *
  * This is the only file that looks at PG_VERSION_NUM or LIBCURL_VERSION_NUM.
  */
@@ -16,6 +16,7 @@
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 #include "utils/wait_event.h"
@@ -143,14 +144,38 @@ init_epq_state(EPQState *epq, EState *estate)
 #endif
 }
 
-/* 18 counts what a scan does, for EXPLAIN. */
+/* 18 counts what a scan does, for EXPLAIN; 19 takes flags. */
 static inline IndexScanDesc
 begin_index_scan(Relation table, Relation index, Snapshot snapshot, int nkeys)
 {
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+	return index_beginscan(table, index, snapshot, NULL, nkeys, 0, 0);
+#elif PG_VERSION_NUM >= 180000
 	return index_beginscan(table, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(table, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* A jsonb that is being built.  19 keeps the result with the state. */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState JsonbBuild;
+#else
+typedef struct JsonbBuild
+{
+	JsonbParseState *state;
+	JsonbValue *result;			/* once the last token was added */
+} JsonbBuild;
+#endif
+
+/* Add a token, and its value if it has one. */
+static inline void
+add_to_jsonb(JsonbBuild *build, JsonbIteratorToken token, JsonbValue *value)
+{
+#if PG_VERSION_NUM >= 190000
+	pushJsonbValue(build, token, value);
+#else
+	build->result = pushJsonbValue(&build->state, token, value);
 #endif
 }
 

@@ -277,8 +277,7 @@ static Jsonb *
 mask(Jsonb *reply, const char *secret)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&reply->root);
-	JsonbParseState *state = NULL;
-	JsonbValue *copy = NULL;
+	JsonbBuild	copy = {0};
 	JsonbValue	value;
 	JsonbIteratorToken token;
 
@@ -291,9 +290,9 @@ mask(Jsonb *reply, const char *secret)
 
 		if (has_value && value.type == jbvString)
 			mask_string(&value, secret);
-		copy = pushJsonbValue(&state, token, has_value || is_scalar ? &value : NULL);
+		add_to_jsonb(&copy, token, has_value || is_scalar ? &value : NULL);
 	}
-	return JsonbValueToJsonb(copy);
+	return JsonbValueToJsonb(copy.result);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "outbox/result.h"
 #include "outbox/row.h"
 #include "outbox/statement.h"
@@ -50,14 +51,14 @@ result_is_awaited(int64 id, TimestampTz started_at)
 
 /* Append a key and its value to an object. */
 static void
-push_pair(JsonbParseState **state, const char *name, JsonbValue value)
+push_pair(JsonbBuild *build, const char *name, JsonbValue value)
 {
 	JsonbValue	key = {.type = jbvString};
 
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = (int) strlen(name);
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, &value);
+	add_to_jsonb(build, WJB_KEY, &key);
+	add_to_jsonb(build, WJB_VALUE, &value);
 }
 
 /* Return a string, or null if it is NULL. */
@@ -93,20 +94,21 @@ json_number(bool is_known, int number)
 static Datum
 failed_attempt(const MessageResult *result, int attempt)
 {
-	JsonbParseState *state = NULL;
+	JsonbBuild	build = {0};
 	char		at[MAXDATELEN + 1];
 
 	JsonEncodeDateTime(at, TimestampTzGetDatum(result->at), TIMESTAMPTZOID, NULL);
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_pair(&state, "attempt", json_number(attempt != NULL_NUMBER, attempt));
-	push_pair(&state, "at", json_string(at));
-	push_pair(&state, "phase", json_string(result->phase));
-	push_pair(&state, "http_status", json_number(result->http_status != 0, result->http_status));
-	push_pair(&state, "api_status", json_number(result->has_api_status, result->api_status));
-	push_pair(&state, "error", json_string(result->error));
-	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+	add_to_jsonb(&build, WJB_BEGIN_ARRAY, NULL);
+	add_to_jsonb(&build, WJB_BEGIN_OBJECT, NULL);
+	push_pair(&build, "attempt", json_number(attempt != NULL_NUMBER, attempt));
+	push_pair(&build, "at", json_string(at));
+	push_pair(&build, "phase", json_string(result->phase));
+	push_pair(&build, "http_status", json_number(result->http_status != 0, result->http_status));
+	push_pair(&build, "api_status", json_number(result->has_api_status, result->api_status));
+	push_pair(&build, "error", json_string(result->error));
+	add_to_jsonb(&build, WJB_END_OBJECT, NULL);
+	add_to_jsonb(&build, WJB_END_ARRAY, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(build.result));
 }
 
 /* Append a failed attempt to those of the row; what is not an array becomes the first of one. */

@@ -16,6 +16,7 @@
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "utils/backend_status.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
