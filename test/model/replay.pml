@@ -14,6 +14,7 @@
 #define REFUSED_FOR_NOW 3
 #define REFUSED_ACCOUNT 4
 #define NOTHING 5
+#define REFUSED_UNSURE 6
 
 c_decl {
 \#include "traces.h"

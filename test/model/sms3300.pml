@@ -66,16 +66,19 @@
 #define LEFT_REFUSED 6
 #define LEFT_TRANSIENT 7
 #define LEFT_ACCOUNT 8
-#define DONE_SENT 9				/* its verdict is to be recorded */
-#define DONE_REJECTED 10
-#define DONE_TRANSIENT 11
-#define DONE_ACCOUNT 12
-#define DONE_NOT_SENT 13
-#define DONE_UNKNOWN 14
-#define DONE_ORPHAN 15
+#define LEFT_UNSURE 9
+#define DONE_SENT 10			/* its verdict is to be recorded */
+#define DONE_REJECTED 11
+#define DONE_TRANSIENT 12
+#define DONE_ACCOUNT 13
+#define DONE_UNSURE 14			/* HTTP 503 without Retry-After: believed max_attempts times */
+#define DONE_NOT_SENT 15
+#define DONE_UNKNOWN 16
+#define DONE_ORPHAN 17
 
-#define LEFT(i) (job[i] >= LEFT_NOTHING && job[i] <= LEFT_ACCOUNT)
+#define LEFT(i) (job[i] >= LEFT_NOTHING && job[i] <= LEFT_UNSURE)
 #define DONE(i) (job[i] >= DONE_SENT)
+#define IS_COUNTED(job) (job == DONE_TRANSIENT || job == DONE_UNSURE)
 #define LOCKED(i) (job[i] == CLAIMED || job[i] == FLUSHED)
 
 /* A server, or a copy that may become one */
@@ -98,7 +101,7 @@ typedef Row
 	byte attempts;
 	byte claims;				/* how often it was claimed: stands for started_at */
 	bit foreign;				/* its origin is another database */
-	byte refusals;				/* for the properties: transient ones since it was queued */
+	byte refusals;				/* for the properties: those that count, since it was queued */
 };
 
 /* By place and message: what statements see, what is on disk, and the worker's job */
@@ -395,6 +398,11 @@ end:
 		NEXT_REQUEST;
 		request_leaves(R(p, m), m);
 		job[I(p, m)] = LEFT_ACCOUNT }
+	:: d_step { job[I(p, m)] == WIRE && CAN_BREAK && REQUEST_IS(REFUSED_UNSURE) ->
+		BREAKS;
+		NEXT_REQUEST;
+		request_leaves(R(p, m), m);
+		job[I(p, m)] = LEFT_UNSURE }
 
 	/* job.c: job_finish(); reply.c: gateway_verdict() */
 	:: d_step { LEFT(I(p, m)) && job[I(p, m)] != LEFT_NOTHING ->
@@ -441,11 +449,11 @@ end:
 			:: job[I(p, m)] == DONE_REJECTED ->
 				PROMISED(SAID, said[I(p, m)] & REFUSE);
 				row[R(p, m)].status = REJECTED
-			:: job[I(p, m)] == DONE_TRANSIENT && row[R(p, m)].attempts >= MAX_ATTEMPTS ->
+			:: IS_COUNTED(job[I(p, m)]) && row[R(p, m)].attempts >= MAX_ATTEMPTS ->
 				row[R(p, m)].refusals++;
 				PROMISED(SAID, by_hand[m] || row[R(p, m)].refusals >= MAX_ATTEMPTS);
 				row[R(p, m)].status = FAILED
-			:: job[I(p, m)] == DONE_TRANSIENT && row[R(p, m)].attempts < MAX_ATTEMPTS ->
+			:: IS_COUNTED(job[I(p, m)]) && row[R(p, m)].attempts < MAX_ATTEMPTS ->
 				row[R(p, m)].refusals++;
 				row[R(p, m)].status = QUEUED
 			:: job[I(p, m)] == DONE_ACCOUNT || job[I(p, m)] == DONE_NOT_SENT ->
