@@ -134,14 +134,12 @@ search()
 	[ "$result" = "$expected" ]
 }
 
-# Check that the source has each function that the model names.
+# Check that the source has each function that a step of the model names.
 names_exist()
 {
-	grep -o '[a-z_]*\.c: [a-z0-9_]*()\(, [a-z0-9_]*()\)*' "$here/sms3300.pml" | tr -d ':(),' |
-	while read -r file functions; do
-		for function in $functions; do
-			grep -q "^$function(" "$here"/../../src/*/"$file" || echo "FAILED there is no $function in $file"
-		done
+	grep '^	/\*\|^	 \*' "$here/sms3300.pml" | grep -o '[a-z0-9_]*()' | tr -d '()' | sort -u |
+	while read -r function; do
+		grep -rq "^$function(" "$here/../../src" || echo "FAILED there is no $function() in src"
 	done >"$work/names"
 	cat "$work/names"
 	[ ! -s "$work/names" ]

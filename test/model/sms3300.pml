@@ -299,12 +299,12 @@ proctype work(byte p; byte m)
 {
 end:
 	do
-	/* candidates.c: outbox_candidates().  They are claimed later, from what was read. */
+	/* outbox_candidates().  They are claimed later, from what was read. */
 	:: d_step { worker[p] == ON && !seen[I(p, m)] && row[R(p, m)].status == QUEUED && IS_OWN(p, m) &&
 		IS_ARMED(p) && job[I(p, m)] != CLAIMED ->
 		seen[I(p, m)] = 1 }
 
-	/* claim.c: claim_messages(), is_claimable(); dispatch.c: leave_out_jobs() */
+	/* claim_messages(), is_claimable(); leave_out_jobs() */
 	:: d_step { worker[p] == ON && seen[I(p, m)] && !look[p] ->
 		seen[I(p, m)] = 0;
 		if
@@ -314,7 +314,7 @@ end:
 		:: else
 		fi }
 
-	/* transaction.c: transaction_run() fails; dispatch.c: dispatch_undo() */
+	/* transaction_run() fails; dispatch_undo() */
 	:: d_step { job[I(p, m)] == CLAIMED && CAN_BREAK ->
 		BREAKS;
 #ifdef WITHOUT_FORGET_CLAIMS
@@ -324,7 +324,7 @@ end:
 #endif
 		}
 
-	/* transaction.c: transaction_run(): the commit, up to the flush of the claim */
+	/* transaction_run(): the commit, up to the flush of the claim */
 	:: d_step { job[I(p, m)] == CLAIMED ->
 		row[R(p, m)].claims++;
 		row[R(p, m)].attempts++;
@@ -342,11 +342,11 @@ end:
 	:: d_step { disk[R(p, m)].claims != row[R(p, m)].claims -> commit(R(p, m)) }
 #endif
 
-	/* The commit's end; then dispatch.c: dispatch_send(); wire.c: wire_submit() */
+	/* The commit's end; then dispatch_send(); wire_submit() */
 	:: d_step { job[I(p, m)] == FLUSHED && worker[p] == ON && ACKNOWLEDGED(p, m) -> job[I(p, m)] = WIRE }
 
 #ifdef SYNC
-	/* worker.c: on_sigterm() ends the wait; dispatch.c: dispatch_send() submits nothing then */
+	/* on_sigterm() ends the wait; dispatch_send() submits nothing then */
 	:: d_step { job[I(p, m)] == FLUSHED && worker[p] == STOPPING ->
 #ifdef WITHOUT_STOP_UNSENT
 		job[I(p, m)] = WIRE
@@ -355,14 +355,14 @@ end:
 #endif
 		}
 #ifdef WITHOUT_COMMIT_UNCANCELLED
-	/* worker.c: on_sigint() */
+	/* on_sigint() */
 	:: d_step { job[I(p, m)] == FLUSHED && worker[p] == ON && CAN_DO -> DOES; job[I(p, m)] = WIRE }
 #endif
 #else
 	:: d_step { job[I(p, m)] == FLUSHED && worker[p] == STOPPING -> job[I(p, m)] = DONE_NOT_SENT }
 #endif
 
-	/* transfer.c: transfer_end(), request_left(): no connection, or the body did not leave whole */
+	/* transfer_end(), request_left(): no connection, or the body did not leave whole */
 	:: d_step { job[I(p, m)] == WIRE && CAN_BREAK -> BREAKS; job[I(p, m)] = DONE_NOT_SENT }
 
 	/* The body left whole: lost on the way, or taken without an answer */
@@ -404,7 +404,7 @@ end:
 		request_leaves(R(p, m), m);
 		job[I(p, m)] = LEFT_UNSURE }
 
-	/* job.c: job_finish(); reply.c: gateway_verdict() */
+	/* job_finish(); gateway_verdict() */
 	:: d_step { LEFT(I(p, m)) && job[I(p, m)] != LEFT_NOTHING ->
 		job[I(p, m)] = job[I(p, m)] - LEFT_ACCEPTED + DONE_SENT }
 	:: d_step { job[I(p, m)] == LEFT_NOTHING ->
@@ -429,15 +429,15 @@ end:
 	:: d_step { job[I(p, m)] == LEFT_TRANSIENT && CAN_BREAK -> BREAKS; job[I(p, m)] = DONE_REJECTED }
 #endif
 #ifdef WITHOUT_ONCE
-	/* libcurl's own second try on another connection: transfer.c: on_begin() */
+	/* libcurl's own second try on another connection: on_begin() */
 	:: d_step { LEFT(I(p, m)) && CAN_BREAK -> BREAKS; job[I(p, m)] = WIRE }
 #endif
 
-	/* worker.c: stop(), after its patience; wire.c: wire_abort() */
+	/* stop(), after its patience; wire_abort() */
 	:: d_step { job[I(p, m)] == WIRE && worker[p] == STOPPING -> job[I(p, m)] = DONE_NOT_SENT }
 	:: d_step { LEFT(I(p, m)) && worker[p] == STOPPING -> job[I(p, m)] = DONE_UNKNOWN }
 
-	/* result.c: results_record(); job.c: job_result(); recorder.c: recording_settle() */
+	/* results_record(); job_result(); recording_settle() */
 	:: d_step { DONE(I(p, m)) && worker[p] != OFF && !LOCKED_BY_OTHER(p, m) && EVENT_IS(m, job[I(p, m)]) ->
 		if
 		:: AWAITS(p, m) ->
@@ -483,11 +483,11 @@ end:
 		job[I(p, m)] = NO_JOB;
 		claim_of_job[I(p, m)] = 0 }
 #ifdef WITHOUT_KEEP
-	/* transaction.c: transaction_run() fails; recorder.c: recorder_due() gives the job again */
+	/* transaction_run() fails; recorder_due() gives the job again */
 	:: d_step { DONE(I(p, m)) && CAN_BREAK -> BREAKS; job[I(p, m)] = NO_JOB }
 #endif
 
-	/* expiry.c: expiry_run(); candidates.c: outbox_expiring(), outbox_expire() */
+	/* expiry_run(); outbox_expiring(), outbox_expire() */
 	:: d_step { worker[p] == ON && late[m] && !row[R(p, m)].foreign && !LOCKED(I(p, m)) &&
 		MAY_EXPIRE(row[R(p, m)].status) ->
 		row[R(p, m)].status = EXPIRED;
@@ -510,14 +510,14 @@ end:
 		row[I(0, m)].status = QUEUED;
 		commit(I(0, m)) }
 
-	/* callers.c: outbox_cancel() */
+	/* outbox_cancel() */
 	:: d_step { server[p] == UP && CAN_DO && !LOCKED(I(p, m)) && MAY_CANCEL(row[I(p, m)].status) ->
 		DOES;
 		row[I(p, m)].status = CANCELLED;
 		closed[I(p, m)] = 1;
 		commit(I(p, m)) }
 
-	/* callers.c: outbox_requeue().  It has as long again before it expires. */
+	/* outbox_requeue().  It has as long again before it expires. */
 	:: d_step { server[p] == UP && CAN_DO && !LOCKED(I(p, m)) && row[I(p, m)].status >= REJECTED ->
 		DOES;
 		row[I(p, m)].status = QUEUED;
@@ -578,7 +578,7 @@ end:
 #endif
 
 #ifdef BACK
-	/* A finished row is deleted, and comes back out of a dump: triggers.c: sms3300_outbox_insert() */
+	/* A finished row is deleted, and comes back out of a dump: sms3300_outbox_insert() */
 	:: d_step { p == 0 && CAN_DO && row[I(0, m)].status >= SENT && disk[I(1, m)].status != NONE ->
 		DOES;
 		copy_row(row[I(0, m)], disk[I(1, m)]);
@@ -590,7 +590,7 @@ end:
 #endif
 
 #if defined(DUMP) || defined(BACK)
-	/* callers.c: outbox_adopt() */
+	/* outbox_adopt() */
 	:: d_step { server[p] == UP && CAN_DO && row[I(p, m)].foreign &&
 		(row[I(p, m)].status == QUEUED || row[I(p, m)].status == SENDING) ->
 		DOES;
@@ -650,7 +650,7 @@ proctype serve(byte p)
 
 end:
 	do
-	/* launcher.c: start_worker(); registry.c: registry_worker_attach() */
+	/* start_worker(); registry_worker_attach() */
 	:: d_step { server[p] == UP && worker[p] == OFF && (slot_orphans[p] || SOME(IS_WANTED, p)) ->
 		worker[p] = ON;
 #ifndef WITHOUT_ORPHANS
@@ -658,7 +658,7 @@ end:
 #endif
 		slot_orphans[p] = 1 }
 
-	/* round.c: find_orphans(); recorder.c: recorder_find_orphans() */
+	/* find_orphans(); recorder_find_orphans() */
 	:: d_step { worker[p] == ON && look[p] ->
 		for (k : 0 .. MESSAGES - 1) {
 			if
@@ -675,17 +675,17 @@ end:
 		look[p] = 0;
 		k = 0 }
 
-	/* round.c: round_stay_until(); registry.c: registry_worker_leave_idle() */
+	/* round_stay_until(); registry_worker_leave_idle() */
 	:: d_step { worker[p] == ON && !look[p] && !SOME(IS_WANTED, p) ->
 		for (k : 0 .. MESSAGES - 1) { seen[I(p, k)] = 0 };
 		k = 0;
 		worker[p] = OFF;
 		slot_orphans[p] = 0 }
 
-	/* worker.c: on_sigterm(): pg_terminate_backend(), or the server is stopped in good order */
+	/* on_sigterm(): a termination, or the server is stopped in good order */
 	:: d_step { worker[p] == ON && CAN_BREAK -> BREAKS; worker[p] = STOPPING }
 
-	/* worker.c: stop(), when all is recorded; registry.c: release_slot() */
+	/* stop(), when all is recorded; registry_worker_detach() */
 	:: d_step { worker[p] == STOPPING && !SOME(HAS_JOB, p) ->
 		worker[p] = OFF;
 		slot_orphans[p] = look[p];
@@ -694,7 +694,7 @@ end:
 #endif
 		look[p] = 0 }
 
-	/* worker.c: stop(), when its time is over before that */
+	/* stop(), when its time is over before that */
 	:: d_step { worker[p] == STOPPING && SOME(IS_UNRECORDED, p) && !SOME(IS_UNDER_WAY, p) && CAN_BREAK ->
 		BREAKS;
 		lose_memory(p);
@@ -770,7 +770,7 @@ end:
 #endif
 
 #if defined(COPY) || defined(DUMP)
-	/* The copy is started; of a dump every row is foreign: access.c: outbox_origin() */
+	/* The copy is started; of a dump every row is foreign: outbox_origin() */
 	:: d_step { server[1] == AWAY && CAN_BREAK ->
 		BREAKS;
 		for (k : 0 .. MESSAGES - 1) {
