@@ -89,7 +89,7 @@ WHERE NOT EXISTS (
 -- a row with required columns only
 INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'سلام')
 	RETURNING mobile, message, account, priority, send_after = now(), send_before - send_after,
-		sender = current_user, created_at = now(), status, attempts, due_at = now(), errors,
+		sender = current_user, created_at = now(), status, attempts, due_at = now(), events,
 		num_nulls(line, line2, type, template, dedup_key, metadata, started_at, finished_at,
 			http_status, api_status, message_id, sent_line, response, error);
 
@@ -118,6 +118,12 @@ INSERT INTO sms_outbox (mobile, message, account, type, send_after)
 -- a message may never expire, and may be long overdue
 INSERT INTO sms_outbox (mobile, message, send_after, send_before)
 	VALUES ('9123456789', 'x', '2000-01-01', 'infinity') RETURNING send_before, due_at;
+
+-- the parts of the text
+INSERT INTO sms_outbox (mobile, message)
+	SELECT '09123456789', message FROM (VALUES (1, 'x'), (2, repeat('س', 70)), (3, repeat('س', 71)), (4, repeat('x', 307)))
+		AS v (n, message) ORDER BY n
+	RETURNING parts;
 
 -- several rows, by SELECT and by COPY
 INSERT INTO sms_outbox (mobile, message)
@@ -337,6 +343,14 @@ ROLLBACK;
 -- a finished message may be changed, for example to remove personal data
 UPDATE sms_outbox SET status = 'sent', due_at = NULL, finished_at = now();
 UPDATE sms_outbox SET mobile = 'removed', message = NULL RETURNING mobile, message, status;
+
+-- the parts follow the text, but stay when it is removed, and when the message has been sent
+INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', repeat('س', 71));
+UPDATE sms_outbox SET message = repeat('س', 135) WHERE status = 'queued' RETURNING parts;
+UPDATE sms_outbox SET status = 'failed', due_at = NULL, finished_at = now() WHERE status = 'queued';
+UPDATE sms_outbox SET message = NULL WHERE status = 'failed' RETURNING parts;
+UPDATE sms_outbox SET message = repeat('س', 71) WHERE status = 'failed' RETURNING parts;
+UPDATE sms_outbox SET message = repeat('س', 71) WHERE status = 'sent' RETURNING parts;
 
 SET client_min_messages = warning;
 DELETE FROM sms_outbox;

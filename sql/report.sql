@@ -16,8 +16,8 @@ SET sms3300.account = 'regress_sms3300';
 
 -- a message of each status
 SET ROLE regress_sms3300_app;
-SELECT count(sms3300_send('0912 345 678' || n, CASE n WHEN 1 THEN repeat('سلام ', 6) || '!' ELSE repeat('x', 30) END))
-FROM generate_series(1, 9) AS n;
+SELECT count(sms3300_send('0912 345 678' || n, CASE n WHEN 1 THEN repeat('سلام ', 6) || '!' WHEN 3 THEN repeat('س', 71) ELSE repeat('x', 30) END))
+FROM generate_series(0, 9) AS n;
 SET ROLE regress_sms3300_other;
 SELECT count(sms3300_send('09350000000', 'of another'));
 RESET ROLE;
@@ -28,14 +28,14 @@ UPDATE sms_outbox AS o SET status = v.status, sent_line = v.line, error = v.erro
 	finished_at = CASE WHEN v.status <> 'sending' THEN created_at + interval '2 hours' END
 FROM (VALUES (3, 'sending'::sms_status, NULL, NULL), (4, 'sent', '983000330000', NULL), (5, 'rejected', NULL, 'error 27: opted out'),
 	(6, 'failed', NULL, 'error 23: busy'), (7, 'unknown', NULL, 'no reply came'), (8, 'expired', NULL, 'its time is over'),
-	(9, 'cancelled', NULL, NULL)) AS v (n, status, line, error)
+	(9, 'cancelled', NULL, NULL), (0, 'suppressed', NULL, 'the recipient has opted out')) AS v (n, status, line, error)
 WHERE mobile = '98912345678' || v.n;
 
 -- each role sees its own messages
 SET ROLE regress_sms3300_app;
-SELECT mobile, message, status, line, reason FROM sms_report ORDER BY mobile;
+SELECT mobile, message, status, line, reason, parts FROM sms_report ORDER BY mobile;
 SET ROLE regress_sms3300_other;
-SELECT mobile, message, status, line, reason FROM sms_report ORDER BY mobile;
+SELECT mobile, message, status, line, reason, parts FROM sms_report ORDER BY mobile;
 RESET ROLE;
 SELECT count(*) FROM sms_report WHERE id IN (SELECT id FROM sms_outbox WHERE account = 'regress_sms3300');
 

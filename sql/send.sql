@@ -180,6 +180,16 @@ FROM sms_outbox WHERE message NOT IN ('queued', 'sending', 'sent') ORDER BY id;
 SELECT count(*) FROM sms_outbox WHERE sms3300_resend(id);
 -- and cancelled again
 SELECT count(*) FROM sms_outbox WHERE sms3300_cancel(id);
+-- who did what, and when, is in the events
+SELECT event - 'at', (event ->> 'at')::timestamptz BETWEEN now() AND clock_timestamp()
+FROM sms_outbox CROSS JOIN LATERAL jsonb_array_elements(events) WITH ORDINALITY AS e (event, n)
+WHERE message = 'failed' ORDER BY n;
+-- the last 50
+RESET ROLE;
+UPDATE sms_outbox SET events = (SELECT jsonb_agg(n) FROM generate_series(1, 50) AS n) WHERE message = 'failed';
+SET LOCAL ROLE regress_sms3300_app;
+SELECT sms3300_resend(id) FROM sms_outbox WHERE message = 'failed';
+SELECT jsonb_array_length(events), events -> 0, events -> -1 ->> 'action' FROM sms_outbox WHERE message = 'failed';
 ROLLBACK TO each_status;
 -- other conditions are evaluated first
 SELECT message FROM sms_outbox WHERE sms3300_cancel(id) AND metadata #>> '{}' = 'sent';

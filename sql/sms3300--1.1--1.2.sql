@@ -75,6 +75,17 @@ BEGIN
 END
 $repair$;
 
+-- ---------------------------------------------------------------------------
+-- The table and its type
+--
+-- A label that is added here cannot be used in this transaction. New columns are the last
+-- ones.
+-- ---------------------------------------------------------------------------
+
+ALTER TYPE @extschema@.sms_status ADD VALUE 'suppressed';
+ALTER TABLE @extschema@.sms_outbox RENAME COLUMN errors TO events;
+ALTER TABLE @extschema@.sms_outbox ADD COLUMN parts smallint;
+
 ALTER FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) COST 10000;
 ALTER FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) COST 10000;
 ALTER FUNCTION @extschema@.sms3300_cancel(bigint) COST 10000;
@@ -87,7 +98,7 @@ ALTER FUNCTION @extschema@.sms3300_resend(bigint) COST 10000;
 -- ---------------------------------------------------------------------------
 
 COMMENT ON TYPE @extschema@.sms_status IS
-	'Status of a message. queued: waiting to be sent. sending: its request is on the wire. sent: the gateway accepted it. rejected: the gateway refused it. failed: given up after repeated refusals. unknown: it may have been sent. expired: not sent before send_before. cancelled: withdrawn before it was sent.';
+	'Status of a message. queued: waiting to be sent. sending: its request is on the wire. sent: the gateway accepted it. rejected: the gateway refused it. failed: given up after repeated refusals. unknown: it may have been sent. expired: not sent before send_before. cancelled: withdrawn before it was sent. suppressed: a rule of the account kept it from being sent.';
 COMMENT ON POLICY sms_outbox_own ON @extschema@.sms_outbox IS
 	'A role sees the messages that it queued';
 COMMENT ON POLICY sms_outbox_queue ON @extschema@.sms_outbox IS
@@ -142,10 +153,12 @@ COMMENT ON COLUMN @extschema@.sms_outbox.sent_line IS
 COMMENT ON COLUMN @extschema@.sms_outbox.response IS
 	'The last reply. Text that is not valid JSON is kept as {"raw": "..."}. At most 64 kB are kept.';
 COMMENT ON COLUMN @extschema@.sms_outbox.error IS 'Reason why the last attempt failed, for people';
-COMMENT ON COLUMN @extschema@.sms_outbox.errors IS
-	'Array of the last 50 failed attempts, each an object with attempt, at, phase, http_status, api_status and error';
+COMMENT ON COLUMN @extschema@.sms_outbox.events IS
+	'Array of the last 50 events. A failed attempt is an object with attempt, at, phase, http_status, api_status and error; an action of a person (cancel, resend, resolve or adopt) is one with at, by, action and note.';
 COMMENT ON COLUMN @extschema@.sms_outbox.origin IS
 	'Hash of the cluster and database that queued the message. Other databases do not send it; see sms3300_adopt().';
+COMMENT ON COLUMN @extschema@.sms_outbox.parts IS
+	'Number of SMS that the text is. It is kept when the text is removed. NULL for messages queued before version 1.2.';
 COMMENT ON FUNCTION @extschema@.sms3300_outbox_insert() IS
 	'Trigger function of sms_outbox: checks and completes a new row and wakes the worker at commit';
 COMMENT ON TRIGGER sms3300_insert ON @extschema@.sms_outbox IS
@@ -352,7 +365,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
 -- the function, so that conditions reach the table.
 CREATE FUNCTION @extschema@.sms3300_report(
 	OUT id bigint, OUT queued_at timestamp(0), OUT mobile text, OUT message text, OUT status text,
-	OUT changed_at timestamp(0), OUT line text, OUT reason text) RETURNS SETOF record
+	OUT changed_at timestamp(0), OUT line text, OUT reason text, OUT parts smallint) RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT o.id, pg_catalog.date_trunc('second', o.created_at)::pg_catalog.timestamp(0),
@@ -370,13 +383,14 @@ BEGIN ATOMIC
 		o.sent_line,
 		CASE WHEN o.status OPERATOR(pg_catalog.=) 'queued'
 			THEN pg_catalog.substr(@extschema@.sms3300_explain(o.id), 9)
-			ELSE o.error END
+			ELSE o.error END,
+		o.parts
 	FROM @extschema@.sms_outbox AS o;
 END;
 COMMENT ON FUNCTION @extschema@.sms3300_report() IS 'Returns the rows of sms_report';
 
 CREATE VIEW @extschema@.sms_report AS
-SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason
+SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason, r.parts
 FROM @extschema@.sms3300_report() AS r;
 COMMENT ON VIEW @extschema@.sms_report IS
 	'Readable form of sms_outbox: one row for each message visible to the caller, with times in the session''s time zone';
@@ -385,12 +399,13 @@ COMMENT ON COLUMN @extschema@.sms_report.queued_at IS 'Local time at which the m
 COMMENT ON COLUMN @extschema@.sms_report.mobile IS 'Recipient, as dialled in Iran';
 COMMENT ON COLUMN @extschema@.sms_report.message IS 'First 30 characters of the text';
 COMMENT ON COLUMN @extschema@.sms_report.status IS
-	'waiting, waiting for its next try, on its way, sent, refused, given up, may have been sent, expired or cancelled';
+	'waiting, waiting for its next try, on its way, sent, refused, given up, may have been sent, expired, cancelled or suppressed';
 COMMENT ON COLUMN @extschema@.sms_report.changed_at IS
 	'Local time at which the message reached this status. For a waiting message, the time of its last attempt.';
 COMMENT ON COLUMN @extschema@.sms_report.line IS 'Line that carried the message';
 COMMENT ON COLUMN @extschema@.sms_report.reason IS
 	'What the message is waiting for, or why it was not sent';
+COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text is';
 
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;

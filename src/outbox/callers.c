@@ -154,59 +154,76 @@ run_as_owner(Oid namespace, Statement *statement, Datum *values)
 	return result;
 }
 
+/* Append what a person did to the events; "by" is the parameter with that person's role. */
+#define APPEND_ACTION(action, by) \
+	"%2$s = " STATEMENT_APPEND_EVENT("pg_catalog.jsonb_build_object('at', pg_catalog.clock_timestamp()," \
+									 " 'by', " by ", 'action', " action ", 'note', NULL)")
+
+/* Return the name of the current role as an argument. */
+static Datum
+current_role_name(NameData *name)
+{
+	namestrcpy(name, GetUserNameFromId(GetUserId(), false));
+	return NameGetDatum(name);
+}
+
 static Statement cancel_statement = {
-	.sql = "UPDATE %s SET status = 'cancelled', due_at = NULL,"
-	" finished_at = pg_catalog.clock_timestamp()"
+	.sql = "UPDATE %1$s AS o SET status = 'cancelled', due_at = NULL,"
+	" finished_at = pg_catalog.clock_timestamp(), " APPEND_ACTION("'cancel'", "$2")
 	" WHERE id = $1 AND status = 'queued'",
-	.nargs = 1, .argtypes = {INT8OID}
+	.nargs = 2, .argtypes = {INT8OID, NAMEOID}
 };
 
 /* Cancel a message if it is still queued.  The caller has checked the privileges. */
 bool
 outbox_cancel(Oid namespace, int64 id)
 {
-	Datum		values[] = {Int64GetDatum(id)};
+	NameData	by;
+	Datum		values[] = {Int64GetDatum(id), current_role_name(&by)};
 
 	return run_as_owner(namespace, &cancel_statement, values) > 0;
 }
 
 /* An expired message gets its original validity again. */
 static Statement requeue_statement = {
-	.sql = "UPDATE %s SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
+	.sql = "UPDATE %1$s AS o SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
 	" due_at = greatest(send_after, pg_catalog.now()),"
 	" send_before = CASE WHEN pg_catalog.isfinite(send_before) THEN"
 	"  greatest(send_before, pg_catalog.now() + (send_before - send_after))"
-	"  ELSE send_before END"
-	" WHERE id = $1 AND message IS NOT NULL"
-	" AND status IN ('rejected', 'failed', 'unknown', 'expired', 'cancelled')",
-	.nargs = 2, .argtypes = {INT8OID, INT8OID}
+	"  ELSE send_before END, " APPEND_ACTION("'resend'", "$3")
+	" WHERE id = $1 AND message IS NOT NULL AND status NOT IN ('queued', 'sending', 'sent')",
+	.nargs = 3, .argtypes = {INT8OID, INT8OID, NAMEOID}
 };
 
 /* Queue a finished message again.  The caller has checked the privileges. */
 bool
 outbox_requeue(Oid namespace, int64 id)
 {
-	Datum		values[] = {Int64GetDatum(id), Int64GetDatum(outbox_origin())};
+	NameData	by;
+	Datum		values[] = {
+		Int64GetDatum(id), Int64GetDatum(outbox_origin()), current_role_name(&by)
+	};
 
 	return run_as_owner(namespace, &requeue_statement, values) > 0;
 }
 
 static Statement adopt_statement = {
-	.sql = "UPDATE %s SET origin = $1,"
+	.sql = "UPDATE %1$s AS o SET origin = $1,"
 	" status = CASE status WHEN 'sending' THEN 'unknown' ELSE status END,"
 	" finished_at = CASE status WHEN 'sending' THEN pg_catalog.now() END,"
 	" error = CASE status WHEN 'sending'"
 	"  THEN 'it was being sent when this copy of the row was made' ELSE error END,"
-	" due_at = CASE status WHEN 'queued' THEN due_at END"
+	" due_at = CASE status WHEN 'queued' THEN due_at END, " APPEND_ACTION("'adopt'", "$2")
 	" WHERE origin <> $1 AND due_at IS NOT NULL",
-	.nargs = 1, .argtypes = {INT8OID}
+	.nargs = 2, .argtypes = {INT8OID, NAMEOID}
 };
 
 /* Take over the queued rows of other databases, and return their number. */
 int64
 outbox_adopt(Oid namespace)
 {
-	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	NameData	by;
+	Datum		values[] = {Int64GetDatum(outbox_origin()), current_role_name(&by)};
 
 	return run_as_owner(namespace, &adopt_statement, values);
 }
@@ -224,9 +241,9 @@ timestamp_of(int column)
 static Statement read_statement = {
 	.sql = "SELECT account, status, sender, priority, attempts, send_after, send_before,"
 	" due_at, started_at, finished_at, message_id, line, sent_line, type, error,"
-	" errors OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
+	" %2$s OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
 	" message IS NULL"
-	" FROM %s WHERE id OPERATOR(pg_catalog.=) $1",
+	" FROM %1$s WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1, .argtypes = {INT8OID}
 };
 

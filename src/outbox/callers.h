@@ -30,7 +30,7 @@ typedef struct OutboxRow
 	char	   *sent_line;
 	int			type;			/* NULL_NUMBER: none */
 	char	   *error;
-	char	   *last_failure;	/* the last entry of "errors" */
+	char	   *last_failure;	/* of the last of "events" */
 	int64		origin;
 } OutboxRow;
 

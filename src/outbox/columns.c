@@ -19,6 +19,9 @@
 /* Stands for the OID of sms_status, which differs between databases */
 #define STATUS_TYPE InvalidOid
 
+/* The name of the column "events" in versions before 1.2 */
+#define EARLIER_EVENTS "errors"
+
 static const struct
 {
 	const char *name;
@@ -30,19 +33,31 @@ static const struct
 #undef X
 };
 
-/* Return whether a table has a column at its expected position. */
+/* Return whether a column of the table has one of its names. */
 static bool
-has_column(Relation table, int column)
+is_named(int column, const char *name)
+{
+	return strcmp(name, columns[column].name) == 0 ||
+		(column == OUTBOX_EVENTS && strcmp(name, EARLIER_EVENTS) == 0);
+}
+
+bool
+columns_have(Relation table, enum OutboxColumn column)
 {
 	Form_pg_attribute attribute;
 	Oid			type = columns[column].type;
 
-	if (column > RelationGetNumberOfAttributes(table))
+	if ((int) column > RelationGetNumberOfAttributes(table))
 		return false;
 	attribute = TupleDescAttr(RelationGetDescr(table), column - 1);
-	return !attribute->attisdropped &&
-		strcmp(NameStr(attribute->attname), columns[column].name) == 0 &&
+	return !attribute->attisdropped && is_named(column, NameStr(attribute->attname)) &&
 		(type == STATUS_TYPE ? type_is_enum(attribute->atttypid) : attribute->atttypid == type);
+}
+
+const char *
+columns_events_name(Relation table)
+{
+	return NameStr(TupleDescAttr(RelationGetDescr(table), OUTBOX_EVENTS - 1)->attname);
 }
 
 void
@@ -52,8 +67,8 @@ columns_check(Relation table)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", RelationGetRelationName(table))));
-	for (int i = 1; i <= NUM_OUTBOX_COLUMNS; i++)
-		if (!has_column(table, i))
+	for (int i = 1; i <= OUTBOX_ORIGIN; i++)
+		if (!columns_have(table, i))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column %d of %s is no longer \"%s\" of type %s", i,

@@ -9,6 +9,9 @@
 
 #define OUTBOX_TABLE "sms_outbox"
 
+/* The number of entries that are kept in "events", the newest */
+#define OUTBOX_MAX_EVENTS 50
+
 /*
  * The columns, in the order of the install script: number, name and type.  In place
  * of the OID of sms_status, which differs between databases, stands STATUS_TYPE.
@@ -40,8 +43,9 @@
 	X(OUTBOX_SENT_LINE, "sent_line", TEXTOID) \
 	X(OUTBOX_RESPONSE, "response", JSONBOID) \
 	X(OUTBOX_ERROR, "error", TEXTOID) \
-	X(OUTBOX_ERRORS, "errors", JSONBOID) \
-	X(OUTBOX_ORIGIN, "origin", INT8OID)
+	X(OUTBOX_EVENTS, "events", JSONBOID) \
+	X(OUTBOX_ORIGIN, "origin", INT8OID) \
+	X(OUTBOX_PARTS, "parts", INT2OID)
 
 enum OutboxColumn
 {
@@ -59,8 +63,15 @@ enum OutboxColumn
 
 /*
  * Refuse a table whose columns are not those of the install script; errors: 42809 if it
- * is not a table, 42804.  What is behind them does not matter.
+ * is not a table, 42804.  Those after OUTBOX_ORIGIN are missing in tables of earlier
+ * versions: see columns_have().  What is behind them does not matter.
  */
 extern void columns_check(Relation table);
+
+/* Return whether a table has a column where the install script puts it. */
+extern bool columns_have(Relation table, enum OutboxColumn column);
+
+/* Return the name of OUTBOX_EVENTS in a checked table: earlier versions call it "errors". */
+extern const char *columns_events_name(Relation table);
 
 #endif							/* SMS3300_OUTBOX_COLUMNS_H */

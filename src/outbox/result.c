@@ -16,14 +16,11 @@
 #include "outbox/row.h"
 #include "outbox/statement.h"
 
-/* The objects in "errors" that are kept, the newest. */
-#define MAX_ERRORS 50
-
 /* The columns that a result sets. */
 static const enum OutboxColumn result_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_FINISHED_AT, OUTBOX_HTTP_STATUS,
 	OUTBOX_API_STATUS, OUTBOX_MESSAGE_ID, OUTBOX_SENT_LINE, OUTBOX_RESPONSE, OUTBOX_ERROR,
-	OUTBOX_ERRORS
+	OUTBOX_EVENTS
 };
 
 /*
@@ -111,23 +108,23 @@ failed_attempt(const MessageResult *result, int attempt)
 	return JsonbPGetDatum(JsonbValueToJsonb(build.result));
 }
 
-/* Append a failed attempt to those of the row; what is not an array becomes the first of one. */
+/* Append a failed attempt to the events of the row; what is not an array becomes the first of one. */
 static void
-append_error(Rows *rows, const MessageResult *result)
+append_event(Rows *rows, const MessageResult *result)
 {
 	Datum		failed = failed_attempt(result, row_number(rows, OUTBOX_ATTEMPTS, INT2OID));
 	bool		isnull;
-	Datum		errors = row_value(rows, OUTBOX_ERRORS, &isnull);
+	Datum		events = row_value(rows, OUTBOX_EVENTS, &isnull);
 
 	if (!isnull)
 	{
-		Jsonb	   *kept = DatumGetJsonbP(errors);
+		Jsonb	   *kept = DatumGetJsonbP(events);
 
-		if (JB_ROOT_IS_ARRAY(kept) && !JB_ROOT_IS_SCALAR(kept) && JB_ROOT_COUNT(kept) >= MAX_ERRORS)
-			errors = DirectFunctionCall2(jsonb_delete_idx, errors, Int32GetDatum(0));
-		failed = DirectFunctionCall2(jsonb_concat, errors, failed);
+		if (JB_ROOT_IS_ARRAY(kept) && !JB_ROOT_IS_SCALAR(kept) && JB_ROOT_COUNT(kept) >= OUTBOX_MAX_EVENTS)
+			events = DirectFunctionCall2(jsonb_delete_idx, events, Int32GetDatum(0));
+		failed = DirectFunctionCall2(jsonb_concat, events, failed);
 	}
-	row_set(rows, OUTBOX_ERRORS, failed);
+	row_set(rows, OUTBOX_EVENTS, failed);
 }
 
 /* Set a time of the row, or null. */
@@ -165,7 +162,7 @@ write_result(Rows *rows, const MessageResult *result)
 
 	/* This looks at the attempts as they were. */
 	if (result->error)
-		append_error(rows, result);
+		append_event(rows, result);
 	row_set_string(rows, OUTBOX_ERROR, result->error);
 	row_set(rows, OUTBOX_STATUS, ObjectIdGetDatum(rows_status(rows, result->status)));
 	if (!queued || result->due_at != DT_NOBEGIN)

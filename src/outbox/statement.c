@@ -13,44 +13,53 @@
 
 #include "outbox/statement.h"
 
-/* The plans are for the table in one schema, of one name. */
+/* The plans are for the table in one schema, of one name, with one name of its events. */
 static uint64 plan_generation = 0;
 static Oid	plans_namespace = InvalidOid;
 static NameData plans_schema;
+static NameData plans_events;
 
-/* Begin a new generation of plans if the schema is another, or has another name. */
+/* Begin a new generation of plans if the schema is another, or a name has changed. */
 static void
-use_namespace(Oid namespace)
+use_names(Oid namespace, const char *schema, const char *events)
+{
+	if (plans_namespace == namespace && strcmp(NameStr(plans_schema), schema) == 0 &&
+		strcmp(NameStr(plans_events), events) == 0)
+		return;
+	namestrcpy(&plans_schema, schema);
+	namestrcpy(&plans_events, events);
+	plans_namespace = namespace;
+	plan_generation++;
+}
+
+/*
+ * Begin to use the table in a schema, which stays as it is until the commit.
+ * Refuse one that is not what the statements take it for.
+ */
+static void
+use_table(Oid namespace)
 {
 	char	   *schema = get_namespace_name(namespace);
+	Oid			oid = get_relname_relid(OUTBOX_TABLE, namespace);
+	Relation	table = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : NULL;
 
 	if (schema == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_SCHEMA),
 				 errmsg("the schema of the extension no longer exists")));
-	if (plans_namespace == namespace && strcmp(NameStr(plans_schema), schema) == 0)
-		return;
-	namestrcpy(&plans_schema, schema);
-	plans_namespace = namespace;
-	plan_generation++;
-}
-
-/* Refuse a table that is not what the statements take it for; it stays as it is until the commit. */
-static void
-check_table(Oid namespace)
-{
-	Oid			oid = get_relname_relid(OUTBOX_TABLE, namespace);
-	Relation	table = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : NULL;
-
 	if (table == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" does not exist", OUTBOX_TABLE)));
 	columns_check(table);
+	use_names(namespace, schema, columns_events_name(table));
 	table_close(table, NoLock);
 }
 
-/* Prepare a statement for the schema in use, in place of what it was before. */
+/*
+ * Prepare a statement for the table in use, in place of what it was before: %1$s
+ * becomes the table, %2$s its column "events".
+ */
 static void
 statement_prepare(Statement *statement)
 {
@@ -61,7 +70,7 @@ statement_prepare(Statement *statement)
 		SPI_freeplan(statement->plan);
 	statement->plan = NULL;
 	plan = SPI_prepare(psprintf(statement->sql, psprintf("%s." OUTBOX_TABLE, schema),
-								psprintf("%s.sms_status", schema)),
+								NameStr(plans_events)),
 					   statement->nargs, statement->argtypes);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
@@ -76,8 +85,7 @@ statement_run(Oid namespace, Statement *statement, Datum *values, const char *nu
 	MemoryContext caller = CurrentMemoryContext;
 	int			code;
 
-	use_namespace(namespace);
-	check_table(namespace);
+	use_table(namespace);
 	if (statement->plan == NULL || statement->generation != plan_generation)
 		statement_prepare(statement);
 	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);

@@ -14,13 +14,20 @@
 
 #define STATEMENT_MAX_ARGS 12
 
+/* The value of "events" of the row o with an object appended, as SQL */
+#define STATEMENT_APPEND_EVENT(object) \
+	"CASE WHEN pg_catalog.jsonb_typeof(o.%2$s) IS DISTINCT FROM 'array'" \
+	"  THEN pg_catalog.jsonb_build_array(o.%2$s)" \
+	" WHEN pg_catalog.jsonb_array_length(o.%2$s) < " CppAsString2(OUTBOX_MAX_EVENTS) " THEN o.%2$s" \
+	" ELSE o.%2$s - 0 END || " object
+
 /* What stands for null in a column of numbers from 0 on. */
 #define NULL_NUMBER (-1)
 
 /* A statement, prepared at its first use in a process. */
 typedef struct Statement
 {
-	const char *sql;			/* %1$s is the table, %2$s the type of its status, qualified */
+	const char *sql;			/* see statement_prepare() for what is put into it */
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
 	SPIPlanPtr	plan;			/* statement.c's, as the next */

@@ -26,6 +26,7 @@
 #include "outbox/columns.h"
 #include "outbox/status.h"
 #include "shared/wake.h"
+#include "text/segments.h"
 
 PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
 PG_FUNCTION_INFO_V1(sms3300_outbox_update);
@@ -34,6 +35,7 @@ PG_FUNCTION_INFO_V1(sms3300_outbox_update);
 typedef struct Row
 {
 	HeapTuple	tuple;
+	Relation	table;
 	TupleDesc	desc;
 	int			nchanges;
 	int			columns[NUM_OUTBOX_COLUMNS];
@@ -112,6 +114,26 @@ check_number(const Row *row, int column, void (*check) (int))
 	return number;
 }
 
+/* Set the number of SMS that the text is; it stays when the text is removed. */
+static void
+set_parts(Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
+	text	   *message;
+	const char *utf8;
+	int			len;
+	Segments	segments;
+
+	if (isnull || !columns_have(row->table, OUTBOX_PARTS))
+		return;
+	message = DatumGetTextPP(value);
+	len = VARSIZE_ANY_EXHDR(message);
+	utf8 = input_to_utf8(VARDATA_ANY(message), &len);
+	segments_count(utf8, len, &segments);
+	set(row, OUTBOX_PARTS, Int16GetDatum((int16) Min(segments.parts, PG_INT16_MAX)));
+}
+
 /* Check that there is a text and that it can be converted to UTF-8. */
 static void
 check_message(const Row *row)
@@ -166,6 +188,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	if (strcmp(canonical, mobile) != 0)
 		set(row, OUTBOX_MOBILE, CStringGetTextDatum(canonical));
 	check_message(row);
+	set_parts(row);
 
 	value = get(row, OUTBOX_ACCOUNT, &isnull);
 	if (isnull)
@@ -212,7 +235,10 @@ static Row
 trigger_row(FunctionCallInfo fcinfo, HeapTuple tuple)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Row			row = {.tuple = tuple, .desc = RelationGetDescr(trigger->tg_relation)};
+	Row			row = {
+		.tuple = tuple, .table = trigger->tg_relation,
+		.desc = RelationGetDescr(trigger->tg_relation)
+	};
 
 	if (strcmp(RelationGetRelationName(trigger->tg_relation), "sms_outbox") != 0 ||
 		RelationGetNamespace(trigger->tg_relation) != get_func_namespace(fcinfo->flinfo->fn_oid))
@@ -265,15 +291,32 @@ send_time(const Row *row)
 	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
 }
 
+/* Return the status of a row, NULL if it is null. */
+static const char *
+get_status(const Row *row)
+{
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_STATUS, &isnull);
+
+	return isnull ? NULL : DatumGetCString(DirectFunctionCall1(enum_out, value));
+}
+
+/* Return whether a row has a status. */
+static bool
+has_status(const Row *row, MessageStatus status)
+{
+	const char *actual = get_status(row);
+
+	return actual && strcmp(actual, status_label(status)) == 0;
+}
+
 /* Reject a status for a new message: a row with a history has an origin. */
 static void
 check_status(const Row *row)
 {
-	bool		isnull;
-	Datum		value = get(row, OUTBOX_STATUS, &isnull);
-	char	   *status = isnull ? NULL : DatumGetCString(DirectFunctionCall1(enum_out, value));
+	const char *status = get_status(row);
 
-	if (status && strcmp(status, status_label(STATUS_QUEUED)) != 0)
+	if (status && !has_status(row, STATUS_QUEUED))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a new message cannot have the status \"%s\"", status),
@@ -360,7 +403,11 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	/* A finished message may be changed: its text may be removed, for example. */
 	get(&row, OUTBOX_DUE_AT, &finished);
 	if (finished)
-		return PointerGetDatum(row.tuple);
+	{
+		if (!has_status(&row, STATUS_SENT))
+			set_parts(&row);
+		return finish_row(&row);
+	}
 
 	check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
 	send_after = send_time(&row);

@@ -58,7 +58,7 @@ run_sql($node, 'GRANT USAGE ON FOREIGN SERVER sms3300 TO bob');
 
 # Only the caller's columns can be written, and nothing can be changed or removed.
 for my $column (qw(id sender created_at status attempts due_at started_at finished_at
-	http_status api_status message_id sent_line response error errors origin))
+	http_status api_status message_id sent_line response error events origin parts))
 {
 	may('alice', "INSERT INTO sms_outbox (mobile, message, $column)"
 		  . " OVERRIDING SYSTEM VALUE VALUES ('$number', 'x', NULL)",

@@ -147,7 +147,7 @@ is("@counts", '5 5', 'indexes of another kind are right');
 # Triggers run for what is written: for the claim, the result or both.
 my %other = (
 	row    => [ 40, 'AFTER UPDATE ON sms_outbox FOR EACH ROW' ],
-	errors => [ 20, 'AFTER UPDATE OF errors ON sms_outbox FOR EACH ROW' ],
+	events => [ 20, 'AFTER UPDATE OF events ON sms_outbox FOR EACH ROW' ],
 	of     => [ 40, 'BEFORE UPDATE OF status ON sms_outbox FOR EACH ROW' ],
 	when   => [ 20, q{AFTER UPDATE ON sms_outbox FOR EACH ROW WHEN (OLD.status = 'sending' AND NEW.status = 'sent')} ]);
 foreach my $name (sort keys %other)

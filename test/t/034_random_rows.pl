@@ -68,7 +68,7 @@ sub seen
 
 # What is written, and what a trigger or the server derives from that.
 my $written = q{ARRAY['status', 'attempts', 'due_at', 'started_at', 'finished_at', 'http_status', 'api_status',
-	'message_id', 'sent_line', 'response', 'error', 'errors', 'done', 'twice', 'marked']};
+	'message_id', 'sent_line', 'response', 'error', 'events', 'done', 'twice', 'marked']};
 
 # What the rows have to be, by the text that told the gateway how to answer.
 my $right = <<"END";
@@ -80,16 +80,16 @@ WHERE to_jsonb(o) - $written = f.row - $written
 		(o.status, o.http_status, o.api_status, o.response->>'status')
 			= ('rejected', 200, split_part(o.message, ' ', 2)::integer, split_part(o.message, ' ', 2))
 		AND o.message_id IS NULL AND o.sent_line IS NULL
-		AND o.errors - 0 = '[]' AND o.errors->0 \@> jsonb_build_object('attempt', 1, 'error', o.error,
-			'http_status', 200, 'api_status', o.api_status) AND (o.errors->0->>'at')::timestamptz = o.finished_at
+		AND o.events - 0 = '[]' AND o.events->0 \@> jsonb_build_object('attempt', 1, 'error', o.error,
+			'http_status', 200, 'api_status', o.api_status) AND (o.events->0->>'at')::timestamptz = o.finished_at
 	WHEN '#http' THEN
 		(o.status, o.http_status) = ('rejected', 400) AND o.api_status IS NULL AND o.message_id IS NULL
-		AND o.errors->0 \@> jsonb_build_object('attempt', 1, 'error', o.error, 'http_status', 400, 'api_status', NULL)
+		AND o.events->0 \@> jsonb_build_object('attempt', 1, 'error', o.error, 'http_status', 400, 'api_status', NULL)
 	WHEN '#close' THEN
 		o.status = 'unknown' AND num_nulls(o.http_status, o.api_status, o.message_id, o.sent_line, o.response) = 5
-		AND o.errors->0 \@> jsonb_build_object('attempt', 1, 'error', o.error, 'http_status', NULL, 'api_status', NULL)
+		AND o.events->0 \@> jsonb_build_object('attempt', 1, 'error', o.error, 'http_status', NULL, 'api_status', NULL)
 	ELSE
-		(o.status, o.http_status, o.api_status, o.message_id, o.sent_line, o.response->>'status', o.errors)
+		(o.status, o.http_status, o.api_status, o.message_id, o.sent_line, o.response->>'status', o.events)
 			= ('sent', 200, -1, t.message_id, '983000330000', '-1', '[]') AND o.error IS NULL
 	END
 END

@@ -221,7 +221,7 @@ END
 }
 run_sql($node, join '', @sql);
 wait_for_sql($node, 'postgres', <<'END', scalar @cases);
-SELECT count(*) FROM sms_outbox WHERE finished_at IS NOT NULL OR jsonb_array_length(errors) > 0
+SELECT count(*) FROM sms_outbox WHERE finished_at IS NOT NULL OR jsonb_array_length(events) > 0
 END
 
 my %row = map { $_->{account} => $_ } read_rows($node);
@@ -233,7 +233,7 @@ for my $case (@cases)
 {
 	my ($name, $expected) = @$case{qw(name expected)};
 	my $row   = $row{$name};
-	my $error = $expected->{phase} && $row->{errors}[-1];
+	my $error = $expected->{phase} && $row->{events}[-1];
 	my @same  = qw(status attempts http_status api_status);
 	my $stops = () = $log =~ /account "\Q$name\E" stopped/g;
 
@@ -245,9 +245,9 @@ for my $case (@cases)
 		is(!defined $row->{finished_at}, $row->{status} eq 'queued', 'finished_at');
 		is_response($row->{response}, $expected->{response}) if exists $expected->{response};
 		is_deeply(
-			[ map { @$_{qw(attempt phase http_status api_status error)} } @{ $row->{errors} } ],
+			[ map { @$_{qw(attempt phase http_status api_status error)} } @{ $row->{events} } ],
 			$error ? [ 1, @$expected{qw(phase http_status api_status)}, $row->{error} ] : [],
-			'errors');
+			'events');
 		like($row->{error} // '', $expected->{error} // ($error ? qr/./ : qr/\A\z/), 'error');
 	};
 }
@@ -300,7 +300,7 @@ for my $when (100_000, @nothing)
 wait_for_sql($node, 'postgres', "SELECT state FROM sms3300_stat_account WHERE account = 'after 100000'",
 	'stopped');
 is(run_sql($node, <<'END'), 3600, 'an hour at most');
-SELECT round(extract(epoch FROM next_probe_at - (SELECT (errors -> 0 ->> 'at')::timestamptz
+SELECT round(extract(epoch FROM next_probe_at - (SELECT (events -> 0 ->> 'at')::timestamptz
 	FROM sms_outbox WHERE account = 'after 100000')))
 FROM sms3300_stat_account WHERE account = 'after 100000'
 END

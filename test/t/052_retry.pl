@@ -30,7 +30,7 @@ CREATE TABLE delays (message text, attempt int, delay numeric);
 CREATE FUNCTION keep_delay() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO public.delays VALUES (NEW.message, NEW.attempts,
-		extract(epoch FROM NEW.due_at - (NEW.errors->-1->>'at')::timestamptz));
+		extract(epoch FROM NEW.due_at - (NEW.events->-1->>'at')::timestamptz));
 	RETURN NULL;
 END $$;
 CREATE TRIGGER keep_delay AFTER UPDATE ON sms_outbox FOR EACH ROW
@@ -58,7 +58,7 @@ is_deeply(
 	[ @$row{qw(status attempts http_status api_status error due_at)} ],
 	[ 'failed', 10, 200, 15, 'the gateway answered with status 15: busy', undef ],
 	'failed after max_attempts');
-is_deeply([ map { $_->{attempt} } @{ $row->{errors} } ], [ 1 .. 10 ], 'each is remembered');
+is_deeply([ map { $_->{attempt} } @{ $row->{events} } ], [ 1 .. 10 ], 'each is remembered');
 
 # Delays differ, so that what was refused together does not come back together.
 run_sql($node, "INSERT INTO sms_outbox (mobile, message)"
@@ -76,24 +76,24 @@ is_deeply([ @$row{qw(status attempts)} ], [ 'failed', 1 ], 'max_attempts 1');
 # Requests that were not sent, and refusals of the account, do not count as attempts.
 $gateway->stop;
 $id = queue($node, 'hello', account => 'once');
-row_when($id, 'jsonb_array_length(errors) > 0');
+row_when($id, 'jsonb_array_length(events) > 0');
 $gateway->start;
 $row = row_when($id, 'finished_at IS NOT NULL');
 is_deeply([ @$row{qw(status attempts error)} ], [ 'sent', 1, undef ], 'sent after all');
 is_deeply(
-	{ map { %$_, at => undef } $row->{errors}[0] },
+	{ map { %$_, at => undef } $row->{events}[0] },
 	{
 		attempt => 1, phase => 'connect', http_status => undef, api_status => undef, at => undef,
-		error => $row->{errors}[0]{error}
+		error => $row->{events}[0]{error}
 	},
 	'the history of a connection refused');
-like($row->{errors}[0]{error}, qr/connect/, 'the error is recorded');
+like($row->{events}[0]{error}, qr/connect/, 'the error is recorded');
 
 $gateway->mode('#status 14 no credit', 2);
 $row = row_when(queue($node, 'hello', account => 'once'), 'finished_at IS NOT NULL');
 is_deeply([ @$row{qw(status attempts error)} ], [ 'sent', 1, undef ], 'sent at the third try');
 is_deeply(
-	[ map { { %$_, at => undef } } @{ $row->{errors} } ],
+	[ map { { %$_, at => undef } } @{ $row->{events} } ],
 	[
 		map {
 			{
@@ -107,19 +107,19 @@ is_deeply(
 		} 1 .. 2
 	],
 	'the history of an account without credit');
-is(run_sql($node, "SELECT (errors->0->>'at')::timestamptz < (errors->1->>'at')::timestamptz AND"
-	  . " (errors->1->>'at')::timestamptz < started_at FROM sms_outbox WHERE id = $row->{id}"),
+is(run_sql($node, "SELECT (events->0->>'at')::timestamptz < (events->1->>'at')::timestamptz AND"
+	  . " (events->1->>'at')::timestamptz < started_at FROM sms_outbox WHERE id = $row->{id}"),
 	't', 'the times are recorded');
 
 # The newest 50 of a history are kept.
 $id = queue($node, '#status 15', account => 'paused');
 run_sql($node, <<"END");
-UPDATE sms_outbox SET errors = (SELECT jsonb_agg(jsonb_build_object('attempt', -n))
+UPDATE sms_outbox SET events = (SELECT jsonb_agg(jsonb_build_object('attempt', -n))
 	FROM generate_series(1, 50) n) WHERE id = $id;
 UPDATE sms_outbox SET account = 'once' WHERE id = $id;
 END
 $row = row_when($id, 'finished_at IS NOT NULL');
-is_deeply([ map { $_->{attempt} } @{ $row->{errors} } ], [ map({ -$_ } 2 .. 50), 1 ], '50 are kept');
+is_deeply([ map { $_->{attempt} } @{ $row->{events} } ], [ map({ -$_ } 2 .. 50), 1 ], '50 are kept');
 
 # A message whose time is over expires without a request, wherever it waits.
 my $taken = $gateway->count->{taken};
@@ -134,7 +134,7 @@ my %expires = (
 for my $where (sort keys %expires)
 {
 	$row = row_when($expires{$where}, "status = 'expired'");
-	is_deeply([ @$row{qw(attempts due_at errors)} ], [ 0, undef, [] ], "expires $where");
+	is_deeply([ @$row{qw(attempts due_at events)} ], [ 0, undef, [] ], "expires $where");
 	like($row->{error}, qr/not sent before \d/, 'the error is recorded');
 	ok($row->{finished_at} && !$row->{started_at}, 'the times are recorded');
 }
@@ -147,7 +147,7 @@ run_sql($node, "UPDATE sms_outbox SET send_before = $soon, due_at = now() + inte
 	  . " WHERE id = $id AND status = 'queued'");
 queue($node, 'wakes the worker', account => 'paused');
 $row = row_when($id, "status = 'expired'");
-is($row->{attempts}, scalar @{ $row->{errors} }, 'expires before it is tried again');
+is($row->{attempts}, scalar @{ $row->{events} }, 'expires before it is tried again');
 
 $node->stop;
 done_testing();

@@ -57,12 +57,12 @@ for my $death (sort keys %death)
 	my ($row) = read_rows($node, "message = '$death' AND status = 'unknown'");
 	like($row->{error}, qr/worker ended.*may have been sent/, "$death: the error");
 	is_deeply(
-		[ map { @$_{qw(attempt http_status api_status error)} } @{ $row->{errors} } ],
+		[ map { @$_{qw(attempt http_status api_status error)} } @{ $row->{events} } ],
 		[ 1, undef, undef, $row->{error} ],
 		"$death: the history");
 
 	wait_for_sql($node, 'postgres',
-		"SELECT jsonb_array_length(errors) FROM sms_outbox WHERE message = '$death, resend'", 1);
+		"SELECT jsonb_array_length(events) FROM sms_outbox WHERE message = '$death, resend'", 1);
 	run_sql($node, "UPDATE sms_outbox SET send_after = now() - interval '1 s'"
 		  . " WHERE message = '$death, resend' AND status = 'queued'");
 	wait_for_state("$death, resend", 'sent 2 1');

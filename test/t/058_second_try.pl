@@ -53,9 +53,9 @@ close $listener;
 run_sql($node, <<'END');
 INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', n FROM generate_series(1, 50) AS n
 END
-wait_for_sql($node, 'postgres', "SELECT count(*) > 0 FROM sms_outbox WHERE errors <> '[]'");
+wait_for_sql($node, 'postgres', "SELECT count(*) > 0 FROM sms_outbox WHERE events <> '[]'");
 waitpid $gateway, 0;
-is(run_sql($node, "SELECT status, errors -> 0 ->> 'phase' FROM sms_outbox WHERE errors <> '[]' ORDER BY id LIMIT 1"),
+is(run_sql($node, "SELECT status, events -> 0 ->> 'phase' FROM sms_outbox WHERE events <> '[]' ORDER BY id LIMIT 1"),
 	'unknown|wait', 'what the gateway has taken may have been sent');
 
 $node->stop;

@@ -233,13 +233,13 @@ CREATE SERVER "$_->{name}" FOREIGN DATA WRAPPER sms3300 ${\SMS3300::option_list(
 CREATE USER MAPPING FOR PUBLIC SERVER "$_->{name}" OPTIONS (username 'user', password 'secret');
 SELECT sms3300_send('09123456789', 'hello', account => '$_->{name}');
 END
-wait_for_sql($node, 'postgres', 'SELECT bool_and(errors <> \'[]\') FROM sms_outbox');
+wait_for_sql($node, 'postgres', 'SELECT bool_and(events <> \'[]\') FROM sms_outbox');
 my %row = map { $_->{account} => $_ } read_rows($node);
 my $log = slurp_file($node->logfile);
 for my $case (@cases)
 {
 	my $name  = $case->{name};
-	my $error = $row{$name}{errors}[0];
+	my $error = $row{$name}{events}[0];
 	like($error->{error}, $case->{error}, $name);
 	is($error->{phase}, $case->{phase}, 'a TLS failure is before anything was sent');
 	is($row{$name}{message_id}, undef, 'a TLS failure has no message_id');
@@ -294,8 +294,8 @@ unlink $turned;
 create('turned', slurp_file($stranger));
 $good->restart(%good);
 run_sql($node, 'SELECT sms3300_send(\'09123456789\', \'turned\')');
-wait_for_sql($node, 'postgres', 'SELECT errors <> \'[]\' OR status = \'sent\' FROM sms_outbox WHERE message = \'turned\'');
-is(run_sql($node, 'SELECT errors->0->>\'phase\', message_id FROM sms_outbox WHERE message = \'turned\''), 'tls|',
+wait_for_sql($node, 'postgres', 'SELECT events <> \'[]\' OR status = \'sent\' FROM sms_outbox WHERE message = \'turned\'');
+is(run_sql($node, 'SELECT events->0->>\'phase\', message_id FROM sms_outbox WHERE message = \'turned\''), 'tls|',
 	'a ca_file that was changed');
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET ca_file ' . quote($ca) . ')');
 wait_for_end($node);

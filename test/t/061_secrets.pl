@@ -126,7 +126,7 @@ for my $mode (@modes)
 	run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET timeout \'1 s\')');
 	my $id = run_sql($node, "SELECT sms3300_send('$number', '$text')");
 	wait_for_sql($node, 'postgres',
-		"SELECT status = 'sent' OR errors <> '[]' FROM sms_outbox WHERE id = $id");
+		"SELECT status = 'sent' OR events <> '[]' FROM sms_outbox WHERE id = $id");
 	run_sql($node, "UPDATE sms_outbox SET status = 'cancelled', due_at = NULL"
 		  . " WHERE id = $id AND status = 'queued'");
 }

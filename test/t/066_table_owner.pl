@@ -335,13 +335,13 @@ for my $other (
 is(run_sql($node, q{SELECT count(*) FROM tried WHERE what = 'rule'}), 0, 'no rule was applied');
 
 # Nulls where there are none: without the constraints, or in a child, whose rows are no messages.
-my @never_null = qw(mobile account send_after send_before sender status attempts errors origin);
+my @never_null = qw(mobile account send_after send_before sender status attempts events origin);
 run_as($node, 'owner',
 	'ALTER TABLE sms_outbox ' . join(', ', map { "ALTER $_ DROP NOT NULL" } @never_null));
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
 my %null = map { $_ => queue($node, "null $_") } @never_null;
 as_owner("UPDATE sms_outbox SET $_ = NULL WHERE id = $null{$_}") for @never_null;
-as_owner("UPDATE sms_outbox SET errors = NULL WHERE id = $null{mobile}");
+as_owner("UPDATE sms_outbox SET events = NULL WHERE id = $null{mobile}");
 my $textless = queue($node, 'gone');
 as_owner("UPDATE sms_outbox SET message = NULL WHERE id = $textless");
 my $orphan = queue($node, 'of a dead worker');
@@ -353,16 +353,16 @@ END
 $node->restart;
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (DROP paused)});
 wait_for_status($node, $orphan, 'unknown');
-wait_for_status($node, $null{$_}, 'sent') for qw(sender send_after attempts errors);
+wait_for_status($node, $null{$_}, 'sent') for qw(sender send_after attempts events);
 wait_for_sql($node, 'postgres', q{SELECT status FROM sms_outbox WHERE message = 'over'}, 'expired');
-wait_for_sql($node, 'postgres', "SELECT errors->-1->>'error' LIKE '%no longer has a recipient%' FROM sms_outbox WHERE id = $null{mobile}");
+wait_for_sql($node, 'postgres', "SELECT events->-1->>'error' LIKE '%no longer has a recipient%' FROM sms_outbox WHERE id = $null{mobile}");
 wait_for_sql($node, 'postgres', "SELECT error LIKE '%no longer has a text%' FROM sms_outbox WHERE id = $textless");
 $node->psql('postgres', "SELECT sms3300_explain($_); SELECT sms3300_resend($_); SELECT sms3300_cancel($_)",
 	on_error_stop => 0)
   for values %null;
 is(run_sql($node, q{SELECT string_agg(message, ', ' ORDER BY message) FROM sms_outbox}
 	  . q{ WHERE message LIKE 'null %' AND started_at IS NOT NULL}),
-	'null attempts, null errors, null mobile, null send_after, null sender', 'what is taken with a null, and what is not');
+	'null attempts, null events, null mobile, null send_after, null sender', 'what is taken with a null, and what is not');
 as_owner("DELETE FROM sms_outbox WHERE message LIKE 'null%' OR message IS NULL");
 
 as_owner(<<'END');

@@ -125,7 +125,7 @@ for my $file ([ 'explained', '', qr/is scheduled for/ ], [ 'refused', "\n", qr/i
 write_password(long_password('failed'));
 $gateway->stop;
 $id = run_sql($node, "SET ROLE plain; SELECT sms3300_send('$number', '$text')");
-wait_for_sql($node, 'postgres', "SELECT errors <> '[]' FROM sms_outbox WHERE id = $id");
+wait_for_sql($node, 'postgres', "SELECT events <> '[]' FROM sms_outbox WHERE id = $id");
 forgotten('the worker, after a failure', run_sql($node, sprintf $worker, 'postgres'), 'failed');
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true')");
 $gateway->start;

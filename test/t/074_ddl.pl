@@ -132,15 +132,15 @@ is(pid_of('worker', 'other'), $pid, 'ALTER EXTENSION: the worker goes on');
 # The owner queues by hand what is on the wire, and makes a mess of its row: it is not
 # sent again, and its result is recorded.
 $taken = $gateway->count->{taken};
-my %mess = map { $_ => queue($node, "#hold #status 27 errors $_") } '{}', '"none"', 'null', '-1';
+my %mess = map { $_ => queue($node, "#hold #status 27 events $_") } '{}', '"none"', 'null', '-1';
 create_account($node, 'postgres', %account, account => 'broke');
 $gateway->wait_for_taken($taken + 4);
 $gateway->mode('#hold #status 14 no credit', 1);
 my $refused = queue($node, '#status 14 no credit', account => 'broke');
 $gateway->wait_for_taken($taken + 5);
 run_sql($node, <<"END");
-UPDATE sms_outbox SET status = 'queued', errors = substring(message FROM 'errors (.*)')::jsonb
-WHERE message LIKE '%errors%';
+UPDATE sms_outbox SET status = 'queued', events = substring(message FROM 'events (.*)')::jsonb
+WHERE message LIKE '%events%';
 UPDATE sms_outbox SET attempts = -32768 WHERE id = $refused;
 END
 mark($node);
@@ -150,13 +150,13 @@ SELECT status = 'queued' AND attempts = 0 AND api_status = 14 FROM sms_outbox WH
 END
 wait_for_sql($node, 'postgres', "SELECT sms3300_cancel($refused)");
 wait_for_end($node);
-for my $errors (sort keys %mess)
+for my $events (sort keys %mess)
 {
-	is(run_sql($node, <<"END"), 'rejected|t|t', "errors $errors: the result is recorded");
-SELECT status, errors -> 0 = '$errors', errors -> 1 ->> 'api_status' = '27'
-FROM sms_outbox WHERE id = $mess{$errors}
+	is(run_sql($node, <<"END"), 'rejected|t|t', "events $events: the result is recorded");
+SELECT status, events -> 0 = '$events', events -> 1 ->> 'api_status' = '27'
+FROM sms_outbox WHERE id = $mess{$events}
 END
-	is_taken($gateway, "#hold #status 27 errors $errors", 1, "errors $errors: it is sent once");
+	is_taken($gateway, "#hold #status 27 events $events", 1, "events $events: it is sent once");
 }
 
 # A cancel does nothing to the worker.

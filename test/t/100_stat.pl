@@ -297,7 +297,7 @@ explains($hanging[0], "unknown since $time: .*; it may have been sent; its reque
 # A message that waits for a retry: the stopped account is the reason.
 my $tried = queue($node, 'tried');
 run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 hour',"
-	  . " errors = '[{\"error\": \"an error\"}]' WHERE id = $tried");
+	  . " events = '[{\"error\": \"an error\"}]' WHERE id = $tried");
 explains($tried, "queued: its account sms3300 has stopped: .*; \\d+ messages? (?:is|are) ahead of it",
 	'account stopped, and a message that was tried');
 run_sql($node, "SELECT sms3300_cancel($tried)");

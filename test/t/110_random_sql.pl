@@ -77,8 +77,9 @@ my %internal = (
 	sent_line   => \&text,
 	response    => sub { one_of(@json) },
 	error       => \&text,
-	errors      => sub { one_of(@json) },
-	origin      => sub { one_of(@ids) });
+	events      => sub { one_of(@json) },
+	origin      => sub { one_of(@ids) },
+	parts       => sub { one_of(@integers) });
 
 my @server_options = qw(line line2 type template max_in_flight rate timeout connect_timeout
   validity max_attempts on_unknown transient_codes account_codes refused_codes paused retention

@@ -40,7 +40,7 @@ sub start_job
 my $kept = <<'END';
 id, mobile, message, line, line2, type, template, account, priority, send_after, send_before, dedup_key,
 metadata, sender, created_at, status::text, attempts, started_at, finished_at, http_status, api_status,
-message_id, sent_line, response, error, errors
+message_id, sent_line, response, error, events, parts
 END
 
 # Return all that a table has of the messages that were finished by a time.

@@ -152,7 +152,14 @@ wait_for_status($node, 'while it is updated', 'sent');
 wait_for_status($node, $hanging, 'sent');
 $id = queue($node, 'after it was updated');
 wait_for_status($node, $id, 'sent');
-is_deeply([ read_rows($node, $kept) ], \@before, 'update: the rows are as they were');
+# The update renames "errors" and adds columns at the end, which are null.
+my @after = read_rows($node, $kept);
+for my $row (@after)
+{
+	$row->{errors} = delete $row->{events};
+	is(delete $row->{parts}, undef, 'update: the parts of an earlier message are not known');
+}
+is_deeply(\@after, \@before, 'update: the rows are as they were');
 is($gateway->count->{taken} - $taken, 3, 'update: each message is sent once');
 is(run_sql($node, "SET ROLE app; SELECT string_agg(message, ',') FROM sms_report"), 'another role',
 	'update: what is new works');
