@@ -15,7 +15,8 @@ REGRESS = $(patsubst sql/%.sql,%,$(sort $(filter-out sql/$(EXTENSION)%,$(wildcar
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 
 PG_CPPFLAGS = -I$(srcdir)/src -DSMS3300_VERSION='"$(EXTVERSION)"' $(shell curl-config --cflags)
-SHLIB_LINK = $(shell curl-config --libs)
+# What libcurl checks certificates with.
+SHLIB_LINK = $(shell curl-config --libs) -lssl -lcrypto
 
 PG_CONFIG ?= pg_config
 

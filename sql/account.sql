@@ -66,7 +66,9 @@ FROM (VALUES
 	($$paused 'on'$$),
 	($$paused 'false'$$),
 	($$retention '0', redact_after '90 days'$$),
-	($$ca_file '/etc/ssl/certs/gateway.pem'$$)) AS v (options);
+	($$ca_file '/etc/ssl/certs/gateway.pem'$$),
+	($$keep_idle '0'$$),
+	($$keep_idle '90s'$$)) AS v (options);
 
 -- invalid URLs
 SELECT options, pg_temp.server(options)
@@ -153,7 +155,8 @@ FROM (VALUES
 	($$paused 'maybe'$$),
 	($$paused ''$$),
 	($$ca_file ''$$),
-	($$ca_file 'gateway.pem'$$)) AS v (options);
+	($$ca_file 'gateway.pem'$$),
+	($$keep_idle '-1s'$$)) AS v (options);
 -- an invalid interval is PostgreSQL's error; the context names the option
 CREATE SERVER regress_sms3300_trial FOREIGN DATA WRAPPER sms3300 OPTIONS (timeout '5s', validity 'soon');
 

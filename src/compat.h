@@ -208,8 +208,8 @@ add_to_jsonb(JsonbBuild *build, JsonbIteratorToken token, JsonbValue *value)
 
 /*
  * 7.80 asks before it sends a request, and so can be kept from sending it again
- * on another connection.  An older one is kept from reusing connections: only
- * where one was reused it sends again.  That it begins to send is seen from the
+ * on another connection.  An older one must not reuse connections: only where
+ * one was reused it sends again.  That it begins to send is seen from the
  * time that it notes, which from 8.22 on is there without a connection, too.
  */
 #if LIBCURL_VERSION_NUM >= 0x075000
@@ -217,11 +217,13 @@ add_to_jsonb(JsonbBuild *build, JsonbIteratorToken token, JsonbValue *value)
 	(curl_easy_setopt((easy), CURLOPT_PREREQFUNCTION, (function)), \
 	 curl_easy_setopt((easy), CURLOPT_PREREQDATA, (arg)))
 #define curl_has_begun(easy) false
+#define CURL_REUSES_CONNECTIONS true
 #else
+#define CURL_REUSES_CONNECTIONS false
 #define CURL_PREREQFUNC_OK 0
 #define CURL_PREREQFUNC_ABORT 1
 #define curl_ask_before_request(easy, function, arg) \
-	((void) (function), curl_easy_setopt((easy), CURLOPT_FORBID_REUSE, 1L))
+	((void) (function))
 
 static inline bool
 curl_has_begun(CURL *easy)
@@ -233,17 +235,48 @@ curl_has_begun(CURL *easy)
 }
 #endif
 
+/* 7.80 can be told not to use a connection that was opened so many seconds ago. */
+#if LIBCURL_VERSION_NUM >= 0x075000
+#define curl_limit_lifetime(easy, seconds) \
+	curl_easy_setopt((easy), CURLOPT_MAXLIFETIME_CONN, (long) (seconds))
+#else
+#define curl_limit_lifetime(easy, seconds) ((void) 0)
+#endif
+
 /*
- * 7.87 need not wait for the thread of a name that does not resolve, and keeps
- * certificates for a day: a file that was changed would not be read.
+ * 7.87 need not wait for the thread of a name that does not resolve when it gives
+ * a transfer up, and keeps certificates for a day: a file that was changed would
+ * not be read.
  */
 #if LIBCURL_VERSION_NUM >= 0x075700
+#define CURL_JOINS_RESOLVER false
 #define curl_no_resolver_join(easy) curl_easy_setopt((easy), CURLOPT_QUICK_EXIT, 1L)
 #define curl_no_ca_cache(easy) curl_easy_setopt((easy), CURLOPT_CA_CACHE_TIMEOUT, 0L)
 #else
+#define CURL_JOINS_RESOLVER true
 #define curl_no_resolver_join(easy) ((void) 0)
 #define curl_no_ca_cache(easy) ((void) 0)
 #endif
+
+/*
+ * Have libcurl parse no file of certificates.  From 8.21 on it parses its default
+ * one unless it is given another, for which any certificate will do.  The library
+ * may be newer than its header here; without the option it does so in vain.
+ */
+static inline bool
+curl_read_no_certificates(CURL *easy, const char *certificate)
+{
+#if LIBCURL_VERSION_NUM >= 0x074d00
+	if (certificate && curl_version_info(CURLVERSION_NOW)->version_num >= 0x081500)
+	{
+		struct curl_blob blob = {.data = unconstify(char *, certificate),
+			.len = strlen(certificate),.flags = CURL_BLOB_COPY};
+
+		return curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob) == CURLE_OK;
+	}
+#endif
+	return curl_easy_setopt(easy, CURLOPT_CAINFO, NULL) == CURLE_OK;
+}
 
 /* From 8.7 on a handle keeps what it has sent until it is used again, the password too. */
 #define CURL_KEEPS_REQUEST (LIBCURL_VERSION_NUM >= 0x080700)

@@ -382,7 +382,8 @@ Control requests, which are not logged:
       the log entries after this seq, of the last @{[RECENT]} requests
 
 A line of the log: at (seconds of the epoch), seq, connection (numbers: two
-requests on one connection have the same), method, path, headers, body (as it
+requests on one connection have the same), resumed (over https: whether its
+TLS session was), method, path, headers, body (as it
 came), names (the form's fields in their order), fields (name and decoded value),
 directive (the one obeyed), answer (http, api_status and message_id, as far as there
 are any; delay; then: close, reset or hang, if the directive has it so).
@@ -401,11 +402,17 @@ sub listen_on ($port, $serve, %more)
 sub tls_options
 {
 	return unless $option{'tls-cert'};
+	my %files = (SSL_cert_file => $option{'tls-cert'}, SSL_key_file => $option{'tls-key'});
+	my %version = map { (SSL_version => $_) } $option{'tls-version'} // ();
+
+	# Sessions can be resumed on connections that share this.
+	my $context = IO::Socket::SSL::SSL_Context->new(SSL_server => 1, %files, %version)
+	  or die "TLS: $IO::Socket::SSL::SSL_ERROR\n";
 	return (
 		tls         => 1,
-		tls_cert    => $option{'tls-cert'},
-		tls_key     => $option{'tls-key'},
-		tls_options => { map { (SSL_version => $_) } $option{'tls-version'} // () });
+		tls_cert    => $files{SSL_cert_file},
+		tls_key     => $files{SSL_key_file},
+		tls_options => { SSL_reuse_ctx => $context, %version });
 }
 
 # Open the second port, the one that misbehaves early.
@@ -455,6 +462,8 @@ sub after_headers ($stream, $then)
 sub serve ($loop, $stream, $id)
 {
 	my $client = { id => $id, number => ++$clients, unread => '' };
+
+	$client->{resumed} = $stream->handle->get_session_reused ? 1 : 0 if $option{'tls-cert'};
 
 	# The idle time-out is for kept connections only.
 	$stream->timeout(0);
@@ -535,6 +544,7 @@ sub answer_request ($client, $request)
 			at         => time,
 			seq        => $count{taken},
 			connection => $client->{number},
+			resumed    => $client->{resumed},
 			method     => $request->method,
 			path       => $request->url->path->to_string,
 			headers    => $request->headers->to_hash,

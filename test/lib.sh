@@ -84,6 +84,7 @@ need_server()
 	need libc6-dev test -e /usr/include/stdio.h
 	need make command -v make
 	need libcurl4-openssl-dev command -v curl-config
+	need libssl-dev test -e /usr/include/openssl/ssl.h
 	need libmojolicious-perl perl -MMojolicious -e 1
 
 	[ -z "${PG_CONFIG:-}" ] || return 0

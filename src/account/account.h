@@ -38,6 +38,7 @@ typedef struct Account
 	bool		paused;
 	int64		retention;		/* -1: none */
 	int64		redact_after;	/* -1: none */
+	int64		keep_idle;		/* -1: as learnt */
 } Account;
 
 /* Follow the accounts of all databases.  Called while the library is preloaded. */

@@ -166,6 +166,7 @@ const ServerOption server_options[] =
 	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
 	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
+	{"keep_idle", OPTION_DURATION_OR_ZERO, offsetof(Account, keep_idle), 0, 0},
 };
 
 const int	num_server_options = lengthof(server_options);
@@ -284,6 +285,7 @@ account_from_options(List *options)
 	gateway_codes_set_unsent(&account->codes, DEFAULT_UNSENT_STATUSES);
 	account->retention = -1;
 	account->redact_after = -1;
+	account->keep_idle = -1;
 
 	error_context_stack = &context;
 	foreach(cell, options)

@@ -79,6 +79,7 @@ request_compose(const Account *account, Oid role, const char *mobile,
 		/* The account may be freed by a catalog change before the request is submitted. */
 		request->url = pstrdup(account->url);
 		request->ca_file = account->ca_file ? pstrdup(account->ca_file) : NULL;
+		request->keep_idle = account->keep_idle;
 		request->timeout = account->timeout;
 		request->connect_timeout = account->connect_timeout;
 		request->body_size = gateway_form_size(&form);

@@ -9,13 +9,17 @@
  * that was held up by its database would so discard replies that have long
  * arrived.  The limit of the whole request is therefore kept here, and looked
  * at after the sockets.
+ *
+ * A look at the network is bounded: handshakes take long, and the process has
+ * its latch and its barriers to look at.
+ *
+ * A name is looked up by one request at a time, and the others for the same
+ * server wait for what it finds: each lookup takes a thread and descriptors.
  */
 #include "postgres.h"
 
 #include <curl/curl.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -24,27 +28,46 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
+#include "net/endpoint.h"
 #include "net/http.h"
+#include "net/libcurl.h"
 #include "net/sockets.h"
 #include "net/transfer.h"
 
-/* Sockets looked at in one go, and how often without a pause. */
+/* Sockets looked at, and requests handed to libcurl, in one go. */
 #define READY 64
-#define MAX_PASSES 32
+#define BEGIN 8
+/* A look at the network ends after this. */
+#define LOOK_US (10 * 1000)
+
+/* For so many requests of one, there is room for another one's. */
+#define SHARE 4
+
+/* libcurl keeps an address for a minute. */
+#define ADDRESS_US (55 * INT64CONST(1000000))
+
+/* Where a connection was used again, that says nothing; it is good for this long. */
+#define UNUSED_ADDRESS_US INT64CONST(1000000)
 
 struct Http
 {
 	CURLM	   *multi;
+	CURLSH	   *sessions;		/* of TLS */
+	Endpoints	endpoints;
 	Sockets		sockets;
+	int64		looked_at;		/* when the last look at the network began */
+	bool		cut_short;		/* it did not see everything */
 	WaitEventSet *events;
 	int64		timer;			/* when libcurl wants to be called; -1: never */
 	int64		deadline;		/* no request under way times out before */
 	dlist_head	free;
-	dlist_head	starting;		/* submitted, not known to libcurl yet */
+	dlist_head	starting;		/* submitted, not known to libcurl yet; others wait at their endpoint */
 	dlist_head	active;
 	dlist_head	done;			/* finished, not fetched yet */
 	dlist_head	held;			/* fetched, not released yet */
 	int			nfree;
+	int			nlookups;		/* active ones that look a name up, and abandoned ones */
+	int			nabandoned;
 	int			ntransfers;
 };
 
@@ -56,47 +79,6 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 
 	http->timer = timeout_ms < 0 ? -1 : clock_us() + (int64) timeout_ms * 1000;
 	return 0;
-}
-
-/*
- * libcurl copies what it sends, the secrets with it, so what it frees is
- * overwritten first.
- */
-static void
-wiped_free(void *memory)
-{
-	if (memory == NULL)
-		return;
-	explicit_bzero(memory, malloc_usable_size(memory));
-	free(memory);
-}
-
-/* Change the size, leaving nothing behind where the memory moves. */
-static void *
-wiped_realloc(void *memory, size_t size)
-{
-	void	   *moved = malloc(size);
-
-	if (moved == NULL || memory == NULL)
-		return moved;
-	memcpy(moved, memory, Min(size, malloc_usable_size(memory)));
-	wiped_free(memory);
-	return moved;
-}
-
-/* Block the signals that are handled here, so that libcurl's threads inherit that. */
-static void
-block_signals(sigset_t *saved)
-{
-	sigset_t	all;
-
-	sigfillset(&all);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGABRT);
-	pthread_sigmask(SIG_SETMASK, &all, saved);
 }
 
 /* Raise an error about a failed start. */
@@ -112,23 +94,9 @@ open_failed(Http *http, const char *what)
 Http *
 http_open(void)
 {
-	static bool initialized = false;
 	Http	   *http;
 
-	if (!initialized)
-	{
-		/* Else libcurl, or OpenSSL, writes there what deciphers its connections. */
-		unsetenv("SSLKEYLOGFILE");
-
-		/* It copies what it sends, so what it frees is overwritten. */
-		if (curl_global_init_mem(CURL_GLOBAL_ALL, malloc, wiped_free, wiped_realloc,
-								 strdup, calloc) != CURLE_OK)
-			ereport(ERROR,
-					(errcode(ERRCODE_SYSTEM_ERROR),
-					 errmsg("could not set up HTTP requests: libcurl does not start")));
-		initialized = true;
-	}
-
+	libcurl_start();
 	http = MemoryContextAllocZero(TopMemoryContext, sizeof(Http));
 	http->timer = -1;
 	http->deadline = PG_INT64_MAX;
@@ -139,11 +107,15 @@ http_open(void)
 	dlist_init(&http->held);
 
 	ReserveExternalFD();
+	lookup_reserve();
+	endpoints_open(&http->endpoints);
 	if (!sockets_open(&http->sockets))
 		open_failed(http, strerror(errno));
 
 	http->multi = curl_multi_init();
-	if (http->multi == NULL)
+	http->sessions = curl_share_init();
+	if (http->multi == NULL || http->sessions == NULL ||
+		curl_share_setopt(http->sessions, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
 		open_failed(http, "out of memory");
 	sockets_follow(&http->sockets, http->multi);
 	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_timer);
@@ -171,49 +143,43 @@ destroy_all(dlist_head *transfers)
 void
 http_close(Http *http)
 {
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &http->active)
-		curl_multi_remove_handle(http->multi, dlist_container(Transfer, node, iter.cur)->easy);
-	destroy_all(&http->starting);
-	destroy_all(&http->active);
+	http_abort_all(http, "it was given up");
 	destroy_all(&http->done);
 	destroy_all(&http->held);
 	destroy_all(&http->free);
-	if (http->multi)
+
+	/* libcurl would wait for lookups: what they need is left to the process's end. */
+	if (http->multi && http->nabandoned == 0)
 		curl_multi_cleanup(http->multi);
+	if (http->sessions)
+		curl_share_cleanup(http->sessions);
 	if (http->events)
 		FreeWaitEventSet(http->events);
 	sockets_close(&http->sockets);
+	endpoints_close(&http->endpoints);
 	ReleaseExternalFD();
+	lookup_release_all(http->nlookups);
 	pfree(http);
 }
 
-/* A new transfer, with a descriptor set aside; NULL if there is none to be had. */
-static Transfer *
-create(void)
-{
-	Transfer   *transfer;
-
-	if (!AcquireExternalFD())
-		return NULL;
-	transfer = transfer_create();
-	if (transfer == NULL)
-		ReleaseExternalFD();
-	return transfer;
-}
-
-int
-http_reserve(Http *http, int wanted)
+/* Make so many transfers ready for use, if there are descriptors for them. */
+static void
+provide(Http *http, int wanted)
 {
 	int			before = http->ntransfers;
 
 	while (http->nfree < wanted)
 	{
-		Transfer   *transfer = create();
+		Transfer   *transfer;
 
-		if (transfer == NULL)
+		if (!AcquireExternalFD())
 			break;
+		transfer = transfer_create(&http->sockets, http->sessions);
+		if (transfer == NULL)
+		{
+			ReleaseExternalFD();
+			break;
+		}
 		dlist_push_head(&http->free, &transfer->node);
 		http->nfree++;
 		http->ntransfers++;
@@ -225,13 +191,31 @@ http_reserve(Http *http, int wanted)
 		curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long) http->ntransfers);
 		curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long) http->ntransfers);
 	}
-	return http->nfree;
+}
+
+/*
+ * One may have SHARE times as many requests as are free then.  So the first ones
+ * never take all, later ones find room at once, and while there are descriptors
+ * it limits nobody.
+ */
+int
+http_reserve(Http *http, int held, int taken, int wanted)
+{
+	int			left;
+
+	provide(http, taken + wanted + (held + wanted) / SHARE + 1);
+	left = http->nfree - taken;
+	if (left <= 0)
+		return 0;
+	return Min(wanted, Max((SHARE * left - held) / (SHARE + 1), held == 0 ? 1 : 0));
 }
 
 /* Put a transfer that is over among the finished ones. */
 static void
 move_to_done(Http *http, Transfer *transfer)
 {
+	if (transfer->opener.scout)
+		sockets_scout_answered(&transfer->opener, transfer->reply.phase == HTTP_DONE);
 	dlist_delete(&transfer->node);
 	dlist_push_tail(&http->done, &transfer->node);
 }
@@ -245,12 +229,78 @@ fail(Http *http, Transfer *transfer, const char *problem)
 	move_to_done(http, transfer);
 }
 
+/*
+ * A transfer has its address, or is over without: let those go on that wait for
+ * it, or end them in the same way.
+ */
+static void
+end_lookup(Http *http, Transfer *transfer, const char *error)
+{
+	Endpoint   *endpoint = transfer->opener.endpoint;
+	int64		now = clock_us();
+
+	transfer->looks_up = endpoint->looking_up = false;
+	if (error == NULL)
+		endpoint->known_until = transfer->opener.opened ?
+			transfer->begun_at + ADDRESS_US : now + UNUSED_ADDRESS_US;
+
+	while (!dlist_is_empty(&endpoint->waiting))
+	{
+		Transfer   *waiting = dlist_container(Transfer, node, dlist_pop_head_node(&endpoint->waiting));
+
+		dlist_push_tail(&http->starting, &waiting->node);
+		if (error == NULL)
+			continue;
+		strlcpy(waiting->problem, error, sizeof(waiting->problem));
+		fail(http, waiting, waiting->problem);
+	}
+
+	http->cut_short = true;		/* others may have waited for its descriptors */
+}
+
+/* Note which lookups have brought an address. */
+static void
+check_lookups(Http *http)
+{
+	dlist_iter	iter;
+
+	if (http->nlookups == 0)
+		return;
+	dlist_foreach(iter, &http->active)
+	{
+		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
+
+		if (transfer->looks_up && transfer_knows_address(transfer))
+		{
+			end_lookup(http, transfer, NULL);
+			lookup_release(&http->nlookups);
+		}
+	}
+}
+
 /* End a transfer that libcurl knows. */
 static void
 http_finish(Http *http, Transfer *transfer, CURLcode code, const char *error)
 {
+	bool		looks_up = transfer->looks_up;
+	bool		lost = looks_up && !transfer_knows_address(transfer);
+
 	transfer_end(transfer, code, error);
-	curl_multi_remove_handle(http->multi, transfer->easy);
+	if (looks_up)
+		end_lookup(http, transfer, lost ? transfer->reply.error : NULL);
+
+	/* Where libcurl would wait for the lookup, it is left to itself. */
+	if (CURL_JOINS_RESOLVER && lost && error)
+	{
+		transfer_abandon(transfer);
+		http->nabandoned++;
+	}
+	else
+	{
+		curl_multi_remove_handle(http->multi, transfer->easy);
+		if (looks_up)
+			lookup_release(&http->nlookups);
+	}
 	move_to_done(http, transfer);
 
 	/* Nothing is left that could time out: do not wake for it. */
@@ -262,32 +312,117 @@ void
 http_submit(Http *http, const HttpRequest *request)
 {
 	Transfer   *transfer = dlist_container(Transfer, node, dlist_pop_head_node(&http->free));
+	Endpoint   *endpoint = endpoint_find(&http->endpoints, request->url, request->ca_file);
 	const char *problem;
 
 	http->nfree--;
+	http->cut_short = true;		/* to begin it at once */
 	dlist_push_tail(&http->starting, &transfer->node);
-	problem = transfer_begin(transfer, &http->sockets, request);
+	transfer->opener.endpoint = endpoint;
+	if (endpoint && endpoint_tell(endpoint, request->keep_idle))
+		http->sockets.retire_at = 0;
+	problem = transfer_begin(transfer, request, http->looked_at);
 	if (problem)
 		fail(http, transfer, problem);
 }
 
-/* Hand what was submitted over to libcurl. */
+/* Hand a transfer over to libcurl. */
+static void
+hand_over(Http *http, Transfer *transfer)
+{
+	if (curl_multi_add_handle(http->multi, transfer->easy) != CURLM_OK)
+	{
+		if (transfer->looks_up)
+		{
+			end_lookup(http, transfer, "out of memory");
+			lookup_release(&http->nlookups);
+		}
+		fail(http, transfer, "out of memory");
+		return;
+	}
+	dlist_delete(&transfer->node);
+	dlist_push_tail(&http->active, &transfer->node);
+	http->deadline = Min(http->deadline, transfer_time_limit(transfer));
+}
+
+/*
+ * Hand some of what was submitted over to libcurl: how many.  What has to wait
+ * for an address is put aside.
+ */
+static int
+hand_over_some(Http *http)
+{
+	dlist_mutable_iter iter;
+	int			n = 0;
+
+	dlist_foreach_modify(iter, &http->starting)
+	{
+		Transfer   *transfer = dlist_container(Transfer, node, iter.cur);
+		Endpoint   *endpoint = transfer->opener.endpoint;
+
+		if (!endpoint->numeric && clock_us() >= endpoint->known_until)
+		{
+			if (endpoint->looking_up)
+			{
+				dlist_delete(&transfer->node);
+				dlist_push_tail(&endpoint->waiting, &transfer->node);
+				continue;
+			}
+			if (!lookup_acquire(&http->nlookups))
+				continue;
+			transfer_look_up(transfer);
+			endpoint->looking_up = true;
+		}
+		hand_over(http, transfer);
+		if (++n == BEGIN)
+			break;
+	}
+	return n;
+}
+
+/* Tell whether a look at the network has taken long enough; note it. */
+static bool
+is_over(Http *http)
+{
+	bool		over = clock_us() - http->looked_at > LOOK_US;
+
+	http->cut_short |= over;
+	return over;
+}
+
+/* Have libcurl do what it wanted to do by now. */
+static void
+act_on_timer(Http *http)
+{
+	int			running;
+
+	if (http->timer < 0 || clock_us() < http->timer)
+		return;
+	http->timer = -1;
+	curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+/* Begin what was submitted. */
 static void
 start(Http *http)
 {
-	while (!dlist_is_empty(&http->starting))
+	do
 	{
-		Transfer   *transfer = dlist_head_element(Transfer, node, &http->starting);
+		if (hand_over_some(http) == 0)
+			return;
+		act_on_timer(http);
+		check_lookups(http);
+	} while (!is_over(http));
+}
 
-		if (curl_multi_add_handle(http->multi, transfer->easy) != CURLM_OK)
-		{
-			fail(http, transfer, "out of memory");
-			continue;
-		}
-		dlist_delete(&transfer->node);
-		dlist_push_tail(&http->active, &transfer->node);
-		http->deadline = Min(http->deadline, transfer->deadline);
-	}
+/* An abandoned lookup is over. */
+static void
+end_abandoned(Http *http, CURL *easy)
+{
+	curl_multi_remove_handle(http->multi, easy);
+	curl_easy_cleanup(easy);
+	http->nabandoned--;
+	lookup_release(&http->nlookups);
 }
 
 /* Gather the transfers that libcurl has finished. */
@@ -302,7 +437,10 @@ gather(Http *http)
 		Transfer   *transfer;
 
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
-		http_finish(http, transfer, message->data.result, NULL);
+		if (transfer)
+			http_finish(http, transfer, message->data.result, NULL);
+		else
+			end_abandoned(http, message->easy_handle);
 	}
 }
 
@@ -322,29 +460,36 @@ time_out(Http *http)
 
 		if (now >= transfer->deadline)
 			http_finish(http, transfer, CURLE_OPERATION_TIMEDOUT, "the request timed out");
+		else if (now >= transfer_time_limit(transfer))
+			http_finish(http, transfer, CURLE_OPERATION_TIMEDOUT, "connecting timed out");
 		else
-			http->deadline = Min(http->deadline, transfer->deadline);
+			http->deadline = Min(http->deadline, transfer_time_limit(transfer));
 	}
 }
 
 /*
- * Have libcurl take all that has come: after a long pause that may be more than
- * it reads in one go.
+ * Have libcurl take what has come: after a long pause that may be more than it
+ * reads in one go.  False if time was too short for all of it.
  */
-static void
+static bool
 http_take(Http *http)
 {
 	ReadySocket ready[READY];
 	int			running;
 	bool		more = true;
 
-	for (int pass = 0; more && pass < MAX_PASSES; pass++)
+	while (more)
 	{
 		int			n = sockets_ready(&http->sockets, ready, READY, &more);
 
 		for (int i = 0; i < n; i++)
+		{
 			curl_multi_socket_action(http->multi, ready[i].fd, ready[i].what, &running);
+			if (is_over(http))
+				return false;
+		}
 	}
+	return true;
 }
 
 /* Let libcurl do what can be done without waiting. */
@@ -352,12 +497,14 @@ static void
 run(Http *http)
 {
 	sigset_t	saved;
-	int			running;
+	bool		all;
 
-	block_signals(&saved);
+	libcurl_block_signals(&saved);
+	http->looked_at = clock_us();
+	http->cut_short = false;
 
 	/* What has come is taken before a look at the clock. */
-	http_take(http);
+	all = http_take(http);
 
 	/*
 	 * A libcurl that may not look whether a connection is dead before it uses it
@@ -368,17 +515,16 @@ run(Http *http)
 		curl_close_idle(http->multi);
 	http->sockets.retired = false;
 
+	act_on_timer(http);
+	check_lookups(http);
 	start(http);
-	if (http->timer >= 0 && clock_us() >= http->timer)
-	{
-		http->timer = -1;
-		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 
-		/* Replies that came while it was sending can share the next commit. */
-		http_take(http);
-	}
+	/* Replies that came while it was sending can share the next commit. */
+	all = all && http_take(http);
+	check_lookups(http);
 	gather(http);
-	time_out(http);
+	if (all)
+		time_out(http);
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 
 	if (http->sockets.failed)
@@ -394,7 +540,7 @@ next_timer_ms(Http *http, int64 timeout)
 	int64		now = clock_us();
 	int64		next = timeout < 0 ? PG_INT64_MAX : now + timeout;
 
-	if (!dlist_is_empty(&http->done) || !dlist_is_empty(&http->starting))
+	if (!dlist_is_empty(&http->done) || http->cut_short)
 		return 0;
 	if (http->timer >= 0)
 		next = Min(next, http->timer);
@@ -445,21 +591,13 @@ http_abort_all(Http *http, const char *reason)
 	dlist_mutable_iter iter;
 	sigset_t	saved;
 
-	while (!dlist_is_empty(&http->starting))
-		fail(http, dlist_head_element(Transfer, node, &http->starting), reason);
-	block_signals(&saved);
+	libcurl_block_signals(&saved);
 	gather(http);
 	dlist_foreach_modify(iter, &http->active)
 		http_finish(http, dlist_container(Transfer, node, iter.cur), CURLE_ABORTED_BY_CALLBACK, reason);
+
+	/* What waited for an address is among them by now. */
+	while (!dlist_is_empty(&http->starting))
+		fail(http, dlist_head_element(Transfer, node, &http->starting), reason);
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
-}
-
-const char *
-http_phase_name(HttpPhase phase)
-{
-	static const char *const names[] = {
-		"resolve", "connect", "tls", "send", "wait", "receive", "done"
-	};
-
-	return names[phase];
 }

@@ -29,6 +29,7 @@ typedef struct HttpRequest
 {
 	const char *url;
 	const char *ca_file;		/* NULL: the system's */
+	int64		keep_idle;		/* a connection idle for longer is not used; below 0: as learnt */
 	char	   *body;			/* a form; malloc'ed, passed on with the request */
 	size_t		body_size;
 	int64		timeout;		/* of the whole request */
@@ -56,8 +57,12 @@ extern Http *http_open(void);
 /* End, and drop the requests under way. */
 extern void http_close(Http *http);
 
-/* Make room for more requests; returns for how many there is. */
-extern int	http_reserve(Http *http, int wanted);
+/*
+ * Make room for more requests of one who has "held" under way, beside so many
+ * that are taken but not submitted yet; returns for how many there is.  Where
+ * descriptors are short, some are left to others.
+ */
+extern int	http_reserve(Http *http, int held, int taken, int wanted);
 
 /* Begin a request; there must be room for it. */
 extern void http_submit(Http *http, const HttpRequest *request);

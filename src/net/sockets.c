@@ -11,19 +11,19 @@
  */
 #include "postgres.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "storage/fd.h"
+
 #include "net/sockets.h"
 
-/*
- * A connection that was idle for longer than this is not used again.  Servers
- * keep idle connections for a second or more; one that closes just as the next
- * request arrives would leave it unknown whether the request was taken.
- */
-#define MAX_IDLE_US (500 * 1000)
+/* The most scouts at a time; see endpoint.c. */
+#define MAX_SCOUTS 8
 
 /* Events taken from the kernel in one go. */
 #define EVENTS 64
@@ -41,8 +41,9 @@ clock_us(void)
 static Connection *
 find(Sockets *sockets, int fd)
 {
-	return fd < sockets->nconnections && sockets->connections[fd].open ?
-		&sockets->connections[fd] : NULL;
+	Connection *connection = fd < sockets->nconnections ? &sockets->connections[fd] : NULL;
+
+	return connection && (connection->open || connection->alone) ? connection : NULL;
 }
 
 /* Make room for a descriptor; false if memory runs out. */
@@ -97,8 +98,10 @@ watch(Sockets *sockets, int fd, uint32 events)
 static curl_socket_t
 on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	Sockets    *sockets = arg;
-	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	Opener	   *opener = arg;
+	Sockets    *sockets = opener->sockets;
+	int			fd = opener->abandoned ? -1 :
+		socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
@@ -107,19 +110,61 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
-	sockets->connections[fd] = (Connection) {.open = true};
+	sockets->connections[fd] = (Connection) {.open = true,.endpoint = opener->endpoint,
+	.scout = opener->scout ? opener : NULL};
+	opener->opened = true;
 	return fd;
 }
 
-/* libcurl closes a socket. */
+/* Leave a scout's connection idle from now on. */
+static void
+leave_alone(Sockets *sockets, int fd, Connection *connection)
+{
+	int64		now = clock_us();
+
+	connection->idle_since = now;
+	endpoint_scout_idle(connection->endpoint, now);
+	sockets->retire_at = Min(sockets->retire_at, now + ENDPOINT_SCOUT_TIME);
+	watch(sockets, fd, EPOLLIN | EPOLLRDHUP);
+}
+
+/* A scout is over. */
+static void
+end_scout(Sockets *sockets, Endpoint *endpoint)
+{
+	endpoint_scout_end(endpoint, clock_us());
+	sockets->nscouts--;
+	ReleaseExternalFD();
+}
+
+/* Close a scout's connection. */
+static void
+close_alone(int fd, Connection *connection)
+{
+	close(fd);
+	*connection = (Connection) {.open = false};
+}
+
+/*
+ * libcurl closes a socket.  One that has carried a scout's request is kept here,
+ * until it is known that it was answered, and from then on is left idle.
+ */
 static int
 on_close(void *arg, curl_socket_t fd)
 {
-	Connection *connection = find(arg, fd);
+	Sockets    *sockets = arg;
+	Connection *connection = find(sockets, fd);
 
-	if (connection)
-		connection->open = false;
-	return close(fd);
+	if (connection == NULL)
+		return close(fd);
+	connection->open = connection->idle = false;
+	connection->alone = connection->answered || (connection->scout && connection->scout->begun);
+	if (!connection->alone)
+		return close(fd);
+	watch(sockets, fd, 0);
+	if (connection->answered)
+		leave_alone(sockets, fd, connection);
+	return 0;
 }
 
 /* libcurl wants to wait for a socket, or no longer. */
@@ -140,12 +185,15 @@ on_wait(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 
 	if (connection)
 	{
-		/* One that nobody waits for is idle, or about to be closed. */
-		connection->idle = what == CURL_POLL_REMOVE;
+		/* One that nobody waits for is idle, or about to be closed as a scout's is. */
+		connection->idle = what == CURL_POLL_REMOVE && !connection->scout && !connection->answered;
 		if (connection->idle)
 		{
-			connection->idle_since = clock_us();
-			sockets->retire_at = Min(sockets->retire_at, connection->idle_since + MAX_IDLE_US);
+			int64		now = clock_us();
+
+			connection->idle_since = now;
+			sockets->retire_at = Min(sockets->retire_at,
+									 now + endpoint_keep_idle(connection->endpoint, now));
 			if (connection->events == EPOLLIN)
 				return 0;
 		}
@@ -168,6 +216,11 @@ sockets_open(Sockets *sockets)
 void
 sockets_close(Sockets *sockets)
 {
+	for (int fd = 0; fd < sockets->nconnections; fd++)
+		if (sockets->connections[fd].alone)
+			close(fd);
+	for (; sockets->nscouts > 0; sockets->nscouts--)
+		ReleaseExternalFD();
 	if (sockets->epoll >= 0)
 		close(sockets->epoll);
 	free(sockets->connections);
@@ -183,12 +236,64 @@ sockets_follow(Sockets *sockets, CURLM *multi)
 
 /* Have an easy handle open and close its connections here. */
 void
-sockets_use(Sockets *sockets, CURL *easy)
+sockets_use(Opener *opener, CURL *easy)
 {
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, sockets);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, opener);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
-	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, sockets);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, opener->sockets);
+}
+
+/* Have an opener's connection be a scout, if that is of use and there is room. */
+bool
+sockets_send_scout(Opener *opener)
+{
+	Sockets    *sockets = opener->sockets;
+
+	if (sockets->nscouts == MAX_SCOUTS || !endpoint_wants_scout(opener->endpoint, clock_us()) ||
+		!AcquireExternalFD())
+		return false;
+	sockets->nscouts++;
+	endpoint_scout_begin(opener->endpoint);
+	opener->scout = true;
+	return true;
+}
+
+/* The request of a scout is over; without a reply its connection tells nothing. */
+void
+sockets_scout_answered(Opener *opener, bool answered)
+{
+	Sockets    *sockets = opener->sockets;
+	bool		found = false;
+
+	opener->scout = false;
+	for (int fd = 0; fd < sockets->nconnections; fd++)
+	{
+		Connection *connection = find(sockets, fd);
+
+		if (connection == NULL || connection->scout != opener)
+			continue;
+		connection->scout = NULL;
+		connection->answered = answered && !found;
+		if (connection->alone && connection->answered)
+			leave_alone(sockets, fd, connection);
+		else if (connection->alone)
+			close_alone(fd, connection);
+		found |= answered;
+	}
+	if (!found)
+		end_scout(sockets, opener->endpoint);
+}
+
+/* Tell whether a connection was ended by the other side, whatever is left to be read. */
+static bool
+has_ended(int fd)
+{
+	struct tcp_info info;
+	socklen_t	size = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+		info.tcpi_state != TCP_ESTABLISHED;
 }
 
 /* Shut an idle connection down: libcurl alone may close it, but finds it dead from now on. */
@@ -202,9 +307,39 @@ retire(Sockets *sockets, int fd, Connection *connection)
 }
 
 /*
+ * Something came on an idle connection: its end, or what nobody asked for.  A
+ * scout, which libcurl does not know, may stay where it was the latter.
+ */
+static void
+hear(Sockets *sockets, int fd, Connection *connection)
+{
+	Endpoint   *endpoint = connection->endpoint;
+	bool		ended = has_ended(fd);
+	char		bytes[1024];
+
+	if (connection->idle)
+	{
+		int64		now = clock_us();
+
+		if (ended)
+		{
+			endpoint_ended(endpoint, now - connection->idle_since, now);
+			sockets->retire_at = now;
+		}
+		retire(sockets, fd, connection);
+	}
+	else if (ended)
+	{
+		close_alone(fd, connection);
+		end_scout(sockets, endpoint);
+	}
+	else
+		(void) recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+}
+
+/*
  * Find sockets that are ready, without waiting: how many, and whether there
- * may be more.  An idle connection that is ready was closed by the other end,
- * or brings what nobody asked for.
+ * may be more.
  */
 int
 sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more)
@@ -220,9 +355,9 @@ sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more)
 		Connection *connection = find(sockets, fd);
 		int			what = 0;
 
-		if (connection && connection->idle)
+		if (connection && (connection->idle || connection->alone))
 		{
-			retire(sockets, fd, connection);
+			hear(sockets, fd, connection);
 			continue;
 		}
 		if (events[i].events & (EPOLLIN | EPOLLHUP))
@@ -248,12 +383,22 @@ sockets_retire(Sockets *sockets)
 	for (int fd = 0; fd < sockets->nconnections; fd++)
 	{
 		Connection *connection = find(sockets, fd);
+		Endpoint   *endpoint;
+		int64		until;
 
-		if (connection == NULL || !connection->idle)
+		if (connection == NULL || (!connection->idle && !connection->answered))
 			continue;
-		if (now - connection->idle_since >= MAX_IDLE_US)
+		endpoint = connection->endpoint;
+		until = connection->idle_since +
+			(connection->idle ? endpoint_keep_idle(endpoint, now) : ENDPOINT_SCOUT_TIME);
+		if (now < until)
+			sockets->retire_at = Min(sockets->retire_at, until);
+		else if (connection->idle)
 			retire(sockets, fd, connection);
-		else
-			sockets->retire_at = Min(sockets->retire_at, connection->idle_since + MAX_IDLE_US);
+		else if (connection->alone)
+		{
+			close_alone(fd, connection);
+			end_scout(sockets, endpoint);
+		}
 	}
 }

@@ -12,15 +12,19 @@
 #include "postgres.h"
 
 #include <curl/curl.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "compat.h"
 #include "net/transfer.h"
 
 /* More of Retry-After than this is not believed. */
 #define MAX_RETRY_AFTER_S 3600
+
+/*
+ * A name is looked up again when a connection is opened more than a minute after
+ * the last time.  None is used for longer than this, so that a gateway that has
+ * moved is found within five minutes.
+ */
+#define MAX_LIFETIME_S 230
 
 /* libcurl begins a TLS handshake. */
 static CURLcode
@@ -29,6 +33,7 @@ on_tls(CURL *easy, void *context, void *arg)
 	Transfer   *transfer = arg;
 
 	transfer->tls_begun = true;
+	trust_apply(transfer->opener.endpoint->trust, context, transfer->opener.scout);
 	return CURLE_OK;
 }
 
@@ -38,12 +43,12 @@ on_begin(void *arg, char *remote_address, char *local_address, int remote_port, 
 {
 	Transfer   *transfer = arg;
 
-	if (transfer->begun)
+	if (transfer->opener.begun)
 	{
 		transfer->repeated = true;
 		return CURL_PREREQFUNC_ABORT;
 	}
-	transfer->begun = true;
+	transfer->opener.begun = true;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -90,7 +95,7 @@ on_write(char *data, size_t size, size_t count, void *arg)
 
 /* Set what is the same for all requests; false if memory runs out. */
 static bool
-transfer_configure(Transfer *transfer, Sockets *sockets)
+transfer_configure(Transfer *transfer)
 {
 	static struct curl_slist *headers = NULL;
 	CURL	   *easy = transfer->easy;
@@ -111,7 +116,8 @@ transfer_configure(Transfer *transfer, Sockets *sockets)
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
 	curl_ask_before_request(easy, on_begin, transfer);
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	sockets_use(sockets, easy);
+	sockets_use(&transfer->opener, easy);
+	curl_limit_lifetime(easy, MAX_LIFETIME_S);
 
 	/* The reply. */
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -129,6 +135,8 @@ transfer_configure(Transfer *transfer, Sockets *sockets)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
 	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_SHARE, transfer->sessions);
+	curl_no_ca_cache(easy);
 
 	/* Replies are small; so can libcurl's buffers be. */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L);
@@ -144,24 +152,6 @@ same(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Why a file of certificates can't be read, NULL if it can; a pipe would be waited for. */
-static const char *
-ca_file_problem(Transfer *transfer, const char *path)
-{
-	struct stat st;
-	int			fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	const char *problem = fd < 0 || fstat(fd, &st) != 0 ? strerror(errno) :
-		S_ISREG(st.st_mode) ? NULL : "it is no file";
-
-	if (fd >= 0)
-		close(fd);
-	if (problem == NULL)
-		return NULL;
-	snprintf(transfer->problem, sizeof(transfer->problem), "TLS failed: ca_file cannot be read: %s",
-			 problem);
-	return transfer->problem;
-}
-
 /* Have the next request use a new handle. */
 static void
 drop_handle(Transfer *transfer)
@@ -169,31 +159,45 @@ drop_handle(Transfer *transfer)
 	if (transfer->easy)
 		curl_easy_cleanup(transfer->easy);
 	free(transfer->url);
-	free(transfer->ca_file);
 	transfer->easy = NULL;
-	transfer->url = transfer->ca_file = NULL;
+	transfer->url = NULL;
+	transfer->trust = 0;
+	transfer->fresh = false;
+}
+
+/*
+ * Have a request use a connection of its own, or any.  A scout's has to be its
+ * own, and where idle ones are not used, none is kept.
+ */
+static void
+set_fresh(Transfer *transfer, int64 now)
+{
+	bool		fresh = sockets_send_scout(&transfer->opener) ||
+		endpoint_keep_idle(transfer->opener.endpoint, now) == 0;
+
+	if (fresh == transfer->fresh)
+		return;
+	curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, (long) fresh);
+	curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, (long) fresh);
+	transfer->fresh = fresh;
 }
 
 /* Set what a request asks for; false if memory runs out. */
 static bool
-set_request(Transfer *transfer, Sockets *sockets, const HttpRequest *request)
+set_request(Transfer *transfer, const HttpRequest *request, int64 now)
 {
-	/* The default of ca_file can't be set again, but on a new handle. */
-	if (!same(transfer->ca_file, request->ca_file))
-		drop_handle(transfer);
-	if (transfer->easy == NULL)
+	Trust	   *trust = transfer->opener.endpoint->trust;
+
+	if (transfer->easy == NULL &&
+		((transfer->easy = curl_easy_init()) == NULL || !transfer_configure(transfer)))
+		return false;
+	if (trust && transfer->trust != trust_version(trust))
 	{
-		if ((transfer->easy = curl_easy_init()) == NULL || !transfer_configure(transfer, sockets))
+		if (!trust_set(trust, transfer->easy))
 			return false;
-		if (request->ca_file)
-		{
-			if ((transfer->ca_file = strdup(request->ca_file)) == NULL ||
-				curl_easy_setopt(transfer->easy, CURLOPT_CAINFO, request->ca_file) != CURLE_OK ||
-				curl_easy_setopt(transfer->easy, CURLOPT_CAPATH, NULL) != CURLE_OK)
-				return false;
-			curl_no_ca_cache(transfer->easy);
-		}
+		transfer->trust = trust_version(trust);
 	}
+	set_fresh(transfer, now);
 	if (!same(transfer->url, request->url))
 	{
 		free(transfer->url);
@@ -205,6 +209,8 @@ set_request(Transfer *transfer, Sockets *sockets, const HttpRequest *request)
 	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, request->body);
 	curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,
 					 (long) Min(Max(request->connect_timeout / 1000, 1), PG_INT32_MAX));
+	transfer->connect_timeout = request->connect_timeout;
+	transfer->limits_connect = true;
 	return true;
 }
 
@@ -283,7 +289,7 @@ phase_reached(Transfer *transfer, CURLcode code)
 		return HTTP_RECEIVE;
 	if (transfer->reply.request_left)
 		return HTTP_WAIT;
-	if (transfer->begun || curl_has_begun(transfer->easy))
+	if (transfer->opener.begun || curl_has_begun(transfer->easy))
 		return HTTP_SEND;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
@@ -307,17 +313,20 @@ request_left(Transfer *transfer, CURLcode code)
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
 	return transfer->repeated || sent >= (curl_off_t) transfer->form_size ||
-		(transfer->begun && sent == 0 && code != CURLE_SEND_ERROR);
+		(transfer->opener.begun && sent == 0 && code != CURLE_SEND_ERROR);
 }
 
 /* A new transfer; NULL if memory runs out. */
 Transfer *
-transfer_create(void)
+transfer_create(Sockets *sockets, CURLSH *sessions)
 {
 	Transfer   *transfer = calloc(1, sizeof(Transfer));
 
-	if (transfer)
-		transfer_clear(transfer);
+	if (transfer == NULL)
+		return NULL;
+	transfer->opener.sockets = sockets;
+	transfer->sessions = sessions;
+	transfer_clear(transfer);
 	return transfer;
 }
 
@@ -332,24 +341,86 @@ transfer_destroy(Transfer *transfer)
 }
 
 /*
- * Give a transfer its request, whose body passes on to it, and make it ready
- * for libcurl; NULL, or why that fails.
+ * Give a transfer, whose endpoint is set, its request, whose body passes on to
+ * it, and make it ready for libcurl; NULL, or why that fails.  "now" is the time
+ * of this look at the network.
  */
 const char *
-transfer_begin(Transfer *transfer, Sockets *sockets, const HttpRequest *request)
+transfer_begin(Transfer *transfer, const HttpRequest *request, int64 now)
 {
-	const char *problem = request->ca_file ? ca_file_problem(transfer, request->ca_file) : NULL;
+	Endpoint   *endpoint = transfer->opener.endpoint;
+	const char *problem = NULL;
 
 	transfer->form = request->body;
 	transfer->form_size = request->body_size;
 	transfer->reply.form = request->body;
 	transfer->reply.form_size = request->body_size;
 	transfer->reply.owner = request->owner;
-	transfer->deadline = clock_us() + request->timeout;
+	transfer->begun_at = clock_us();
+	transfer->deadline = transfer->begun_at + request->timeout;
 
-	if (problem == NULL && !set_request(transfer, sockets, request))
+	if (endpoint == NULL)
+		return "out of memory";
+	if (endpoint->trust)
+		problem = trust_look(endpoint->trust, now, transfer->problem, sizeof(transfer->problem));
+	if (problem == NULL && !set_request(transfer, request, now))
 		problem = "out of memory";
 	return problem;
+}
+
+/* Tell whether the address was found, or is not needed: a connection is there. */
+bool
+transfer_knows_address(const Transfer *transfer)
+{
+	return transfer->opener.opened || transfer_has_connected(transfer);
+}
+
+/* Tell whether a connection is there. */
+bool
+transfer_has_connected(const Transfer *transfer)
+{
+	return transfer->opener.begun || curl_has_begun(transfer->easy);
+}
+
+/* When a transfer times out, as far as libcurl does not see to that. */
+int64
+transfer_time_limit(const Transfer *transfer)
+{
+	if (!transfer->limits_connect && !transfer_has_connected(transfer))
+		return Min(transfer->deadline, transfer->begun_at + transfer->connect_timeout);
+	return transfer->deadline;
+}
+
+/*
+ * Have a transfer look its address up.  A libcurl that waits for the lookup's
+ * thread when it gives up must not give up by itself: then the time it takes to
+ * connect is limited by whoever calls this.
+ */
+void
+transfer_look_up(Transfer *transfer)
+{
+	transfer->looks_up = true;
+	transfer->limits_connect = !CURL_JOINS_RESOLVER;
+	if (CURL_JOINS_RESOLVER)
+		curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) PG_INT32_MAX);
+}
+
+/*
+ * Let go of a handle that looks an address up, which libcurl will end at its own
+ * time.  It opens no connection, and so sends nothing.
+ */
+void
+transfer_abandon(Transfer *transfer)
+{
+	static Opener nobody = {.abandoned = true};
+	CURL	   *easy = transfer->easy;
+
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &nobody);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+	transfer->easy = NULL;
+	drop_handle(transfer);
 }
 
 /*
@@ -386,13 +457,26 @@ transfer_clear(Transfer *transfer)
 	}
 	if (CURL_KEEPS_REQUEST)
 		drop_handle(transfer);
+	if (transfer->opener.scout)
+		sockets_scout_answered(&transfer->opener, false);
 	transfer->form = NULL;
 	transfer->form_size = 0;
-	transfer->begun = transfer->repeated = transfer->tls_begun = false;
+	transfer->opener.begun = transfer->opener.opened = false;
+	transfer->repeated = transfer->tls_begun = false;
 	transfer->header_size = 0;
 	transfer->too_large = false;
 	transfer->error[0] = '\0';
 	memset(&transfer->reply, 0, sizeof(HttpReply));
 	transfer->reply.body = transfer->buffer;
 	transfer->reply.retry_after = -1;
+}
+
+const char *
+http_phase_name(HttpPhase phase)
+{
+	static const char *const names[] = {
+		"resolve", "connect", "tls", "send", "wait", "receive", "done"
+	};
+
+	return names[phase];
 }

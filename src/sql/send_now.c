@@ -130,7 +130,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	http = http_open();
 	PG_TRY();
 	{
-		if (http_reserve(http, 1) < 1)
+		if (http_reserve(http, 0, 0, 1) < 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 					 errmsg("too many open files in this session")));

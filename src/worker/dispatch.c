@@ -101,9 +101,7 @@ claim_chosen(Dispatch *dispatch, TimestampTz now)
 void
 dispatch_claim(Dispatch *dispatch, const Recording *recording, Wire *wire, TimestampTz now)
 {
-	int			room = wire_room(wire, Min(queues_wanted(now), dispatch->limit));
-
-	dispatch->nids = queues_take(room, now, dispatch->ids);
+	dispatch->nids = queues_take(wire, dispatch->limit, now, dispatch->ids);
 	leave_out_jobs(dispatch, recording);
 	claim_chosen(dispatch, now);
 }

@@ -10,6 +10,7 @@
 #include "outbox/candidates.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
+#include "worker/wire.h"
 
 static dlist_head queues = DLIST_STATIC_INIT(queues);
 static uint64 known_generation = 0;
@@ -224,20 +225,27 @@ allowance(const AccountQueue *queue, TimestampTz now)
 			   pace_allowance(&queue->pace, queue->max_in_flight, queue->rate, now));
 }
 
+/* Return the same, limited to the room for requests beside those taken already. */
+static int
+room_for(const AccountQueue *queue, Wire *wire, int taken, TimestampTz now)
+{
+	return wire_room(wire, queue->pace.in_flight, taken, allowance(queue, now));
+}
+
 int
-queues_wanted(TimestampTz now)
+queues_wanted(Wire *wire, TimestampTz now)
 {
 	dlist_iter	iter;
 	int			wanted = 0;
 
 	dlist_foreach(iter, &queues)
-		wanted += allowance(dlist_container(AccountQueue, node, iter.cur), now);
+		wanted += room_for(dlist_container(AccountQueue, node, iter.cur), wire, wanted, now);
 	return wanted;
 }
 
 /* Serve another queue first each time, so that none starves when room is scarce. */
 int
-queues_take(int room, TimestampTz now, int64 *ids)
+queues_take(Wire *wire, int limit, TimestampTz now, int64 *ids)
 {
 	dlist_iter	iter;
 	int			taken = 0;
@@ -252,7 +260,7 @@ queues_take(int room, TimestampTz now, int64 *ids)
 
 		taken += window_take(&queue->window, queue->name,
 							 account_has_stopped(queue->gate.state), queue->gate.refused,
-							 Min(allowance(queue, now), room - taken), now,
+							 Min(room_for(queue, wire, taken, now), limit - taken), now,
 							 ids + taken);
 	}
 	return taken;
@@ -319,7 +327,7 @@ queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict, int64 retr
 }
 
 TimestampTz
-queues_next_event(TimestampTz now)
+queues_next_event(Wire *wire, TimestampTz now)
 {
 	dlist_iter	iter;
 	TimestampTz next = DT_NOEND;
@@ -328,7 +336,8 @@ queues_next_event(TimestampTz now)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		if (is_served(queue))
+		/* If there is no room for a request, a reply will make room. */
+		if (is_served(queue) && wire_room(wire, queue->pace.in_flight, 0, 1) > 0)
 			next = Min(next, Max(Max(window_next(&queue->window), gate_next(&queue->gate)),
 								 pace_next(&queue->pace, queue->max_in_flight, queue->rate, now)));
 	}

@@ -16,6 +16,8 @@
 #include "worker/retention.h"
 #include "worker/window.h"
 
+struct Wire;
+
 typedef struct AccountQueue
 {
 	dlist_node	node;
@@ -42,10 +44,10 @@ typedef struct AccountQueue
 /*
  * Within a transaction with the outbox open, in this order: apply changes of the
  * accounts and, with "look", of the queues, whose new messages are due from a time
- * on; take at most "room" candidates; record each claim; finish.
+ * on; take at most "limit" candidates; record each claim; finish.
  */
 extern void queues_begin(bool look, TimestampTz from);
-extern int	queues_take(int room, TimestampTz now, int64 *ids);
+extern int	queues_take(struct Wire *wire, int limit, TimestampTz now, int64 *ids);
 extern void queue_claimed(AccountQueue *queue, TimestampTz now);
 extern void queues_end(TimestampTz now);
 
@@ -63,8 +65,8 @@ extern void queue_release(AccountQueue *queue);
 extern AccountQueue *queues_to_tidy(void);
 extern TimestampTz queues_tidy_at(void);
 
-/* Return how many messages may be claimed now, as far as known. */
-extern int	queues_wanted(TimestampTz now);
+/* Return how many messages may be claimed now, as far as known, and there is room for. */
+extern int	queues_wanted(struct Wire *wire, TimestampTz now);
 
 /*
  * Account for the duration of the commit between a claim and its request: the rate
@@ -89,7 +91,7 @@ extern void queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict
 extern void queues_set_back(TimestampTz now);
 
 /* Return when there is work without a notification; DT_NOEND: never. */
-extern TimestampTz queues_next_event(TimestampTz now);
+extern TimestampTz queues_next_event(struct Wire *wire, TimestampTz now);
 
 /*
  * Return until when the worker must keep running because a new one would not know

@@ -340,7 +340,7 @@ round_is_wanted(Worker *worker, TimestampTz now)
 	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now ||
 		(worker->prepared && worker->poll_at <= now))
 		return true;
-	return wire_room(&worker->wire, queues_wanted(now)) > 0;
+	return queues_wanted(&worker->wire, now) > 0;
 }
 
 void
@@ -366,9 +366,7 @@ round_next_event(Worker *worker, TimestampTz now)
 	if (worker->prepared)
 		next = Min(next, worker->poll_at);
 
-	/* If there is no room for a request, a reply will make room. */
-	if (wire_room(&worker->wire, 1) > 0)
-		next = Min(next, queues_next_event(now));
+	next = Min(next, queues_next_event(&worker->wire, now));
 	return Max(next, worker->retry_at);
 }
 

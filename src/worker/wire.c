@@ -15,9 +15,9 @@ wire_open(Wire *wire)
 }
 
 int
-wire_room(Wire *wire, int wanted)
+wire_room(Wire *wire, int held, int taken, int wanted)
 {
-	return wanted > 0 ? Min(http_reserve(wire->http, wanted), wanted) : 0;
+	return wanted > 0 ? http_reserve(wire->http, held, taken, wanted) : 0;
 }
 
 void

@@ -20,8 +20,11 @@ typedef struct Wire
 /* Start libcurl.  Raises 58000 if that or a system call fails. */
 extern void wire_open(Wire *wire);
 
-/* Return for how many of the wanted requests there is room. */
-extern int	wire_room(Wire *wire, int wanted);
+/*
+ * Return for how many of the wanted requests of an account there is room, given how
+ * many it holds and how many are taken already.  Some room is left to others.
+ */
+extern int	wire_room(Wire *wire, int held, int taken, int wanted);
 
 /* Send the request of a job.  There must be room for it. */
 extern void wire_submit(Wire *wire, Job *job, TimestampTz now);

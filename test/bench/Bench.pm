@@ -16,9 +16,9 @@ use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
 our @EXPORT = qw(
   %option TEXT bare_sample begin_messages cpu_seconds compare connection connect_to drain_sample
-  encoded_text form in_database lay_down make_equal_table median now number on_connection percentile
-  print_figure print_table private_memory ratio read_file requests_taken scaled send_all server_cpu_seconds
-  set_account sql value wait_until worker_pid
+  encoded_text form in_database lay_down make_equal_table median now number on_connection on_gateway
+  percentile print_figure print_table private_memory ratio read_file requests_taken running_seconds scaled
+  send_all server_cpu_seconds set_account sql value wait_until worker_pid
 );
 
 # The message that is sent.
@@ -29,6 +29,9 @@ our %option = (rounds => $ENV{ROUNDS}, scale => $ENV{SCALE});
 
 # The connection that is worked on.
 our $db;
+
+# The gateway that is sent to.
+our $gateway = $ENV{GATEWAY};
 
 binmode STDOUT, ':encoding(UTF-8)';
 $| = 1;
@@ -54,6 +57,14 @@ sub on_connection
 {
 	local $db = shift;
 	my ($code) = @_;
+	return $code->();
+}
+
+# Send to the other gateway, over https, or to the usual one.
+sub on_gateway
+{
+	my ($scheme, $code) = @_;
+	local $gateway = $scheme eq 'https' ? $ENV{TLS_GATEWAY} : $ENV{GATEWAY};
 	return $code->();
 }
 
@@ -180,6 +191,40 @@ sub cpu_seconds
 	return ($field[11] + $field[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
 
+# Return the seconds that a process has been running, which are exact, but do not count
+# its threads.
+sub running_seconds
+{
+	my ($pid) = @_;
+	my ($ns) = split ' ', read_file("/proc/$pid/schedstat");
+	return $ns / 1e9;
+}
+
+# Wait until the machine has nothing to do, for a minute at most, and say so if it has.
+sub await_idle
+{
+	my $deadline = now() + 60;
+	my $busy;
+	do
+	{
+		my ($busy_before, $total_before) = machine_ticks();
+		sleep 0.3;
+		my ($busy_now, $total_now) = machine_ticks();
+		$busy = ($busy_now - $busy_before) / max(1, $total_now - $total_before);
+	} while ($busy > 0.1 && now() < $deadline);
+	printf "  the machine is busy already: %.0f %%\n", $busy * 100 if $busy > 0.1;
+	return;
+}
+
+# Return how long the machine's CPUs have been busy, and have been there.
+sub machine_ticks
+{
+	my ($line) = read_file('/proc/stat') =~ /^cpu +(.*)/m;
+	my @ticks  = split ' ', $line;
+	my $total  = sum0 @ticks[ 0 .. 7 ];
+	return ($total - $ticks[3] - $ticks[4], $total);
+}
+
 # Return the seconds of CPU time that the whole server has used.
 sub server_cpu_seconds
 {
@@ -274,7 +319,7 @@ sub send_all
 sub begin_messages
 {
 	my ($n, $in_flight, $path) = @_;
-	set_account(paused => 'true', max_in_flight => $in_flight, url => "$ENV{GATEWAY}/$path");
+	set_account(paused => 'true', max_in_flight => $in_flight, url => "$gateway/$path");
 	my $after = last_id();
 	lay_down($n);
 	sql('CHECKPOINT');
@@ -301,7 +346,7 @@ sub form
 sub bare_sample
 {
 	my ($n, $in_flight, $path) = @_;
-	open my $pipe, '-|', $ENV{BARE}, "$ENV{GATEWAY}/$path", $in_flight, $n, form()
+	open my $pipe, '-|', $ENV{BARE}, "$gateway/$path", $in_flight, $n, form(), $ENV{CA_FILE}
 	  or die "could not start $ENV{BARE}: $!\n";
 	my ($answered, $seconds, $cpu) = split ' ', <$pipe>;
 	die "$answered of $n requests of the bare program were answered\n" if $answered != $n;
@@ -318,6 +363,7 @@ sub compare
 	{
 		for my $i (0 .. $#contenders)
 		{
+			await_idle();
 			my $sample = $contenders[$i][1]->();
 			push @{ $results[$i] }, $sample if $round > 0;
 		}

@@ -3,7 +3,9 @@
  *		A number of POST requests over libcurl with nothing behind it: the limit
  *		of what can be sent by one process.
  *
- *		bare URL CONNECTIONS REQUESTS BODY
+ *		bare URL CONNECTIONS REQUESTS BODY [CA_FILE]
+ *
+ * https trusts the file of certificates only, which libcurl then parses once.
  *
  * It waits as libcurl's authors advise for many connections, with epoll, and
  * uses each easy handle again.  It prints the requests that were answered 200,
@@ -11,6 +13,7 @@
  * time meanwhile.
  */
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,9 +74,15 @@ seconds(clockid_t clock)
 
 /* Make a handle that posts the body to the URL. */
 static CURL *
-make_easy(const char *url, const char *body)
+make_easy(const char *url, const char *body, const char *ca_file)
 {
 	CURL	   *easy = curl_easy_init();
+
+	if (ca_file)
+	{
+		curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
 
 	curl_easy_setopt(easy, CURLOPT_URL, url);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
@@ -86,8 +95,9 @@ make_easy(const char *url, const char *body)
 int
 main(int argc, char **argv)
 {
-	int			connections = argc == 5 ? atoi(argv[2]) : 0;
-	int			requests = argc == 5 ? atoi(argv[3]) : 0;
+	bool		right = argc == 5 || argc == 6;
+	int			connections = right ? atoi(argv[2]) : 0;
+	int			requests = right ? atoi(argv[3]) : 0;
 	int			begun = 0;
 	int			answered = 0;
 	int			ended = 0;
@@ -98,7 +108,7 @@ main(int argc, char **argv)
 
 	if (connections < 1 || requests < connections)
 	{
-		fprintf(stderr, "usage: %s URL CONNECTIONS REQUESTS BODY\n", argv[0]);
+		fprintf(stderr, "usage: %s URL CONNECTIONS REQUESTS BODY [CA_FILE]\n", argv[0]);
 		return 2;
 	}
 	curl_global_init(CURL_GLOBAL_ALL);
@@ -111,7 +121,7 @@ main(int argc, char **argv)
 	start = seconds(CLOCK_MONOTONIC);
 	start_cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
 	for (; begun < connections; begun++)
-		curl_multi_add_handle(multi, make_easy(argv[1], argv[4]));
+		curl_multi_add_handle(multi, make_easy(argv[1], argv[4], argv[5]));
 
 	while (ended < requests)
 	{

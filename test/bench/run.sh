@@ -21,17 +21,45 @@
 #     bloat        the table's size after much was sent
 #     queueing     the cost of INSERT and of sms3300_send
 #     many         more requests in flight than the server may have files
+#     https        the same over http and https: throughput, bursts, single messages, memory,
+#                  and what an unrelated DROP DATABASE waits
 
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$root/test/lib.sh"
 
-# Start nginx as the gateway, on a free port, $gateway_port: it answers at once, or
-# after 50 ms, and every reply is another.
+# Print a port that is free.
+free_port()
+{
+	perl -MIO::Socket::INET -e \
+		'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'
+}
+
+# Make an authority, and a certificate for the gateway. The server that is measured
+# trusts it as well as all others of this system's, as long as this runs.
+make_certificates()
+{
+	as_owner sh -eu -s "$work" <<-'END'
+		cd "$1"
+		openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -days 2 \
+			-addext basicConstraints=critical,CA:true -keyout authority.key -out authority.pem
+		openssl req -newkey rsa:2048 -nodes -subj /CN=gateway -keyout gateway.key -out gateway.csr
+		echo subjectAltName=IP:127.0.0.1 >gateway.ext
+		openssl x509 -req -in gateway.csr -CA authority.pem -CAkey authority.key -CAcreateserial \
+			-days 2 -extfile gateway.ext -out gateway.pem
+		mkdir certs
+		cp -L /etc/ssl/certs/*.0 /etc/ssl/certs/ca-certificates.crt certs
+		cat authority.pem >>certs/ca-certificates.crt
+	END
+	mount --bind "$work/certs" /etc/ssl/certs
+}
+
+# Start nginx as the gateway, on free ports, $gateway_port and $tls_port: it answers at
+# once, or after 50 ms, and every reply is another.
 start_nginx()
 {
-	gateway_port=$(perl -MIO::Socket::INET -e \
-		'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport')
+	gateway_port=$(free_port)
+	tls_port=$(free_port)
 	reply='{"data": {"message_id": $connection_requests, "line": 983000330000, "connection": $connection}, "status": -1, "msg": "success"}'
 	as_owner mkdir "$work/nginx"
 	as_owner tee "$work/nginx/nginx.conf" >/dev/null <<-CONF
@@ -54,6 +82,9 @@ start_nginx()
 			scgi_temp_path $work/nginx/scgi;
 			server {
 				listen 127.0.0.1:$gateway_port backlog=10000;
+				listen 127.0.0.1:$tls_port ssl backlog=10000;
+				ssl_certificate $work/gateway.pem;
+				ssl_certificate_key $work/gateway.key;
 				location = /instant { return 200 '$reply'; }
 				location = /50ms { echo_sleep 0.05; echo '$reply'; }
 				location = /status { stub_status; }
@@ -67,6 +98,12 @@ start_nginx()
 	}
 }
 
+# What is mounted here is seen by nothing else.
+if [ -z "${BENCH_MOUNTS:-}" ]; then
+	as_root env BENCH_MOUNTS=yes ${PG_CONFIG:+PG_CONFIG="$PG_CONFIG"} unshare --mount sh "$0" "$@"
+	exit
+fi
+
 rounds=5
 scale=1
 while [ $# -gt 0 ]; do
@@ -79,11 +116,13 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 [ $# -gt 0 ] ||
-	set -- throughput peers latency idle memory growth snapshot bloat queueing many
+	set -- throughput peers latency idle memory growth snapshot bloat queueing many https
 
 need_server
 need libdbd-pg-perl perl -MDBD::Pg -e 1
 need nginx test -x /usr/sbin/nginx
+need openssl command -v openssl
+need ca-certificates test -e /etc/ssl/certs/ca-certificates.crt
 need libnginx-mod-http-echo test -e /usr/lib/nginx/modules/ngx_http_echo_module.so
 case " $* " in *" peers "*)
 	need nodejs command -v node
@@ -104,6 +143,10 @@ case " $* " in *" peers "*)
 	;;
 esac
 
+make_certificates >"$work/openssl.log" 2>&1 || {
+	cat "$work/openssl.log"
+	die "could not make certificates"
+}
 start_nginx
 
 # What most systems give a server; nginx has more.
@@ -111,4 +154,5 @@ prlimit --pid $$ --nofile=1024:
 start_server
 as_owner env ROUNDS="$rounds" SCALE="$scale" WORK="$work" BARE="$work/bare" \
 	PEERS="$work/peers" GATEWAY="http://127.0.0.1:$gateway_port" \
+	TLS_GATEWAY="https://127.0.0.1:$tls_port" CA_FILE="$work/authority.pem" \
 	perl -I test/bench test/bench/bench.pl "$@"

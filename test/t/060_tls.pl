@@ -149,7 +149,7 @@ sub add
 	push @cases,
 	  {
 		name    => $name,
-		phase   => $name =~ /^ca_file (?!garbage|empty)/ ? 'resolve' : 'tls',
+		phase   => $name =~ /^ca_file / ? 'resolve' : 'tls',
 		error   => qr/^TLS failed: .*$error/,
 		gateway => $gateway,
 		mend    => $mend,
@@ -223,9 +223,9 @@ add('ca_file missing', qr/No such file/, $good, sub { create('missing', slurp_fi
 add('ca_file unreadable', qr/Permission denied/, $good, sub { chmod 0600, "$folder/unreadable" },
 	ca_file => create('unreadable', slurp_file($ca)));
 chmod 0, "$folder/unreadable";
-add('ca_file folder', qr/no file/, $good, set(ca_file => $ca), ca_file => $folder);
+add('ca_file folder', qr/not a regular file/, $good, set(ca_file => $ca), ca_file => $folder);
 system("mkfifo $folder/pipe") == 0 or die 'mkfifo failed';
-add('ca_file pipe', qr/no file/, $good, set(ca_file => $ca), ca_file => "$folder/pipe");
+add('ca_file pipe', qr/not a regular file/, $good, set(ca_file => $ca), ca_file => "$folder/pipe");
 
 run_sql($node, 'CREATE EXTENSION sms3300');
 run_sql($node, join '', map { <<"END" } @cases);

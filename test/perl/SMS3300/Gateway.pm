@@ -106,6 +106,13 @@ sub DESTROY
 	return;
 }
 
+# Return the address that it listens on.
+sub host
+{
+	my ($self) = @_;
+	return $self->{option}{host} // '127.0.0.1';
+}
+
 # Return the port that it listens on.
 sub port
 {
@@ -124,7 +131,7 @@ sub url
 sub early_url
 {
 	my ($self) = @_;
-	return "http://127.0.0.1:$self->{early_port}/api/wsSend.ashx";
+	return "http://${\ $self->host}:$self->{early_port}/api/wsSend.ashx";
 }
 
 # Return all that it has taken since it was first started; their number, in scalar
@@ -196,7 +203,7 @@ sub at
 {
 	my ($self, $path) = @_;
 	my $scheme = $self->{option}{'tls-cert'} ? 'https' : 'http';
-	return "$scheme://127.0.0.1:$self->{port}/$path";
+	return "$scheme://${\ $self->host}:$self->{port}/$path";
 }
 
 # Return the only line of a file.

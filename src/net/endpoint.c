@@ -1,0 +1,178 @@
+/*
+ * endpoint.c
+ *		What is known of the server behind a URL.
+ *
+ * A server that ends an idle connection just as a request arrives leaves it in
+ * doubt whether it took the request.  So an idle connection is used again only
+ * for half as long as the server keeps one.  That is learnt from a scout: a
+ * connection that has carried one request, is then left idle, and never used
+ * again.  How long it has lasted is known at any time, and when the server ends
+ * it, or any other that is idle, the limit is known.
+ */
+#include "postgres.h"
+
+#include <curl/curl.h>
+
+#include "common/hashfn.h"
+
+#include "compat.h"
+#include "net/endpoint.h"
+
+/* A server that ends a connection before this does not keep connections. */
+#define SHORTEST (100 * INT64CONST(1000))
+
+/* The time from one scout to the next, by how long the former lasted. */
+#define SCOUT_FACTOR 10
+#define MIN_SCOUT_PAUSE (10 * INT64CONST(1000000))
+#define MAX_SCOUT_PAUSE (600 * INT64CONST(1000000))
+
+void
+endpoints_open(Endpoints *endpoints)
+{
+	for (int i = 0; i < ENDPOINT_BUCKETS; i++)
+		dlist_init(&endpoints->buckets[i]);
+}
+
+/* Free an endpoint. */
+static void
+destroy(Endpoint *endpoint)
+{
+	free(endpoint->url);
+	free(endpoint->ca_file);
+	free(endpoint);
+}
+
+void
+endpoints_close(Endpoints *endpoints)
+{
+	for (int i = 0; i < ENDPOINT_BUCKETS; i++)
+		while (!dlist_is_empty(&endpoints->buckets[i]))
+			destroy(dlist_container(Endpoint, node, dlist_pop_head_node(&endpoints->buckets[i])));
+}
+
+/* Tell whether the host of a URL is an address; one that cannot be read counts as a name. */
+static bool
+is_numeric(const char *url)
+{
+	const char *host = strstr(url, "://");
+	size_t		length;
+
+	if (host == NULL)
+		return false;
+	host += strlen("://");
+	length = strcspn(host, ":/?#");
+	return host[0] == '[' || (length > 0 && strspn(host, "0123456789.") == length);
+}
+
+/* A new endpoint; NULL if memory runs out. */
+static Endpoint *
+create(const char *url, const char *ca_file)
+{
+	Endpoint   *endpoint = calloc(1, sizeof(Endpoint));
+
+	if (endpoint == NULL)
+		return NULL;
+	endpoint->keep_idle = CURL_REUSES_CONNECTIONS ? ENDPOINT_FIRST_KEEP_IDLE : 0;
+	endpoint->numeric = is_numeric(url);
+	dlist_init(&endpoint->waiting);
+	if ((endpoint->url = strdup(url)) == NULL ||
+		(ca_file && (endpoint->ca_file = strdup(ca_file)) == NULL) ||
+		(pg_strncasecmp(url, "https:", strlen("https:")) == 0 &&
+		 (endpoint->trust = trust_find(ca_file)) == NULL))
+	{
+		destroy(endpoint);
+		return NULL;
+	}
+	return endpoint;
+}
+
+Endpoint *
+endpoint_find(Endpoints *endpoints, const char *url, const char *ca_file)
+{
+	uint32		hash = hash_bytes((const unsigned char *) url, (int) strlen(url));
+	dlist_head *bucket = &endpoints->buckets[hash % ENDPOINT_BUCKETS];
+	dlist_iter	iter;
+	Endpoint   *endpoint;
+
+	dlist_foreach(iter, bucket)
+	{
+		endpoint = dlist_container(Endpoint, node, iter.cur);
+		if (strcmp(endpoint->url, url) == 0 &&
+			(ca_file ? endpoint->ca_file && strcmp(endpoint->ca_file, ca_file) == 0 : !endpoint->ca_file))
+			return endpoint;
+	}
+	endpoint = create(url, ca_file);
+	if (endpoint)
+		dlist_push_head(bucket, &endpoint->node);
+	return endpoint;
+}
+
+bool
+endpoint_tell(Endpoint *endpoint, int64 keep_idle)
+{
+	int64		before = endpoint->keep_idle;
+
+	if (!CURL_REUSES_CONNECTIONS)
+		return false;
+	if (keep_idle >= 0)
+		endpoint->keep_idle = keep_idle;
+	else if (endpoint->told)
+		endpoint->keep_idle = ENDPOINT_FIRST_KEEP_IDLE;
+	endpoint->told = keep_idle >= 0;
+	return endpoint->keep_idle < before;
+}
+
+int64
+endpoint_keep_idle(const Endpoint *endpoint, int64 now)
+{
+	int64		keep_idle = endpoint->keep_idle;
+
+	if (endpoint->told || endpoint->scout_since == 0)
+		return keep_idle;
+	keep_idle = Max(keep_idle, Min((now - endpoint->scout_since) / 2, ENDPOINT_MAX_KEEP_IDLE));
+	return keep_idle < SHORTEST / 2 ? 0 : keep_idle;
+}
+
+bool
+endpoint_wants_scout(const Endpoint *endpoint, int64 now)
+{
+	return CURL_REUSES_CONNECTIONS && !endpoint->told && !endpoint->scouting &&
+		now >= endpoint->next_scout && (endpoint->trust == NULL || trust_is_own(endpoint->trust));
+}
+
+void
+endpoint_ended(Endpoint *endpoint, int64 idle, int64 now)
+{
+	if (endpoint->told || idle / 2 >= endpoint_keep_idle(endpoint, now))
+		return;
+	endpoint->keep_idle = idle < SHORTEST ? 0 : idle / 2;
+
+	/* What a scout has shown no longer holds: it has to show it again. */
+	if (endpoint->scout_since != 0)
+		endpoint->scout_since = now;
+	endpoint->next_scout = now;
+}
+
+void
+endpoint_scout_begin(Endpoint *endpoint)
+{
+	endpoint->scouting = true;
+}
+
+void
+endpoint_scout_idle(Endpoint *endpoint, int64 now)
+{
+	endpoint->scout_since = now;
+}
+
+void
+endpoint_scout_end(Endpoint *endpoint, int64 now)
+{
+	int64		lasted = endpoint->scout_since == 0 ? 0 : now - endpoint->scout_since;
+
+	endpoint->scouting = false;
+	endpoint->scout_since = 0;
+	endpoint->next_scout = now + Max(MIN_SCOUT_PAUSE, Min(SCOUT_FACTOR * lasted, MAX_SCOUT_PAUSE));
+	if (!endpoint->told && lasted >= SHORTEST)
+		endpoint->keep_idle = Min(lasted / 2, ENDPOINT_MAX_KEEP_IDLE);
+}
