@@ -18,10 +18,10 @@
 #include "compat.h"
 #include "net/endpoint.h"
 
-/* A server that ends a connection before this does not keep connections. */
+/* A server that closes an idle connection sooner does not keep connections. */
 #define SHORTEST (100 * INT64CONST(1000))
 
-/* The time from one scout to the next, by how long the former lasted. */
+/* The pause between scouts is a multiple of how long the last one lasted, within bounds. */
 #define SCOUT_FACTOR 10
 #define MIN_SCOUT_PAUSE (10 * INT64CONST(1000000))
 #define MAX_SCOUT_PAUSE (600 * INT64CONST(1000000))
@@ -50,7 +50,7 @@ endpoints_close(Endpoints *endpoints)
 			destroy(dlist_container(Endpoint, node, dlist_pop_head_node(&endpoints->buckets[i])));
 }
 
-/* Tell whether the host of a URL is an address; one that cannot be read counts as a name. */
+/* Return whether the host of a URL is an address; if it cannot be parsed, it counts as a name. */
 static bool
 is_numeric(const char *url)
 {
@@ -64,7 +64,7 @@ is_numeric(const char *url)
 	return host[0] == '[' || (length > 0 && strspn(host, "0123456789.") == length);
 }
 
-/* A new endpoint; NULL if memory runs out. */
+/* Create an endpoint, or return NULL if memory runs out. */
 static Endpoint *
 create(const char *url, const char *ca_file)
 {

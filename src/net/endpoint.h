@@ -12,11 +12,11 @@
 
 #include "net/trust.h"
 
-/* How long an idle connection is used again if nothing else is known, and at most. */
+/* How long an idle connection may be reused if nothing else is known, and at most. */
 #define ENDPOINT_FIRST_KEEP_IDLE (500 * INT64CONST(1000))
 #define ENDPOINT_MAX_KEEP_IDLE (30 * INT64CONST(1000000))
 
-/* A scout is given up after this: the server keeps connections long enough. */
+/* A scout that lasts this long is closed: the server keeps connections long enough. */
 #define ENDPOINT_SCOUT_TIME (2 * ENDPOINT_MAX_KEEP_IDLE)
 
 typedef struct Endpoint
@@ -51,22 +51,22 @@ typedef struct Endpoints
 extern void endpoints_open(Endpoints *endpoints);
 extern void endpoints_close(Endpoints *endpoints);
 
-/* The endpoint of a URL and a file of certificates, which may be NULL; NULL if memory runs out. */
+/* Return the endpoint of a URL and a CA file (may be NULL), or NULL if memory runs out. */
 extern Endpoint *endpoint_find(Endpoints *endpoints, const char *url, const char *ca_file);
 
-/* Take over an option; below 0, learn.  True if an idle connection may be too old now. */
+/* Apply keep_idle (below 0: learn it).  Return whether an idle connection may now be too old. */
 extern bool endpoint_tell(Endpoint *endpoint, int64 keep_idle);
 
-/* For how long an idle connection may be used again, as far as is known now. */
+/* Return how long an idle connection may currently be reused. */
 extern int64 endpoint_keep_idle(const Endpoint *endpoint, int64 now);
 
-/* Tell whether a connection should be left idle. */
+/* Return whether the next connection should be a scout. */
 extern bool endpoint_wants_scout(const Endpoint *endpoint, int64 now);
 
-/* The server has ended a connection that was idle for a time. */
+/* Note that the server closed a connection that had been idle for a time. */
 extern void endpoint_ended(Endpoint *endpoint, int64 idle, int64 now);
 
-/* A scout begins, becomes idle, and is over. */
+/* Note that a scout starts, becomes idle, and ends. */
 extern void endpoint_scout_begin(Endpoint *endpoint);
 extern void endpoint_scout_idle(Endpoint *endpoint, int64 now);
 extern void endpoint_scout_end(Endpoint *endpoint, int64 now);

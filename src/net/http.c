@@ -34,19 +34,19 @@
 #include "net/sockets.h"
 #include "net/transfer.h"
 
-/* Sockets looked at, and requests handed to libcurl, in one go. */
+/* The most ready sockets, and new requests, that are handled between looks at the clock. */
 #define READY 64
 #define BEGIN 8
-/* A look at the network ends after this. */
+/* A pass over the network ends after this time. */
 #define LOOK_US (10 * 1000)
 
-/* For so many requests of one, there is room for another one's. */
+/* For each SHARE requests of an account, one place stays free for others. */
 #define SHARE 4
 
-/* libcurl keeps an address for a minute. */
+/* libcurl caches an address for a minute. */
 #define ADDRESS_US (55 * INT64CONST(1000000))
 
-/* Where a connection was used again, that says nothing; it is good for this long. */
+/* A reused connection shows no lookup; lookups are then not serialized for this long. */
 #define UNUSED_ADDRESS_US INT64CONST(1000000)
 
 struct Http
@@ -71,7 +71,7 @@ struct Http
 	int			ntransfers;
 };
 
-/* libcurl wants to be called after some time, or no longer. */
+/* Callback: libcurl sets or clears its timer. */
 static int
 on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
@@ -81,7 +81,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
-/* Raise an error about a failed start. */
+/* Clean up and raise an error after a failed start. */
 static void
 open_failed(Http *http, const char *what)
 {
@@ -129,7 +129,7 @@ http_open(void)
 	return http;
 }
 
-/* Free a list of transfers, and give their descriptors back. */
+/* Free a list of transfers and release their descriptors. */
 static void
 destroy_all(dlist_head *transfers)
 {
@@ -162,7 +162,7 @@ http_close(Http *http)
 	pfree(http);
 }
 
-/* Make so many transfers ready for use, if there are descriptors for them. */
+/* Create transfers until so many are free, or no descriptors are left. */
 static void
 provide(Http *http, int wanted)
 {
@@ -194,9 +194,9 @@ provide(Http *http, int wanted)
 }
 
 /*
- * One may have SHARE times as many requests as are free then.  So the first ones
- * never take all, later ones find room at once, and while there are descriptors
- * it limits nobody.
+ * An account may have at most SHARE times as many requests as places stay free.
+ * So a slow account cannot take all places, a new one finds room at once, and the
+ * rule limits nobody while descriptors are plentiful.
  */
 int
 http_reserve(Http *http, int held, int taken, int wanted)
@@ -210,7 +210,7 @@ http_reserve(Http *http, int held, int taken, int wanted)
 	return Min(wanted, Max((SHARE * left - held) / (SHARE + 1), held == 0 ? 1 : 0));
 }
 
-/* Put a transfer that is over among the finished ones. */
+/* Move a transfer to the finished ones. */
 static void
 move_to_done(Http *http, Transfer *transfer)
 {
@@ -220,7 +220,7 @@ move_to_done(Http *http, Transfer *transfer)
 	dlist_push_tail(&http->done, &transfer->node);
 }
 
-/* End a transfer that never got to libcurl. */
+/* End a transfer that was never passed to libcurl. */
 static void
 fail(Http *http, Transfer *transfer, const char *problem)
 {
@@ -230,19 +230,18 @@ fail(Http *http, Transfer *transfer, const char *problem)
 }
 
 /*
- * A transfer has its address, or is over without: let those go on that wait for
- * it, or end them in the same way.
+ * End a lookup: the transfer has an address, or has failed.  Start the transfers
+ * that wait for the address, or fail them with the same error.
  */
 static void
 end_lookup(Http *http, Transfer *transfer, const char *error)
 {
 	Endpoint   *endpoint = transfer->opener.endpoint;
-	int64		now = clock_us();
 
 	transfer->looks_up = endpoint->looking_up = false;
 	if (error == NULL)
 		endpoint->known_until = transfer->opener.opened ?
-			transfer->begun_at + ADDRESS_US : now + UNUSED_ADDRESS_US;
+			transfer->begun_at + ADDRESS_US : clock_us() + UNUSED_ADDRESS_US;
 
 	while (!dlist_is_empty(&endpoint->waiting))
 	{
@@ -254,11 +253,10 @@ end_lookup(Http *http, Transfer *transfer, const char *error)
 		strlcpy(waiting->problem, error, sizeof(waiting->problem));
 		fail(http, waiting, waiting->problem);
 	}
-
 	http->cut_short = true;		/* others may have waited for its descriptors */
 }
 
-/* Note which lookups have brought an address. */
+/* End the lookups that have returned an address. */
 static void
 check_lookups(Http *http)
 {
@@ -278,7 +276,7 @@ check_lookups(Http *http)
 	}
 }
 
-/* End a transfer that libcurl knows. */
+/* End a transfer that was passed to libcurl. */
 static void
 http_finish(Http *http, Transfer *transfer, CURLcode code, const char *error)
 {
@@ -326,7 +324,7 @@ http_submit(Http *http, const HttpRequest *request)
 		fail(http, transfer, problem);
 }
 
-/* Hand a transfer over to libcurl. */
+/* Pass a transfer to libcurl. */
 static void
 hand_over(Http *http, Transfer *transfer)
 {
@@ -346,8 +344,8 @@ hand_over(Http *http, Transfer *transfer)
 }
 
 /*
- * Hand some of what was submitted over to libcurl: how many.  What has to wait
- * for an address is put aside.
+ * Pass at most BEGIN submitted transfers to libcurl, and return how many.  Set
+ * those aside that wait for another one's lookup.
  */
 static int
 hand_over_some(Http *http)
@@ -380,17 +378,16 @@ hand_over_some(Http *http)
 	return n;
 }
 
-/* Tell whether a look at the network has taken long enough; note it. */
+/* Return whether this pass has used up its time, and note that work is left. */
 static bool
 is_over(Http *http)
 {
-	bool		over = clock_us() - http->looked_at > LOOK_US;
-
-	http->cut_short |= over;
-	return over;
+	if (clock_us() - http->looked_at <= LOOK_US)
+		return false;
+	return http->cut_short = true;
 }
 
-/* Have libcurl do what it wanted to do by now. */
+/* Run libcurl's timer if it has expired. */
 static void
 act_on_timer(Http *http)
 {
@@ -402,7 +399,7 @@ act_on_timer(Http *http)
 	curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
-/* Begin what was submitted. */
+/* Start the submitted transfers. */
 static void
 start(Http *http)
 {
@@ -415,7 +412,7 @@ start(Http *http)
 	} while (!is_over(http));
 }
 
-/* An abandoned lookup is over. */
+/* Clean up after an abandoned lookup that has ended. */
 static void
 end_abandoned(Http *http, CURL *easy)
 {
@@ -425,7 +422,7 @@ end_abandoned(Http *http, CURL *easy)
 	lookup_release(&http->nlookups);
 }
 
-/* Gather the transfers that libcurl has finished. */
+/* Collect the transfers that libcurl has finished. */
 static void
 gather(Http *http)
 {
@@ -444,7 +441,7 @@ gather(Http *http)
 	}
 }
 
-/* End the requests whose time is over. */
+/* End the requests that have timed out. */
 static void
 time_out(Http *http)
 {
@@ -468,8 +465,8 @@ time_out(Http *http)
 }
 
 /*
- * Have libcurl take what has come: after a long pause that may be more than it
- * reads in one go.  False if time was too short for all of it.
+ * Let libcurl handle all ready sockets; after a long pause that takes several calls.
+ * Return false if time ran out before that.
  */
 static bool
 http_take(Http *http)
@@ -492,7 +489,7 @@ http_take(Http *http)
 	return true;
 }
 
-/* Let libcurl do what can be done without waiting. */
+/* Do one pass: everything that can be done without waiting, within LOOK_US. */
 static void
 run(Http *http)
 {
@@ -533,7 +530,7 @@ run(Http *http)
 				 errmsg("could not wait for a socket: %s", strerror(http->sockets.failed))));
 }
 
-/* The milliseconds until something has to be looked at; -1: nothing has. */
+/* Return the milliseconds until the next timer, or -1 if there is none. */
 static long
 next_timer_ms(Http *http, int64 timeout)
 {

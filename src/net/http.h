@@ -51,30 +51,30 @@ typedef struct HttpReply
 	const char *error;			/* NULL if the reply came whole */
 } HttpReply;
 
-/* Begin; errors: 58000 if the operating system or libcurl refuses. */
+/* Start; raises 58000 if libcurl or a system call fails. */
 extern Http *http_open(void);
 
-/* End, and drop the requests under way. */
+/* Stop, and drop the active requests. */
 extern void http_close(Http *http);
 
 /*
- * Make room for more requests of one who has "held" under way, beside so many
- * that are taken but not submitted yet; returns for how many there is.  Where
- * descriptors are short, some are left to others.
+ * Make room for more requests of an account that has "held" active ones, while
+ * "taken" places are promised already.  Return for how many there is room.  If
+ * descriptors are scarce, some are left to other accounts.
  */
 extern int	http_reserve(Http *http, int held, int taken, int wanted);
 
-/* Begin a request; there must be room for it. */
+/* Start a request.  There must be room for it. */
 extern void http_submit(Http *http, const HttpRequest *request);
 
 /* Wait for the process latch, the network or the time-out (-1: none). */
 extern void http_wait(Http *http, int64 timeout, uint32 wait_event);
 
-/* The next finished request, NULL if there is none; release it when done. */
+/* Return the next finished request, or NULL.  The caller releases it. */
 extern const HttpReply *http_next(Http *http);
 extern void http_release(Http *http, const HttpReply *reply);
 
-/* End the requests under way at once, as if they had timed out now. */
+/* End all active requests at once, as if they had timed out. */
 extern void http_abort_all(Http *http, const char *reason);
 
 extern const char *http_phase_name(HttpPhase phase);

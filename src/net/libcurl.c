@@ -13,7 +13,7 @@
 
 #include "net/libcurl.h"
 
-/* What a lookup may hold open: libcurl's pair of sockets, and the resolver's. */
+/* The descriptors that a lookup may open: libcurl's socket pair and the resolver's sockets. */
 #define LOOKUP_FDS 4
 
 /*
@@ -29,7 +29,7 @@ wiped_free(void *memory)
 	free(memory);
 }
 
-/* Change the size, leaving nothing behind where the memory moves. */
+/* Reallocate memory, and overwrite the old block. */
 static void *
 wiped_realloc(void *memory, size_t size)
 {
@@ -81,7 +81,7 @@ lookup_reserve(void)
 		ReserveExternalFD();
 }
 
-/* Give descriptors back. */
+/* Release descriptors. */
 static void
 release(int n)
 {

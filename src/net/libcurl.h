@@ -7,15 +7,15 @@
 
 #include <signal.h>
 
-/* Initialize libcurl, once a process; error 58000 if it does not start. */
+/* Initialize libcurl once per process; raises 58000 if that fails. */
 extern void libcurl_start(void);
 
-/* Block the signals that are handled here, so that libcurl's threads inherit that. */
+/* Block the signals that are handled here; libcurl's threads inherit the mask. */
 extern void libcurl_block_signals(sigset_t *saved);
 
 /*
- * Set aside what a lookup of a name may hold open, and give it back.  That of
- * the first one always is, from lookup_reserve() to lookup_release_all().
+ * Reserve the descriptors that a DNS lookup may open, and release them.  Those of
+ * the first lookup are reserved from lookup_reserve() to lookup_release_all().
  */
 extern void lookup_reserve(void);
 extern bool lookup_acquire(int *nlookups);

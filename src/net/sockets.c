@@ -22,7 +22,7 @@
 
 #include "net/sockets.h"
 
-/* The most scouts at a time; see endpoint.c. */
+/* The most scouts at the same time; see endpoint.c. */
 #define MAX_SCOUTS 8
 
 /* Events taken from the kernel in one go. */
@@ -37,7 +37,7 @@ clock_us(void)
 	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* A connection of ours; NULL if the descriptor is something else. */
+/* Return the connection of a descriptor, or NULL if it is not a connection. */
 static Connection *
 find(Sockets *sockets, int fd)
 {
@@ -46,7 +46,7 @@ find(Sockets *sockets, int fd)
 	return connection && (connection->open || connection->alone) ? connection : NULL;
 }
 
-/* Make room for a descriptor; false if memory runs out. */
+/* Make room for a descriptor.  Return false if memory runs out. */
 static bool
 make_room(Sockets *sockets, int fd)
 {
@@ -64,7 +64,7 @@ make_room(Sockets *sockets, int fd)
 	return true;
 }
 
-/* Have epoll look for events of a descriptor, or no longer; a closed one is gone already. */
+/* Set the events that epoll watches a descriptor for; 0 removes it. */
 static void
 watch(Sockets *sockets, int fd, uint32 events)
 {
@@ -116,7 +116,7 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	return fd;
 }
 
-/* Leave a scout's connection idle from now on. */
+/* Start to watch a scout's idle connection. */
 static void
 leave_alone(Sockets *sockets, int fd, Connection *connection)
 {
@@ -128,7 +128,7 @@ leave_alone(Sockets *sockets, int fd, Connection *connection)
 	watch(sockets, fd, EPOLLIN | EPOLLRDHUP);
 }
 
-/* A scout is over. */
+/* End a scout and release its descriptor. */
 static void
 end_scout(Sockets *sockets, Endpoint *endpoint)
 {
@@ -167,7 +167,7 @@ on_close(void *arg, curl_socket_t fd)
 	return 0;
 }
 
-/* libcurl wants to wait for a socket, or no longer. */
+/* Callback: libcurl starts or stops waiting for a socket. */
 static int
 on_wait(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
@@ -202,7 +202,7 @@ on_wait(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 	return 0;
 }
 
-/* Begin; false, and errno, if the operating system refuses. */
+/* Start.  Return false, with errno set, if a system call fails. */
 bool
 sockets_open(Sockets *sockets)
 {
@@ -212,7 +212,7 @@ sockets_open(Sockets *sockets)
 	return sockets->epoll >= 0;
 }
 
-/* End, when libcurl has closed its connections. */
+/* Stop, after libcurl has closed its connections. */
 void
 sockets_close(Sockets *sockets)
 {
@@ -226,7 +226,7 @@ sockets_close(Sockets *sockets)
 	free(sockets->connections);
 }
 
-/* Hear from a multi handle what it waits for. */
+/* Set the callbacks of a multi handle. */
 void
 sockets_follow(Sockets *sockets, CURLM *multi)
 {
@@ -234,7 +234,7 @@ sockets_follow(Sockets *sockets, CURLM *multi)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, sockets);
 }
 
-/* Have an easy handle open and close its connections here. */
+/* Set the callbacks of an easy handle. */
 void
 sockets_use(Opener *opener, CURL *easy)
 {
@@ -244,7 +244,7 @@ sockets_use(Opener *opener, CURL *easy)
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, opener->sockets);
 }
 
-/* Have an opener's connection be a scout, if that is of use and there is room. */
+/* Make an opener's connection a scout if one is wanted and there is room.  Return whether it is. */
 bool
 sockets_send_scout(Opener *opener)
 {
@@ -259,7 +259,7 @@ sockets_send_scout(Opener *opener)
 	return true;
 }
 
-/* The request of a scout is over; without a reply its connection tells nothing. */
+/* Note that a scout's request has ended.  Without a reply its connection is not watched. */
 void
 sockets_scout_answered(Opener *opener, bool answered)
 {
@@ -285,7 +285,7 @@ sockets_scout_answered(Opener *opener, bool answered)
 		end_scout(sockets, opener->endpoint);
 }
 
-/* Tell whether a connection was ended by the other side, whatever is left to be read. */
+/* Return whether the peer has closed a connection, even if there is data to read. */
 static bool
 has_ended(int fd)
 {
@@ -296,7 +296,7 @@ has_ended(int fd)
 		info.tcpi_state != TCP_ESTABLISHED;
 }
 
-/* Shut an idle connection down: libcurl alone may close it, but finds it dead from now on. */
+/* Shut down an idle connection, so that libcurl finds it dead; only libcurl may close it. */
 static void
 retire(Sockets *sockets, int fd, Connection *connection)
 {
@@ -307,8 +307,8 @@ retire(Sockets *sockets, int fd, Connection *connection)
 }
 
 /*
- * Something came on an idle connection: its end, or what nobody asked for.  A
- * scout, which libcurl does not know, may stay where it was the latter.
+ * Handle an event on an idle connection: the peer closed it, or sent unexpected
+ * data.  In the latter case a scout stays open, as libcurl does not use it.
  */
 static void
 hear(Sockets *sockets, int fd, Connection *connection)
@@ -338,8 +338,8 @@ hear(Sockets *sockets, int fd, Connection *connection)
 }
 
 /*
- * Find sockets that are ready, without waiting: how many, and whether there
- * may be more.
+ * Find ready sockets without waiting.  Return how many, and whether there may be
+ * more.
  */
 int
 sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more)
@@ -371,7 +371,7 @@ sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more)
 	return nready;
 }
 
-/* Shut down the connections that have been idle for too long. */
+/* Shut down connections that have been idle for too long. */
 void
 sockets_retire(Sockets *sockets)
 {

@@ -11,7 +11,7 @@
 
 typedef struct Sockets Sockets;
 
-/* Who has connections opened; outlives the request. */
+/* The transfer for which libcurl opens connections; it outlives the request. */
 typedef struct Opener
 {
 	Sockets    *sockets;
@@ -22,7 +22,7 @@ typedef struct Opener
 	bool		begun;			/* a connection is there, and sending begins */
 } Opener;
 
-/* What is known of a connection that libcurl has opened. */
+/* State of a connection that libcurl has opened. */
 typedef struct Connection
 {
 	bool		open;			/* libcurl has it */
@@ -46,14 +46,14 @@ struct Sockets
 	bool		retired;		/* some were shut down; for the caller to take note and unset */
 };
 
-/* A socket that is ready, and for what, as libcurl says it. */
+/* A socket that is ready, and for what, in libcurl's terms. */
 typedef struct ReadySocket
 {
 	curl_socket_t fd;
 	int			what;
 } ReadySocket;
 
-/* A clock that nobody sets, in microseconds. */
+/* Return the monotonic clock in microseconds. */
 extern int64 clock_us(void);
 
 extern bool sockets_open(Sockets *sockets);
@@ -63,10 +63,10 @@ extern void sockets_use(Opener *opener, CURL *easy);
 extern int	sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more);
 extern void sockets_retire(Sockets *sockets);
 
-/* Have an opener's connection be a scout, if that is of use and there is room. */
+/* Make an opener's connection a scout if one is wanted and there is room.  Return whether it is. */
 extern bool sockets_send_scout(Opener *opener);
 
-/* The request of a scout is over; without a reply its connection tells nothing. */
+/* Note that a scout's request has ended.  Without a reply its connection is not watched. */
 extern void sockets_scout_answered(Opener *opener, bool answered);
 
 #endif							/* SMS3300_NET_SOCKETS_H */

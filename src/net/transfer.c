@@ -16,17 +16,16 @@
 #include "compat.h"
 #include "net/transfer.h"
 
-/* More of Retry-After than this is not believed. */
+/* The upper limit for Retry-After. */
 #define MAX_RETRY_AFTER_S 3600
 
 /*
- * A name is looked up again when a connection is opened more than a minute after
- * the last time.  None is used for longer than this, so that a gateway that has
- * moved is found within five minutes.
+ * Connections are not used for longer than this, and addresses are cached for a
+ * minute.  So a change of a gateway's address takes effect within five minutes.
  */
 #define MAX_LIFETIME_S 230
 
-/* libcurl begins a TLS handshake. */
+/* Callback: a TLS handshake starts. */
 static CURLcode
 on_tls(CURL *easy, void *context, void *arg)
 {
@@ -37,7 +36,7 @@ on_tls(CURL *easy, void *context, void *arg)
 	return CURLE_OK;
 }
 
-/* libcurl has a connection and is about to send the request: never a second time. */
+/* Callback: the request is about to be sent.  Refuse that the second time. */
 static int
 on_begin(void *arg, char *remote_address, char *local_address, int remote_port, int local_port)
 {
@@ -52,7 +51,7 @@ on_begin(void *arg, char *remote_address, char *local_address, int remote_port, 
 	return CURL_PREREQFUNC_OK;
 }
 
-/* A line of the reply's header arrived. */
+/* Callback: a header line of the reply arrived. */
 static size_t
 on_header(char *data, size_t size, size_t count, void *arg)
 {
@@ -67,7 +66,7 @@ on_header(char *data, size_t size, size_t count, void *arg)
 	return size * count;
 }
 
-/* A piece of the reply's body arrived; past the limit the transfer ends. */
+/* Callback: a part of the reply's body arrived.  End the transfer at the limit. */
 static size_t
 on_write(char *data, size_t size, size_t count, void *arg)
 {
@@ -93,7 +92,7 @@ on_write(char *data, size_t size, size_t count, void *arg)
 	return n;
 }
 
-/* Set what is the same for all requests; false if memory runs out. */
+/* Set the options that are the same for all requests.  Return false if memory runs out. */
 static bool
 transfer_configure(Transfer *transfer)
 {
@@ -145,14 +144,14 @@ transfer_configure(Transfer *transfer)
 	return true;
 }
 
-/* Tell whether two strings, either of which may be NULL, are the same. */
+/* Return whether two strings, either of which may be NULL, are equal. */
 static bool
 same(const char *a, const char *b)
 {
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* Have the next request use a new handle. */
+/* Free the handle, so that the next request uses a new one. */
 static void
 drop_handle(Transfer *transfer)
 {
@@ -166,8 +165,8 @@ drop_handle(Transfer *transfer)
 }
 
 /*
- * Have a request use a connection of its own, or any.  A scout's has to be its
- * own, and where idle ones are not used, none is kept.
+ * Choose whether a request uses a connection of its own.  A scout does, and so does
+ * each request if idle connections are not reused.
  */
 static void
 set_fresh(Transfer *transfer, int64 now)
@@ -182,7 +181,7 @@ set_fresh(Transfer *transfer, int64 now)
 	transfer->fresh = fresh;
 }
 
-/* Set what a request asks for; false if memory runs out. */
+/* Set the options of this request.  Return false if memory runs out. */
 static bool
 set_request(Transfer *transfer, const HttpRequest *request, int64 now)
 {
@@ -214,7 +213,7 @@ set_request(Transfer *transfer, const HttpRequest *request, int64 now)
 	return true;
 }
 
-/* Say why TLS failed; what OpenSSL puts in words of its own is made plain. */
+/* Return why TLS failed.  Explain OpenSSL's terse messages. */
 static const char *
 describe_tls(Transfer *transfer, const char *said)
 {
@@ -241,7 +240,7 @@ describe_tls(Transfer *transfer, const char *said)
 	return transfer->problem;
 }
 
-/* Say what went wrong, in a sentence's part; NULL if nothing did. */
+/* Return what went wrong, without a period, or NULL. */
 static const char *
 transfer_describe(Transfer *transfer, CURLcode code)
 {
@@ -258,7 +257,7 @@ transfer_describe(Transfer *transfer, CURLcode code)
 	return transfer->reply.phase == HTTP_TLS ? describe_tls(transfer, said) : said;
 }
 
-/* Tell whether a TLS handshake failed, or could not even begin. */
+/* Return whether an error code belongs to the TLS handshake. */
 static bool
 is_tls_error(CURLcode code)
 {
@@ -277,7 +276,7 @@ is_tls_error(CURLcode code)
 	}
 }
 
-/* Tell how far a transfer got. */
+/* Return how far a transfer got. */
 static HttpPhase
 phase_reached(Transfer *transfer, CURLcode code)
 {
@@ -316,7 +315,7 @@ request_left(Transfer *transfer, CURLcode code)
 		(transfer->opener.begun && sent == 0 && code != CURLE_SEND_ERROR);
 }
 
-/* A new transfer; NULL if memory runs out. */
+/* Create a transfer, or return NULL if memory runs out. */
 Transfer *
 transfer_create(Sockets *sockets, CURLSH *sessions)
 {
@@ -368,21 +367,21 @@ transfer_begin(Transfer *transfer, const HttpRequest *request, int64 now)
 	return problem;
 }
 
-/* Tell whether the address was found, or is not needed: a connection is there. */
+/* Return whether the address is known, or not needed because a connection exists. */
 bool
 transfer_knows_address(const Transfer *transfer)
 {
 	return transfer->opener.opened || transfer_has_connected(transfer);
 }
 
-/* Tell whether a connection is there. */
+/* Return whether the transfer has a connection. */
 bool
 transfer_has_connected(const Transfer *transfer)
 {
 	return transfer->opener.begun || curl_has_begun(transfer->easy);
 }
 
-/* When a transfer times out, as far as libcurl does not see to that. */
+/* Return when a transfer times out, unless libcurl enforces an earlier limit. */
 int64
 transfer_time_limit(const Transfer *transfer)
 {
@@ -392,9 +391,9 @@ transfer_time_limit(const Transfer *transfer)
 }
 
 /*
- * Have a transfer look its address up.  A libcurl that waits for the lookup's
- * thread when it gives up must not give up by itself: then the time it takes to
- * connect is limited by whoever calls this.
+ * Mark a transfer as the one that looks up the address.  A libcurl that joins the
+ * lookup's thread when it gives up must not give up by itself: connect_timeout is
+ * then enforced through transfer_time_limit().
  */
 void
 transfer_look_up(Transfer *transfer)
@@ -406,8 +405,8 @@ transfer_look_up(Transfer *transfer)
 }
 
 /*
- * Let go of a handle that looks an address up, which libcurl will end at its own
- * time.  It opens no connection, and so sends nothing.
+ * Detach the handle of a hanging lookup.  libcurl ends it later.  It can open no
+ * connection, so it sends nothing.
  */
 void
 transfer_abandon(Transfer *transfer)
@@ -446,7 +445,7 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 		reply->error = "the reply has no HTTP status";
 }
 
-/* Take what belongs to one request off a transfer. */
+/* Reset a transfer for the next request. */
 void
 transfer_clear(Transfer *transfer)
 {

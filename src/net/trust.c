@@ -29,7 +29,7 @@
 #include "compat.h"
 #include "net/trust.h"
 
-/* What a file or folder was when it was read; all zero: it was not there. */
+/* What identifies a version of a file or folder; all zero if it does not exist. */
 typedef struct Identity
 {
 	int64		device;
@@ -56,7 +56,7 @@ struct Trust
 
 static dlist_head trusts = DLIST_STATIC_INIT(trusts);
 
-/* Tell whether libcurl uses OpenSSL, of the version that this library is linked with. */
+/* Return whether libcurl uses OpenSSL, in the major version that this library is linked with. */
 static bool
 has_openssl(const curl_version_info_data *curl)
 {
@@ -68,7 +68,7 @@ has_openssl(const curl_version_info_data *curl)
 		strncmp(curl->ssl_version + name, own + name, strcspn(own + name, ".") + 1) == 0;
 }
 
-/* Note what a file or folder is now. */
+/* Set the identity of a file or folder. */
 static void
 identify(const char *path, Identity *identity)
 {
@@ -84,7 +84,7 @@ identify(const char *path, Identity *identity)
 	identity->changed = (int64) st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
 }
 
-/* Why a file cannot be read, NULL if it can; a pipe would be waited for. */
+/* Return why a file cannot be read, or NULL.  Do not block on a pipe. */
 static const char *
 file_problem(const char *path)
 {
@@ -99,8 +99,8 @@ file_problem(const char *path)
 }
 
 /*
- * Parse what is trusted, as libcurl would; NULL if there is nothing.  What is in
- * the folder is looked up when it is needed.
+ * Parse the certificates as libcurl would, or return NULL if there are none.  OpenSSL
+ * reads those in the folder when it needs them.
  */
 static X509_STORE *
 load(const Trust *trust)
@@ -124,7 +124,7 @@ load(const Trust *trust)
 	return store;
 }
 
-/* Write a store's first certificate as a file has it; NULL if there is none. */
+/* Return a store's first certificate in PEM format, or NULL. */
 static char *
 first_certificate(X509_STORE *store)
 {
@@ -147,7 +147,7 @@ first_certificate(X509_STORE *store)
 	return copy;
 }
 
-/* Give what is trusted now a name that nothing has had before; false if memory runs out. */
+/* Set a new, unique name.  Return false if memory runs out. */
 static bool
 rename_trust(Trust *trust)
 {
@@ -161,7 +161,7 @@ rename_trust(Trust *trust)
 	return trust->name != NULL;
 }
 
-/* Forget what was read. */
+/* Free the certificates. */
 static void
 forget(Trust *trust)
 {
@@ -172,7 +172,7 @@ forget(Trust *trust)
 	trust->certificate = trust->name = NULL;
 }
 
-/* Find out what is to be read. */
+/* Set the paths of the certificates. */
 static void
 locate(Trust *trust, const curl_version_info_data *curl)
 {
@@ -180,7 +180,7 @@ locate(Trust *trust, const curl_version_info_data *curl)
 	trust->folder = trust->ca_file ? NULL : curl->capath;
 }
 
-/* Read again what has changed; NULL, or why that fails. */
+/* Parse the certificates again if they have changed.  Return NULL or the problem. */
 static const char *
 refresh(Trust *trust)
 {

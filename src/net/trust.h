@@ -7,33 +7,33 @@
 
 #include <curl/curl.h>
 
-/* A file of certificates, or what the system trusts; it is never freed. */
+/* A CA file, or the system's CA certificates; never freed. */
 typedef struct Trust Trust;
 
-/* The trust in a file, or in what the system trusts if it is NULL; NULL if memory runs out. */
+/* Return the trust for a CA file, or for the system's if it is NULL; NULL if memory runs out. */
 extern Trust *trust_find(const char *ca_file);
 
 /*
- * Parse it if it has changed.  A second look at the same time, by clock_us(), is
- * spared.  NULL, or why it cannot be used, written to "buffer" if need be.
+ * Parse the certificates if they have changed.  "now" is the time of this pass by
+ * clock_us(); files are examined once per pass.  Return NULL, or the problem, in "buffer".
  */
 extern const char *trust_look(Trust *trust, int64 now, char *buffer, size_t size);
 
-/* A number for what is trusted now; nothing else has had it. */
+/* Return a number that identifies the certificates as they are now. */
 extern uint64 trust_version(const Trust *trust);
 
-/* Tell whether it is parsed here, and applied to each connection. */
+/* Return whether the certificates are parsed here and applied to each connection. */
 extern bool trust_is_own(const Trust *trust);
 
 /*
- * Have a handle's connections checked against it; none is used that was checked
- * against anything else.  False if memory runs out.
+ * Set up a handle so that connections are verified with these certificates, and
+ * only connections that were are reused.  Return false if memory runs out.
  */
 extern bool trust_set(const Trust *trust, CURL *easy);
 
 /*
- * The same for a connection whose handshake begins, of which this is OpenSSL's
- * context.  A silent one does not tell the server when it ends.
+ * Apply the certificates to OpenSSL's context of a new connection.  A silent
+ * connection sends no close_notify when it is closed.
  */
 extern void trust_apply(const Trust *trust, void *context, bool silent);
 
