@@ -18,8 +18,12 @@
 #include "compat.h"
 #include "net/endpoint.h"
 
-/* A server that closes an idle connection sooner does not keep connections. */
+/*
+ * A server that closes idle connections sooner than this, so many times in a row,
+ * does not keep connections.  Once may be a restart.
+ */
 #define SHORTEST (100 * INT64CONST(1000))
+#define MAX_EARLY 3
 
 /* The pause between scouts is a multiple of how long the last one lasted, within bounds. */
 #define SCOUT_FACTOR 10
@@ -145,7 +149,12 @@ endpoint_ended(Endpoint *endpoint, int64 idle, int64 now)
 {
 	if (endpoint->told || idle / 2 >= endpoint_keep_idle(endpoint, now))
 		return;
-	endpoint->keep_idle = idle < SHORTEST ? 0 : idle / 2;
+	if (idle < SHORTEST)
+	{
+		endpoint->early += now - endpoint->early_at >= SHORTEST;
+		endpoint->early_at = now;
+	}
+	endpoint->keep_idle = endpoint->early >= MAX_EARLY ? 0 : Max(idle, SHORTEST) / 2;
 
 	/* What a scout has shown no longer holds: it has to show it again. */
 	if (endpoint->scout_since != 0)
@@ -173,6 +182,8 @@ endpoint_scout_end(Endpoint *endpoint, int64 now)
 	endpoint->scouting = false;
 	endpoint->scout_since = 0;
 	endpoint->next_scout = now + Max(MIN_SCOUT_PAUSE, Min(SCOUT_FACTOR * lasted, MAX_SCOUT_PAUSE));
-	if (!endpoint->told && lasted >= SHORTEST)
-		endpoint->keep_idle = Min(lasted / 2, ENDPOINT_MAX_KEEP_IDLE);
+	if (endpoint->told || lasted < SHORTEST)
+		return;
+	endpoint->keep_idle = Min(lasted / 2, ENDPOINT_MAX_KEEP_IDLE);
+	endpoint->early = 0;
 }

@@ -27,6 +27,8 @@ typedef struct Endpoint
 	Trust	   *trust;			/* NULL: it is not https */
 	bool		told;			/* keep_idle is as an option says */
 	int64		keep_idle;		/* for how long an idle connection is used again */
+	int			early;			/* times that the server closed one at once, in a row */
+	int64		early_at;		/* the last of them */
 
 	/* A connection that is left idle, to learn for how long the server keeps it */
 	bool		scouting;

@@ -16,7 +16,7 @@ my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5)
   or die "could not listen: $!";
 my $node = new_node('main');
 create_account($node, 'postgres', url => 'http://127.0.0.1:' . $listener->sockport . '/',
-	line => '983000330000', max_in_flight => 1);
+	line => '983000330000', max_in_flight => 1, keep_idle => '500ms');
 
 # Read a whole request; false if the connection ends before that.
 sub read_request
