@@ -60,7 +60,7 @@ start_nginx()
 {
 	gateway_port=$(free_port)
 	tls_port=$(free_port)
-	reply='{"data": {"message_id": $connection_requests, "line": 983000330000, "connection": $connection}, "status": -1, "msg": "success"}'
+	reply='{"data": {"message_id": 1000$connection_requests, "line": 983000330000, "connection": $connection}, "status": -1, "msg": "success"}'
 	as_owner mkdir "$work/nginx"
 	as_owner tee "$work/nginx/nginx.conf" >/dev/null <<-CONF
 		load_module /usr/lib/nginx/modules/ngx_http_echo_module.so;

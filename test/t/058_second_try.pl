@@ -39,7 +39,7 @@ if (!$gateway)
 	{
 		$connection = $listener->accept;
 		read_request($connection);
-		my $reply = '{"status": -1, "data": {"message_id": 1}}';
+		my $reply = '{"status": -1, "data": {"message_id": 1000}}';
 		syswrite $connection, "HTTP/1.1 200 OK\r\nContent-Length: " . length($reply) . "\r\n\r\n$reply";
 		$kept = read_request($connection);
 	}

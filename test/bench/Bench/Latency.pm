@@ -18,7 +18,7 @@ use Socket      qw(IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(sleep);
 
 use constant REPLY =>
-  '{"data": {"message_id": 1, "line": 983000330000}, "status": -1, "msg": "success"}';
+  '{"data": {"message_id": 1000, "line": 983000330000}, "status": -1, "msg": "success"}';
 
 # What is measured: [name, seconds of pause, whether the worker stays, p50 and p95 that
 # are wanted, in ms].
