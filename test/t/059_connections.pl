@@ -248,9 +248,9 @@ $ahead += 3600;
 tell_shim(ahead => "$ahead\n");
 alter_account($node, connect_timeout => '100 ms');
 my @lost = queue($node, 'lost', n => 20);
-wait_for_sql($node, 'postgres', 'SELECT count(*) >= 20 FROM sms_outbox WHERE message = \'lost\' AND errors <> \'[]\'');
+wait_for_sql($node, 'postgres', 'SELECT count(*) >= 20 FROM sms_outbox WHERE message = \'lost\' AND events <> \'[]\'');
 cmp_ok((-s "$folder/looks") - $looks, '<', 5, 'requests for a name that hangs wait for one lookup');
-is(run_sql($node, 'SELECT DISTINCT errors->0->>\'phase\', attempts FROM sms_outbox WHERE message = \'lost\''),
+is(run_sql($node, 'SELECT DISTINCT events->0->>\'phase\', attempts FROM sms_outbox WHERE message = \'lost\''),
 	'resolve|0', '... and end with it, unsent');
 tell_shim(address => "127.0.0.2\n");
 wait_for_status($node, \@lost, 'sent');
