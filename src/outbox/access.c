@@ -34,7 +34,6 @@
 #include "utils/syscache.h"
 
 #include "outbox/access.h"
-#include "outbox/row.h"
 #include "outbox/statement.h"
 
 /* Between outbox_open and outbox_close */
@@ -193,7 +192,6 @@ outbox_open(void)
 void
 outbox_close(void)
 {
-	rows_end();
 	SPI_finish();
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, saved_nest_level);

@@ -32,7 +32,7 @@ extern Oid	rows_status(const Rows *rows, MessageStatus wanted);
 /* Runs the triggers that are due.  True if a trigger may have changed what was written. */
 extern bool rows_close(Rows *rows);
 
-/* For outbox_close() */
+/* End the work on rows, before outbox_close() */
 extern void rows_end(void);
 
 /* Read the row of an id; false if there is none. */

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
+#include "outbox/row.h"
 #include "shared/registry.h"
 #include "worker/transaction.h"
 
@@ -163,6 +164,7 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 		{
 			MemoryContextSwitchTo(caller);
 			body(access, arg);
+			rows_end();
 			outbox_close();
 		}
 		commit(stopping);
