@@ -30,6 +30,11 @@
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
+#if PG_VERSION_NUM >= 190000
+#include "utils/lsyscache.h"	/* get_database_name() */
+#else
+#include "commands/dbcommands.h"
+#endif
 #endif
 
 /* 18 lets a module say its name and version. */

@@ -7,7 +7,6 @@
 #include <malloc.h>
 
 #include "access/xact.h"
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -20,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "outbox/access.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
