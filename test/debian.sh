@@ -85,8 +85,9 @@ make_debian()
 	[ -z "$fresh" ] || rm -rf --one-file-system "$debian"
 	[ ! -d "$debian" ] || return 0
 	rm -rf --one-file-system "$debian.new"
+	[ "$suite" != experimental ] || base=sid
 	debootstrap --variant=minbase ${architecture:+--arch="${architecture#-}"} \
-		"$suite" "$debian.new" "$(mirror)" \
+		"${base:-$suite}" "$debian.new" "$(mirror)" \
 		/usr/share/debootstrap/scripts/sid >"$debian.log" || {
 		cat "$debian.log"
 		return 1
@@ -94,6 +95,17 @@ make_debian()
 
 	# The mirror may lag behind what the suite promises.
 	echo 'Acquire::Check-Valid-Until "false";' >"$debian.new/etc/apt/apt.conf.d/sms3300"
+
+	# Of experimental, which is no Debian by itself, only PostgreSQL is wanted.
+	if [ -n "${base:-}" ]; then
+		echo "deb $(mirror) $suite main" >"$debian.new/etc/apt/sources.list.d/$suite.list"
+		rm -f "$debian.new"/var/lib/apt/lists/*_Packages	# they lack it
+		cat >"$debian.new/etc/apt/preferences.d/$suite" <<-END
+			Package: postgresql* libpq* libpg* libecpg*
+			Pin: release a=$suite
+			Pin-Priority: 600
+		END
+	fi
 
 	# What is lost with the machine can be made again; flushing it takes long.
 	echo force-unsafe-io >"$debian.new/etc/dpkg/dpkg.cfg.d/sms3300"

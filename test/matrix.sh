@@ -1,15 +1,15 @@
 #!/bin/sh
 
-# Run test/check.sh on other versions of PostgreSQL, each in a Debian that has it:
-# trixie has 17 and forky has 18. They run at the same time. The Debians are kept for the
-# next time; what a run changes in them is not. pg_upgrade is tried there from this machine's
-# Debian's PostgreSQL.
+# Run test/check.sh on other versions of PostgreSQL, each in a Debian that has it: trixie
+# has 17, forky has 18. They run at the same time. The Debians are kept for the next time;
+# what a run changes in them is not. pg_upgrade is tried there from this machine's Debian's
+# PostgreSQL.
 #
 #     sh test/matrix.sh [OPTION]...            all tests
 #     sh test/matrix.sh [OPTION]... NAME...    as with check.sh
 #
 #     --suite SUITE     run in this Debian only; may be given more than once. SUITE-i386
-#                       is its 32-bit one
+#                       is its 32-bit one; experimental, on sid, has what comes next (19)
 #     --cache FOLDER    keep the Debians there, not in /var/cache/sms3300
 #     --fresh           make new ones
 #
