@@ -25,7 +25,7 @@ sub measure_in_database
 {
 	measure_throughput();
 	measure_bursts(1);
-	measure_bursts(60, 2);
+	measure_bursts(scaled(60), 2);
 	measure_singles();
 	measure_memory();
 	measure_barriers();
