@@ -213,7 +213,7 @@ COMMENT ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) IS
 CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT origin bigint, OUT state text, OUT reason text, OUT next_probe_at timestamptz,
 	OUT in_flight integer, OUT sent bigint, OUT rejected bigint, OUT failed bigint,
-	OUT unknown bigint, OUT expired bigint, OUT retried bigint, OUT requests bigint,
+	OUT unknown bigint, OUT expired bigint, OUT suppressed bigint, OUT retried bigint, OUT requests bigint,
 	OUT request_time_sum double precision, OUT request_time_p50 double precision,
 	OUT request_time_p95 double precision, OUT request_time_p99 double precision,
 	OUT wait_time_sum double precision, OUT wait_time_p50 double precision,
@@ -304,7 +304,7 @@ CREATE VIEW @extschema@.sms3300_stat_account AS
 SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
 	@extschema@.sms3300_stat_get_queued(a.origin, s.srvname) AS queued,
 	@extschema@.sms3300_stat_get_oldest_due_at(a.origin, s.srvname) AS oldest_due_at, a.in_flight,
-	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.retried,
+	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.suppressed, a.retried,
 	@extschema@.sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
 	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset
@@ -336,6 +336,8 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.unknown IS
 	'Number of messages that may have been sent';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.expired IS
 	'Number of messages not sent before send_before';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.suppressed IS
+	'Number of messages that a rule of the account kept from being sent';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.retried IS
 	'Number of requests after which the message was queued again';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.foreign_rows IS

@@ -10,11 +10,19 @@
 #include "nodes/pg_list.h"
 
 #include "gateway/gateway.h"
+#include "text/mobile.h"
 
 /* For type and template: not given. */
 #define ROUTE_NONE (-1)
 
 extern char *account_default_name;	/* sms3300.account */
+
+/* Mobile numbers in their canonical form, sorted. */
+typedef struct MobileList
+{
+	int			n;
+	char		mobiles[FLEXIBLE_ARRAY_MEMBER][MOBILE_SIZE];
+} MobileList;
 
 typedef struct Account
 {
@@ -36,6 +44,7 @@ typedef struct Account
 	bool		resend_unknown;
 	GatewayCodes codes;
 	bool		paused;
+	MobileList *deliver_only;	/* NULL: any number */
 	int64		retention;		/* -1: none */
 	int64		redact_after;	/* -1: none */
 	int64		keep_idle;		/* -1: as learnt */

@@ -142,6 +142,31 @@ parse_rate(const char *name, const char *value)
 	return rate;
 }
 
+/* Parse a list of mobile numbers, in any spelling and separated by commas. */
+static MobileList *
+parse_mobiles(const char *name, const char *value)
+{
+	size_t		most = 1;
+	MobileList *list;
+
+	for (const char *c = value; *c; c++)
+		most += *c == ',';
+	list = palloc(offsetof(MobileList, mobiles) + most * MOBILE_SIZE);
+	list->n = 0;
+	for (const char *item = value;; item++)
+	{
+		int			len = (int) strcspn(item, ",");
+
+		if (!input_read_mobile(item, len, list->mobiles[list->n++]))
+			invalid_value(name, value, "a list of mobile numbers, such as 09123456789, 09351234567");
+		item += len;
+		if (*item == '\0')
+			break;
+	}
+	qsort(list->mobiles, list->n, MOBILE_SIZE, (int (*) (const void *, const void *)) strcmp);
+	return list;
+}
+
 const ServerOption server_options[] =
 {
 	{"url", OPTION_URL, offsetof(Account, url), 0, 0},
@@ -163,6 +188,7 @@ const ServerOption server_options[] =
 	{"refused_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_REJECTED, 0},
 	{"unsent_statuses", OPTION_STATUSES, offsetof(Account, codes), 0, 0},
 	{"paused", OPTION_BOOL, offsetof(Account, paused), 0, 0},
+	{"deliver_only", OPTION_MOBILES, offsetof(Account, deliver_only), 0, 0},
 	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
 	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
@@ -216,6 +242,9 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			if (!gateway_codes_set_unsent(field, value))
 				invalid_value(name, value, psprintf("a list of at most %d HTTP statuses from 400 to 599, such as 429, 503",
 													GATEWAY_MAX_STATUSES));
+			break;
+		case OPTION_MOBILES:
+			*(MobileList **) field = parse_mobiles(name, value);
 			break;
 		case OPTION_BOOL:
 			if (!parse_bool(value, (bool *) field))

@@ -21,6 +21,7 @@ typedef enum OptionKind
 	OPTION_ON_UNKNOWN,
 	OPTION_CODES,				/* min is the verdict; max is not used */
 	OPTION_STATUSES,
+	OPTION_MOBILES,
 	OPTION_BOOL
 } OptionKind;
 

@@ -13,6 +13,7 @@
 /* The columns that sms3300_explain() reads. */
 typedef struct OutboxRow
 {
+	char	   *mobile;
 	char	   *account;
 	MessageStatus status;
 	char	   *sender;

@@ -8,8 +8,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "account/rules.h"
 #include "outbox/access.h"
 #include "outbox/claim.h"
 #include "outbox/row.h"
@@ -20,6 +22,11 @@
 /* The columns that a claim sets. */
 static const enum OutboxColumn claim_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_STARTED_AT
+};
+
+/* The columns that are set where a rule suppresses a message. */
+static const enum OutboxColumn suppress_columns[] = {
+	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_FINISHED_AT, OUTBOX_ERROR
 };
 
 /* Tell whether the row may be claimed. */
@@ -55,52 +62,127 @@ read_claim(const Rows *rows, int64 id)
 	};
 }
 
-/* Write the claim of a message; false if it cannot be claimed. */
-static bool
-write_claim(Rows *rows, int64 id, Oid queued, Oid sending, TimestampTz now)
+/* Ask the rules of the row's account; without an account nothing is sent anyway. */
+static RulesVerdict
+judge_row(const Rows *rows)
 {
-	int			attempts;
+	const Account *account = account_find(row_name(rows, OUTBOX_ACCOUNT));
+	RulesMessage message = {.mobile = row_string(rows, OUTBOX_MOBILE)};
 
-	if (!row_find(rows, id) || !is_claimable(rows, queued, now) ||
-		row_lock(rows, LockWaitSkip) != ROW_LOCKED || !is_claimable(rows, queued, now))
-		return false;
+	return account ? rules_judge(&message, account) : (RulesVerdict) {.outcome = RULES_SEND};
+}
 
-	attempts = Max(row_number(rows, OUTBOX_ATTEMPTS, INT2OID), 0);
+/* Find the row of a message and lock it; false if it cannot be claimed. */
+static bool
+take_row(Rows *rows, int64 id, Oid queued, TimestampTz now)
+{
+	return row_find(rows, id) && is_claimable(rows, queued, now) &&
+		row_lock(rows, LockWaitSkip) == ROW_LOCKED && is_claimable(rows, queued, now);
+}
+
+/* Write the claim of a message onto its row, which is locked. */
+static void
+write_claim(Rows *rows, Oid sending, TimestampTz now)
+{
+	int			attempts = Max(row_number(rows, OUTBOX_ATTEMPTS, INT2OID), 0);
+
 	row_set(rows, OUTBOX_STATUS, ObjectIdGetDatum(sending));
 	row_set(rows, OUTBOX_ATTEMPTS, Int16GetDatum(Min(attempts + 1, MAX_ATTEMPTS)));
 	row_set(rows, OUTBOX_STARTED_AT, TimestampTzGetDatum(now));
 	row_write(rows);
-	return true;
 }
 
-/* Keep the claims that triggers have left in force, as those have left them; how many. */
+/*
+ * Keep the claims that triggers have left in force, as those have left them; how many.
+ * Those that the rules now forbid are added to the ids to be suppressed.
+ */
 static int
-read_again(Claim *claims, int nclaims)
+read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
 {
 	Rows	   *rows = rows_open(NULL, 0);
 	Oid			sending = rows_status(rows, STATUS_SENDING);
 	int			n = 0;
 
 	for (int i = 0; i < nclaims; i++)
-		if (row_find(rows, claims[i].id) && row_status(rows) == sending)
-			claims[n++] = read_claim(rows, claims[i].id);
+	{
+		int64		id = claims[i].id;
+
+		if (!row_find(rows, id) || row_status(rows) != sending)
+			continue;
+		if (judge_row(rows).outcome == RULES_SEND)
+			claims[n++] = read_claim(rows, id);
+		else
+			forbidden[(*nforbidden)++] = id;
+	}
 	rows_close(rows);
 	return n;
 }
 
-Claim *
-claim_messages(const int64 *ids, int nids, TimestampTz now, int *nclaims)
+/* Suppress a message that is queued, or was claimed in this transaction; false if it is neither. */
+static bool
+suppress_message(Rows *rows, int64 id, TimestampTz now)
 {
-	Claim	   *claims = palloc(sizeof(Claim) * Max(nids, 1));
+	bool		claimed = row_find(rows, id) &&
+		row_status(rows) == rows_status(rows, STATUS_SENDING) &&
+		row_time(rows, OUTBOX_STARTED_AT, DT_NOBEGIN) == now;
+	RulesVerdict verdict;
+
+	if (claimed ? row_lock(rows, LockWaitSkip) != ROW_LOCKED : !take_row(rows, id, rows_status(rows, STATUS_QUEUED), now))
+		return false;
+	verdict = judge_row(rows);
+	if (verdict.outcome != RULES_SUPPRESS)
+		return false;
+	row_set(rows, OUTBOX_STATUS, ObjectIdGetDatum(rows_status(rows, STATUS_SUPPRESSED)));
+	if (claimed)
+		row_set(rows, OUTBOX_ATTEMPTS,
+				Int16GetDatum(Max(row_number(rows, OUTBOX_ATTEMPTS, INT2OID) - 1, 0)));
+	row_set_null(rows, OUTBOX_DUE_AT);
+	row_set(rows, OUTBOX_FINISHED_AT, TimestampTzGetDatum(now));
+	row_set(rows, OUTBOX_ERROR, CStringGetTextDatum(verdict.reason));
+	row_write(rows);
+	return true;
+}
+
+/* Suppress messages, in one step. */
+static void
+suppress_messages(Claims *claimed, const int64 *ids, int nids, TimestampTz now)
+{
+	Rows	   *rows;
+
+	if (nids == 0)
+		return;
+	rows = rows_open(suppress_columns, lengthof(suppress_columns));
+	claimed->suppressed = palloc(sizeof(char *) * nids);
+	for (int i = 0; i < nids; i++)
+		if (suppress_message(rows, ids[i], now))
+			claimed->suppressed[claimed->nsuppressed++] = row_name(rows, OUTBOX_ACCOUNT);
+	rows_close(rows);
+}
+
+Claims
+claim_messages(const int64 *ids, int nids, TimestampTz now)
+{
+	Claims		claimed = {.claims = palloc(sizeof(Claim) * Max(nids, 1))};
+	int64	   *forbidden = palloc(sizeof(int64) * Max(nids, 1));
+	int			nforbidden = 0;
 	Rows	   *rows = rows_open(claim_columns, lengthof(claim_columns));
 	Oid			queued = rows_status(rows, STATUS_QUEUED);
 	Oid			sending = rows_status(rows, STATUS_SENDING);
 
-	*nclaims = 0;
 	for (int i = 0; i < nids; i++)
-		if (write_claim(rows, ids[i], queued, sending, now))
-			claims[(*nclaims)++] = read_claim(rows, ids[i]);
+	{
+		if (!take_row(rows, ids[i], queued, now))
+			continue;
+		if (judge_row(rows).outcome == RULES_SEND)
+		{
+			write_claim(rows, sending, now);
+			claimed.claims[claimed.nclaims++] = read_claim(rows, ids[i]);
+		}
+		else
+			forbidden[nforbidden++] = ids[i];
+	}
 	if (rows_close(rows))
-		*nclaims = read_again(claims, *nclaims);
-	return claims;
+		claimed.nclaims = read_again(claimed.claims, claimed.nclaims, forbidden, &nforbidden);
+	suppress_messages(&claimed, forbidden, nforbidden, now);
+	return claimed;
 }

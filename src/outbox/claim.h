@@ -25,11 +25,19 @@ typedef struct Claim
 	TimestampTz send_after;
 } Claim;
 
+typedef struct Claims
+{
+	Claim	   *claims;			/* in the order of the ids */
+	int			nclaims;
+	char	  **suppressed;		/* the account of each suppressed message */
+	int			nsuppressed;
+} Claims;
+
 /*
  * Claim messages: those that are due, still queued and not locked by others
- * become 'sending'.  The claims are in the order of the ids, and in memory of
- * the caller.  For the worker, while sms_outbox is open.
+ * become 'sending', or 'suppressed' where a rule of their account forbids them.
+ * All is in memory of the caller.  For the worker, while sms_outbox is open.
  */
-extern Claim *claim_messages(const int64 *ids, int nids, TimestampTz now, int *nclaims);
+extern Claims claim_messages(const int64 *ids, int nids, TimestampTz now);
 
 #endif							/* SMS3300_OUTBOX_CLAIM_H */

@@ -20,6 +20,7 @@ typedef enum CounterId
 	COUNTER_FAILED,
 	COUNTER_UNKNOWN,
 	COUNTER_EXPIRED,
+	COUNTER_SUPPRESSED,
 	COUNTER_RETRIED,			/* requests after which the message was queued again */
 	COUNTER_REQUESTS,			/* finished requests whose result was recorded */
 	NUM_COUNTERS

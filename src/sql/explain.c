@@ -17,6 +17,7 @@
 
 #include "account/account.h"
 #include "account/credentials.h"
+#include "account/rules.h"
 #include "compat.h"
 #include "outbox/access.h"
 #include "outbox/callers.h"
@@ -131,6 +132,19 @@ time_obstacle(const Question *question)
 	return NULL;
 }
 
+/* Return which rule of the account forbids the message, or NULL. */
+static const char *
+rule_obstacle(const Question *question)
+{
+	const OutboxRow *row = question->row;
+	RulesMessage message = {.mobile = row->mobile};
+	RulesVerdict verdict = rules_judge(&message, question->account);
+
+	if (verdict.outcome == RULES_SEND || row->send_before <= question->now)
+		return NULL;
+	return psprintf("it will be suppressed: %s", verdict.reason);
+}
+
 /* Return why the worker has stopped the account, or NULL. */
 static const char *
 stop_obstacle(const Question *question)
@@ -210,7 +224,7 @@ static const char *
 explain_queued(Question *question)
 {
 	static const char *(*const obstacles[]) (const Question *) = {
-		database_obstacle, account_obstacle, time_obstacle, stop_obstacle, retry_obstacle,
+		database_obstacle, account_obstacle, rule_obstacle, time_obstacle, stop_obstacle, retry_obstacle,
 		worker_obstacle, turn
 	};
 	const char *obstacle = NULL;

@@ -12,6 +12,7 @@
 #include "account/request.h"
 #include "account/response.h"
 #include "account/route.h"
+#include "account/rules.h"
 #include "compat.h"
 #include "net/http.h"
 #include "shared/registry.h"
@@ -88,6 +89,19 @@ result_of(const HttpReply *reply)
 	return result;
 }
 
+/* Raise 55000 if a rule of the account forbids the message. */
+static void
+require_allowed(const Account *account, const char *mobile)
+{
+	RulesMessage message = {.mobile = mobile};
+	RulesVerdict verdict = rules_judge(&message, account);
+
+	if (verdict.outcome != RULES_SEND)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a rule of account \"%s\" forbids the message: %s", account->name, verdict.reason)));
+}
+
 /*
  * sms3300_send_now(mobile, message, line, line2, type, template, account)
  *
@@ -126,6 +140,8 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sending is disabled in this cluster"),
 				 errhint("Set sms3300.enabled to on.")));
+
+	require_allowed(account, mobile);
 
 	http = http_open();
 	PG_TRY();

@@ -23,7 +23,7 @@ PG_FUNCTION_INFO_V1(sms3300_stat_get_worker);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_account);
 PG_FUNCTION_INFO_V1(sms3300_stat_reset);
 
-#define MAX_STAT_COLUMNS 24
+#define MAX_STAT_COLUMNS 32
 
 /* A row under construction. */
 typedef struct StatRow

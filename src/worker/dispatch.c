@@ -86,16 +86,17 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 static void
 claim_chosen(Dispatch *dispatch, TimestampTz now)
 {
-	Claim	   *claims;
-	int			nclaims;
+	Claims		claimed;
 
 	if (dispatch->nids == 0)
 		return;
 	transaction_limit_triggers();
-	claims = claim_messages(dispatch->ids, dispatch->nids, now, &nclaims);
+	claimed = claim_messages(dispatch->ids, dispatch->nids, now);
 	transaction_unlimit_triggers();
-	for (int i = 0; i < nclaims; i++)
-		begin_job(dispatch, &claims[i], now);
+	for (int i = 0; i < claimed.nsuppressed; i++)
+		queue_suppressed(queue_find_or_add(claimed.suppressed[i]));
+	for (int i = 0; i < claimed.nclaims; i++)
+		begin_job(dispatch, &claimed.claims[i], now);
 }
 
 void
@@ -125,6 +126,7 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	queues_count_suppressed(now);
 	while (!dlist_is_empty(&dispatch->jobs))
 	{
 		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));

@@ -122,7 +122,7 @@ queue_configure(AccountQueue *queue)
 	}
 	else
 		retention_configure(&queue->retention, -1, -1);
-	queue->claimed = 0;
+	queue->claimed = queue->suppressed = 0;
 }
 
 void
@@ -286,6 +286,32 @@ queue_claimed(AccountQueue *queue, TimestampTz now)
 	window_claimed(&queue->window);
 	gate_pass(&queue->gate);
 	pace_begin(&queue->pace, queue->rate, now);
+}
+
+void
+queue_suppressed(AccountQueue *queue)
+{
+	queue->suppressed++;
+	window_claimed(&queue->window);
+}
+
+void
+queues_count_suppressed(TimestampTz now)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &queues)
+	{
+		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
+
+		if (queue->suppressed == 0)
+			continue;
+		counters_begin();
+		counters_add(queue->serverid, COUNTER_SUPPRESSED, queue->suppressed);
+		counters_end();
+		retention_recorded(&queue->retention, now);
+		queue->suppressed = 0;
+	}
 }
 
 void

@@ -1,0 +1,39 @@
+/*
+ * rules.h
+ *		The rules of an account: whether a message may be sent now.
+ *
+ * They are one function of the message, the account and the time, which the claim,
+ * sms3300_send_now() and sms3300_explain() ask.  What the rules need from the table or
+ * from shared memory is looked up by the caller.
+ */
+#ifndef SMS3300_ACCOUNT_RULES_H
+#define SMS3300_ACCOUNT_RULES_H
+
+#include "datatype/timestamp.h"
+
+#include "account/account.h"
+
+#define RULES_REASON_SIZE 256
+
+/* What the rules look at. */
+typedef struct RulesMessage
+{
+	const char *mobile;			/* canonical; NULL: unknown */
+} RulesMessage;
+
+typedef enum RulesOutcome
+{
+	RULES_SEND,
+	RULES_SUPPRESS				/* this message must not be sent */
+} RulesOutcome;
+
+typedef struct RulesVerdict
+{
+	RulesOutcome outcome;
+	char		reason[RULES_REASON_SIZE];	/* unless it may be sent: a sentence without its end */
+} RulesVerdict;
+
+/* Judge a message.  The first rule that forbids it decides. */
+extern RulesVerdict rules_judge(const RulesMessage *message, const Account *account);
+
+#endif							/* SMS3300_ACCOUNT_RULES_H */
