@@ -223,57 +223,27 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
 
--- A message that is due later cannot be on the wire, so the index alone shows that it is
--- queued. The time is read after the snapshot was taken, and so is not before any claim
--- that the snapshot contains.
-CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name) RETURNS bigint
-	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
-	SET max_parallel_workers_per_gather = 0 SET jit = off
-BEGIN ATOMIC
-	SELECT pg_catalog.sum((SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
-			WHERE o.origin OPERATOR(pg_catalog.=) $1 AND o.account OPERATOR(pg_catalog.=) $2
-			AND o.priority OPERATOR(pg_catalog.=) p.priority
-			AND o.due_at OPERATOR(pg_catalog.<=) t.now AND o.status OPERATOR(pg_catalog.=) 'queued')
-		OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
-			WHERE o.origin OPERATOR(pg_catalog.=) $1 AND o.account OPERATOR(pg_catalog.=) $2
-			AND o.priority OPERATOR(pg_catalog.=) p.priority
-			AND o.due_at OPERATOR(pg_catalog.>) t.now))::pg_catalog.int8
-	FROM pg_catalog.generate_series(9, 0, -1) AS p (priority),
-		(SELECT pg_catalog.clock_timestamp() AS now) AS t;
-END;
+	SET max_parallel_workers_per_gather = 0 SET jit = off;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) IS
 	'Returns the number of queued messages of an account';
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(origin bigint, account name)
 	RETURNS timestamptz
-	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
-	SET max_parallel_workers_per_gather = 0 SET jit = off
-BEGIN ATOMIC
-	SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p (priority)
-	CROSS JOIN LATERAL (SELECT o.due_at FROM @extschema@.sms_outbox AS o
-		WHERE o.origin OPERATOR(pg_catalog.=) $1 AND o.account OPERATOR(pg_catalog.=) $2
-		AND o.priority OPERATOR(pg_catalog.=) p.priority
-		AND o.due_at IS NOT NULL AND o.status OPERATOR(pg_catalog.=) 'queued'
-		ORDER BY o.due_at, o.id LIMIT 1) AS q;
-END;
+	SET max_parallel_workers_per_gather = 0 SET jit = off;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) IS
 	'Returns the earliest due_at among the queued messages of an account';
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_foreign_rows(origin bigint, account name)
 	RETURNS bigint
-	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
-	SET max_parallel_workers_per_gather = 0 SET jit = off
-BEGIN ATOMIC
-	SELECT (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
-			WHERE o.origin OPERATOR(pg_catalog.<) $1 AND o.account OPERATOR(pg_catalog.=) $2
-			AND o.due_at IS NOT NULL)
-		OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM @extschema@.sms_outbox AS o
-			WHERE o.origin OPERATOR(pg_catalog.>) $1 AND o.account OPERATOR(pg_catalog.=) $2
-			AND o.due_at IS NOT NULL);
-END;
+	SET max_parallel_workers_per_gather = 0 SET jit = off;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) IS
 	'Returns the number of unfinished messages of an account that another database queued';
 

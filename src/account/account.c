@@ -82,24 +82,42 @@ on_invalidation(Datum arg, int cacheid, uint32 hashvalue)
 	catalog_generation++;
 }
 
-/* Empty the cache if the catalogs have changed. */
+/* Begin to follow the catalogs. */
+static void
+follow_catalogs(void)
+{
+	static bool following = false;
+
+	if (following)
+		return;
+	CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, on_invalidation, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_invalidation, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, on_invalidation, (Datum) 0);
+	following = true;
+}
+
+/*
+ * Empty the cache if the catalogs have changed.  What it contained stays until the
+ * end of the transaction, because callers may still use it: a user's policy, for
+ * one, can alter an account while a message of that account is explained.
+ */
 static void
 refresh_cache(void)
 {
-	if (cache_context == NULL)
+	follow_catalogs();
+	if (cache_context && cached_generation != catalog_generation)
 	{
+		if (cache && TopTransactionContext)
+			MemoryContextSetParent(cache_context, TopTransactionContext);
+		else
+			MemoryContextDelete(cache_context);
+		cache_context = NULL;
+		cache = NIL;
+	}
+	if (cache_context == NULL)
 		cache_context = AllocSetContextCreate(TopMemoryContext, "sms3300 accounts",
 											  ALLOCSET_SMALL_SIZES);
-		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, on_invalidation, (Datum) 0);
-		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_invalidation, (Datum) 0);
-		CacheRegisterSyscacheCallback(USERMAPPINGOID, on_invalidation, (Datum) 0);
-	}
-	if (cached_generation != catalog_generation)
-	{
-		cache = NIL;
-		MemoryContextReset(cache_context);
-		cached_generation = catalog_generation;
-	}
+	cached_generation = catalog_generation;
 }
 
 /* Mix the identity of a catalog tuple into a hash. */

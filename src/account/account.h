@@ -55,8 +55,7 @@ extern void account_watch(void);
 
 /*
  * Return the account of a name, or NULL if there is none.  The result is valid
- * until the next call of account_find() or account_generation().  Needs a
- * transaction.
+ * until the end of the transaction.  Needs a transaction.
  */
 extern const Account *account_find(const char *name);
 

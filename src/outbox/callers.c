@@ -19,6 +19,7 @@
 
 #include "outbox/access.h"
 #include "outbox/callers.h"
+#include "outbox/owner.h"
 #include "outbox/statement.h"
 
 #define CALLER_COLUMNS \
@@ -110,7 +111,9 @@ outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
 	Datum		values[] = {Int64GetDatum(id)};
 	MemoryContext caller = CurrentMemoryContext;
 	bool		visible;
+	Caller		reader;
 
+	become_reader(namespace, &reader);
 	SPI_connect();
 	statement_run(namespace, &visible_statement, values, NULL);
 	visible = SPI_processed > 0;
@@ -122,36 +125,8 @@ outbox_visible(Oid namespace, int64 id, char **account, bool *redacted)
 		*redacted = DatumGetBool(statement_value(0, 2, &isnull));
 	}
 	SPI_finish();
+	become_caller(&reader);
 	return visible;
-}
-
-/*
- * Run a statement with the privileges of the table's owner, like a SECURITY DEFINER
- * function.  Returns the number of changed rows, or the number that it returns.
- */
-static int64
-run_as_owner(Oid namespace, Statement *statement, Datum *values)
-{
-	Oid			table = get_relname_relid(OUTBOX_TABLE, namespace);
-	Oid			user;
-	int			security_context;
-	int			nest_level;
-	int64		result;
-
-	GetUserIdAndSecContext(&user, &security_context);
-	SetUserIdAndSecContext(outbox_owner(table), security_context | SECURITY_LOCAL_USERID_CHANGE);
-	nest_level = NewGUCNestLevel();
-	set_config_option("search_path", OUTBOX_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
-					  GUC_ACTION_SAVE, true, 0, false);
-
-	SPI_connect();
-	statement_run(namespace, statement, values, NULL);
-	result = SPI_tuptable ? statement_int64(0, 1) : (int64) SPI_processed;
-	SPI_finish();
-
-	AtEOXact_GUC(false, nest_level);
-	SetUserIdAndSecContext(user, security_context);
-	return result;
 }
 
 /* Append what a person did to the events; "by" is the parameter with that person's role. */
@@ -181,7 +156,7 @@ outbox_cancel(Oid namespace, int64 id)
 	NameData	by;
 	Datum		values[] = {Int64GetDatum(id), current_role_name(&by)};
 
-	return run_as_owner(namespace, &cancel_statement, values) > 0;
+	return run_as_owner(namespace, &cancel_statement, values, NULL) > 0;
 }
 
 /* An expired message gets its original validity again. */
@@ -204,7 +179,7 @@ outbox_requeue(Oid namespace, int64 id)
 		Int64GetDatum(id), Int64GetDatum(outbox_origin()), current_role_name(&by)
 	};
 
-	return run_as_owner(namespace, &requeue_statement, values) > 0;
+	return run_as_owner(namespace, &requeue_statement, values, NULL) > 0;
 }
 
 static Statement adopt_statement = {
@@ -225,7 +200,7 @@ outbox_adopt(Oid namespace)
 	NameData	by;
 	Datum		values[] = {Int64GetDatum(outbox_origin()), current_role_name(&by)};
 
-	return run_as_owner(namespace, &adopt_statement, values);
+	return run_as_owner(namespace, &adopt_statement, values, NULL);
 }
 
 /* Return a timestamp of the first row of the last result, 0 if it is null. */
@@ -244,7 +219,7 @@ static Statement read_statement = {
 	" %2$s OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
 	" message IS NULL, mobile"
 	" FROM %1$s WHERE id OPERATOR(pg_catalog.=) $1",
-	.nargs = 1, .argtypes = {INT8OID}
+	.nargs = 1, .argtypes = {INT8OID}, .reads = true
 };
 
 /* Read a row that the caller may see.  Returns false if there is none. */
@@ -254,7 +229,9 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 	Datum		values[] = {Int64GetDatum(id)};
 	MemoryContext caller = CurrentMemoryContext;
 	bool		found;
+	Caller		reader;
 
+	become_reader(namespace, &reader);
 	SPI_connect();
 	statement_run(namespace, &read_statement, values, NULL);
 	found = SPI_processed > 0;
@@ -287,6 +264,7 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		row->mobile = statement_string(0, 19);
 	}
 	SPI_finish();
+	become_caller(&reader);
 	return found;
 }
 
@@ -297,7 +275,8 @@ static Statement count_before_statement = {
 	"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
 	"  AND o.due_at <= pg_catalog.clock_timestamp() AND o.status = 'queued'"
 	"  AND (p.priority > $3 OR (o.due_at, o.id) < ($4, $5)) LIMIT $6) AS q LIMIT $6) AS q",
-	.nargs = 6, .argtypes = {INT8OID, NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}
+	.nargs = 6, .argtypes = {INT8OID, NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID},
+	.reads = true
 };
 
 /* Return the number of due messages of all senders ahead of a queued one, at most "limit". */
@@ -311,5 +290,5 @@ outbox_count_before(Oid namespace, int64 id, const OutboxRow *row, int64 limit)
 	};
 
 	namestrcpy(&name, row->account);
-	return run_as_owner(namespace, &count_before_statement, values);
+	return run_as_owner(namespace, &count_before_statement, values, NULL);
 }

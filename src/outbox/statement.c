@@ -56,6 +56,24 @@ use_table(Oid namespace)
 	table_close(table, NoLock);
 }
 
+/* A plan lives while it is a statement's, or is being executed. */
+struct StatementPlan
+{
+	SPIPlanPtr	plan;
+	uint64		generation;
+	int			uses;
+};
+
+/* Let go of a plan, and free it if nothing else uses it. */
+static void
+release_plan(StatementPlan *plan)
+{
+	if (--plan->uses > 0)
+		return;
+	SPI_freeplan(plan->plan);
+	pfree(plan);
+}
+
 /*
  * Prepare a statement for the table in use, in place of what it was before: %1$s
  * becomes the table, %2$s its column "events".
@@ -64,19 +82,46 @@ static void
 statement_prepare(Statement *statement)
 {
 	const char *schema = quote_identifier(NameStr(plans_schema));
-	SPIPlanPtr	plan;
+	StatementPlan *prepared = MemoryContextAllocZero(TopMemoryContext, sizeof(StatementPlan));
+	StatementPlan *former = statement->plan;
+	SPIPlanPtr	plan = SPI_prepare(psprintf(statement->sql, psprintf("%s." OUTBOX_TABLE, schema),
+											NameStr(plans_events)),
+								   statement->nargs, statement->argtypes);
 
-	if (statement->plan)
-		SPI_freeplan(statement->plan);
-	statement->plan = NULL;
-	plan = SPI_prepare(psprintf(statement->sql, psprintf("%s." OUTBOX_TABLE, schema),
-								NameStr(plans_events)),
-					   statement->nargs, statement->argtypes);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
 			 SPI_result_code_string(SPI_result));
-	statement->plan = plan;
-	statement->generation = plan_generation;
+	prepared->plan = plan;
+	prepared->generation = plan_generation;
+	prepared->uses = 1;
+	statement->plan = prepared;
+	if (former)
+		release_plan(former);
+}
+
+/*
+ * Execute a statement's plan.  What the statement fires may run the same statement
+ * again, and replace its plan.
+ */
+static int
+execute(Statement *statement, Datum *values, const char *nulls)
+{
+	StatementPlan *volatile plan = statement->plan;
+	int			code;
+
+	plan->uses++;
+	PG_TRY();
+	{
+		code = SPI_execute_plan(plan->plan, values, nulls, statement->reads, 0);
+	}
+	PG_CATCH();
+	{
+		release_plan(plan);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	release_plan(plan);
+	return code;
 }
 
 void
@@ -86,9 +131,9 @@ statement_run(Oid namespace, Statement *statement, Datum *values, const char *nu
 	int			code;
 
 	use_table(namespace);
-	if (statement->plan == NULL || statement->generation != plan_generation)
+	if (statement->plan == NULL || statement->plan->generation != plan_generation)
 		statement_prepare(statement);
-	code = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	code = execute(statement, values, nulls);
 	if (code < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
 			 SPI_result_code_string(code));

@@ -24,14 +24,16 @@
 /* What stands for null in a column of numbers from 0 on. */
 #define NULL_NUMBER (-1)
 
+typedef struct StatementPlan StatementPlan;
+
 /* A statement, prepared at its first use in a process. */
 typedef struct Statement
 {
 	const char *sql;			/* see statement_prepare() for what is put into it */
 	int			nargs;
 	Oid			argtypes[STATEMENT_MAX_ARGS];
-	SPIPlanPtr	plan;			/* statement.c's, as the next */
-	uint64		generation;
+	bool		reads;			/* only reads, with the snapshot of the calling query */
+	StatementPlan *plan;		/* statement.c's */
 } Statement;
 
 /*

@@ -2,7 +2,8 @@
  * statistics.c
  *		Return the rows of sms3300_stat_worker and sms3300_stat_account.
  *
- * Each view calls a function in this file once for each row.
+ * Each view calls a function in this file once for each row, and one for each
+ * column that is read from the table, if that column is selected.
  */
 #include "postgres.h"
 
@@ -11,16 +12,21 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "account/account.h"
 #include "compat.h"
 #include "outbox/access.h"
+#include "outbox/figures.h"
 #include "shared/counters.h"
 #include "shared/registry.h"
 
 PG_FUNCTION_INFO_V1(sms3300_stat_get_worker);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_account);
+PG_FUNCTION_INFO_V1(sms3300_stat_get_queued);
+PG_FUNCTION_INFO_V1(sms3300_stat_get_oldest_due_at);
+PG_FUNCTION_INFO_V1(sms3300_stat_get_foreign_rows);
 PG_FUNCTION_INFO_V1(sms3300_stat_reset);
 
 #define MAX_STAT_COLUMNS 32
@@ -156,6 +162,34 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 		add_histogram(&row, &counted.times[i]);
 	add_time(&row, counted.reset_at);
 	PG_RETURN_DATUM(finish_stat_row(fcinfo, &row));
+}
+
+/* sms3300_stat_get_queued(origin, account): count the queued messages of an account. */
+Datum
+sms3300_stat_get_queued(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(figure_queued(get_func_namespace(fcinfo->flinfo->fn_oid),
+								  PG_GETARG_INT64(0), PG_GETARG_NAME(1)));
+}
+
+/* sms3300_stat_get_oldest_due_at(origin, account): find the earliest due_at of those. */
+Datum
+sms3300_stat_get_oldest_due_at(PG_FUNCTION_ARGS)
+{
+	TimestampTz due_at;
+
+	if (!figure_oldest_due_at(get_func_namespace(fcinfo->flinfo->fn_oid),
+							  PG_GETARG_INT64(0), PG_GETARG_NAME(1), &due_at))
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(due_at);
+}
+
+/* sms3300_stat_get_foreign_rows(origin, account): count what another database queued. */
+Datum
+sms3300_stat_get_foreign_rows(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(figure_foreign_rows(get_func_namespace(fcinfo->flinfo->fn_oid),
+										PG_GETARG_INT64(0), PG_GETARG_NAME(1)));
 }
 
 /* sms3300_stat_reset(): reset the counters of this database's accounts. */

@@ -63,6 +63,8 @@ static const char *const fixed_settings[][2] = {
 	{"idle_session_timeout", "0"},
 	{"plan_cache_mode", "force_generic_plan"},
 	{"max_parallel_workers_per_gather", "0"},
+	{"work_mem", "4MB"},
+	{"temp_file_limit", "-1"},
 	{"enable_indexscan", "on"},
 	{"enable_nestloop", "on"},
 	{"enable_seqscan", "off"},

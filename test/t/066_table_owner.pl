@@ -85,8 +85,7 @@ is(run_sql($node, q{SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WH
 as_owner('DROP FUNCTION on_update, at_commit, is_good CASCADE');
 
 # In a session the owner's triggers run as the role that queues. When the extension writes,
-# they run as the owner, who cannot become another role. Before PostgreSQL 18, deferred ones
-# run at the commit as the role that cancels or resends.
+# they run as the owner, who cannot become another role; deferred ones run at once.
 as_owner(<<'END');
 CREATE TABLE ran (what text, by_user name);
 GRANT INSERT ON ran TO PUBLIC;
@@ -105,7 +104,7 @@ CREATE CONSTRAINT TRIGGER note_late AFTER INSERT OR UPDATE ON sms_outbox DEFERRA
 	FOR EACH ROW EXECUTE FUNCTION note(', at the commit');
 END
 $id = run_as($node, 'caller', "SELECT sms3300_send('$number', 'never', send_after => 'tomorrow')");
-my $late = 'UPDATE, at the commit: ' . ($node->pg_version >= 18 ? 'nobody else; UPDATE, at the commit: owner' : 'caller');
+my $late = 'UPDATE, at the commit: nobody else; UPDATE, at the commit: owner';
 my $ran = q{SELECT string_agg(DISTINCT what || ': ' || by_user, '; ') FROM ran};
 is(run_sql($node, $ran), 'INSERT, at the commit: caller; INSERT: caller', 'who queues runs what is on the table');
 for my $does (qw(cancel resend))
@@ -113,7 +112,7 @@ for my $does (qw(cancel resend))
 	run_sql($node, 'TRUNCATE ran');
 	is(run_as($node, 'caller', "SELECT sms3300_$does($id)"), 't', $does);
 	is(run_sql($node, $ran), "$late; UPDATE: nobody else; UPDATE: owner",
-		"what is deferred runs as the server's version has it");
+		'what is deferred runs at once, as the owner');
 }
 as_owner('DROP FUNCTION note CASCADE; DROP TABLE ran');
 run_as($node, 'caller', "SELECT sms3300_cancel($id)");
