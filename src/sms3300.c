@@ -14,6 +14,7 @@
 
 #include "account/account.h"
 #include "compat.h"
+#include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/launcher.h"
 #include "worker/window.h"
@@ -32,6 +33,12 @@ define_settings(void)
 							 "If off, nothing is sent in the whole cluster. Messages can still be queued.",
 							 &registry_enabled, true,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("sms3300.armed_file",
+							   "Sets a file without which nothing is sent.",
+							   "Keep it outside the data directory, so that a physical copy of the server sends nothing.",
+							   &armed_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, armed_file_check, NULL, NULL);
 
 	DefineCustomStringVariable("sms3300.account",
 							   "Sets the account of messages that do not specify one.",

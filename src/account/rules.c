@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "account/rules.h"
+#include "shared/armed.h"
 
 /* Tell whether a list, which is sorted, has a mobile number. */
 static bool
@@ -15,28 +16,24 @@ lists_mobile(const MobileList *list, const char *mobile)
 				(int (*) (const void *, const void *)) strcmp) != NULL;
 }
 
-/* deliver_only: no other number gets a message. */
-static bool
-violates_deliver_only(const RulesMessage *message, const Account *account, RulesVerdict *verdict)
+/* Return a verdict. */
+static RulesVerdict
+verdict(RulesOutcome outcome, const char *reason)
 {
-	if (account->deliver_only == NULL || lists_mobile(account->deliver_only, message->mobile))
-		return false;
-	verdict->outcome = RULES_SUPPRESS;
-	strlcpy(verdict->reason, "the recipient is not in the account's option \"deliver_only\"",
-			RULES_REASON_SIZE);
-	return true;
+	RulesVerdict verdict = {.outcome = outcome};
+
+	strlcpy(verdict.reason, reason, RULES_REASON_SIZE);
+	return verdict;
 }
 
 RulesVerdict
-rules_judge(const RulesMessage *message, const Account *account)
+rules_judge(const RulesMessage *message, const Account *account, const RulesFacts *facts)
 {
-	static bool (*const rules[]) (const RulesMessage *, const Account *, RulesVerdict *) = {
-		violates_deliver_only
-	};
-	RulesVerdict verdict = {.outcome = RULES_SEND};
-
-	for (size_t i = 0; i < lengthof(rules); i++)
-		if (rules[i] (message, account, &verdict))
-			break;
-	return verdict;
+	if (!facts->armed)
+		return verdict(RULES_WAIT, NOT_ARMED);
+	if (account->paused)
+		return verdict(RULES_WAIT, "the option \"paused\" of the account is true");
+	if (account->deliver_only && !lists_mobile(account->deliver_only, message->mobile))
+		return verdict(RULES_SUPPRESS, "the recipient is not in the account's option \"deliver_only\"");
+	return verdict(RULES_SEND, "");
 }

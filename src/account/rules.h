@@ -21,9 +21,16 @@ typedef struct RulesMessage
 	const char *mobile;			/* canonical; NULL: unknown */
 } RulesMessage;
 
+/* What the rules need to know beside the message and its account. */
+typedef struct RulesFacts
+{
+	bool		armed;			/* see shared/armed.h */
+} RulesFacts;
+
 typedef enum RulesOutcome
 {
 	RULES_SEND,
+	RULES_WAIT,					/* no message of the account may be sent now */
 	RULES_SUPPRESS				/* this message must not be sent */
 } RulesOutcome;
 
@@ -34,6 +41,7 @@ typedef struct RulesVerdict
 } RulesVerdict;
 
 /* Judge a message.  The first rule that forbids it decides. */
-extern RulesVerdict rules_judge(const RulesMessage *message, const Account *account);
+extern RulesVerdict rules_judge(const RulesMessage *message, const Account *account,
+								const RulesFacts *facts);
 
 #endif							/* SMS3300_ACCOUNT_RULES_H */

@@ -15,6 +15,7 @@
 #include "outbox/access.h"
 #include "outbox/claim.h"
 #include "outbox/row.h"
+#include "shared/armed.h"
 
 /* Attempts are not counted any further. */
 #define MAX_ATTEMPTS 32767
@@ -69,7 +70,9 @@ judge_row(const Rows *rows)
 	const Account *account = account_find(row_name(rows, OUTBOX_ACCOUNT));
 	RulesMessage message = {.mobile = row_string(rows, OUTBOX_MOBILE)};
 
-	return account ? rules_judge(&message, account) : (RulesVerdict) {.outcome = RULES_SEND};
+	RulesFacts	facts = {.armed = is_armed()};
+
+	return account ? rules_judge(&message, account, &facts) : (RulesVerdict) {.outcome = RULES_SEND};
 }
 
 /* Find the row of a message and lock it; false if it cannot be claimed. */
@@ -109,10 +112,10 @@ read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
 
 		if (!row_find(rows, id) || row_status(rows) != sending)
 			continue;
-		if (judge_row(rows).outcome == RULES_SEND)
-			claims[n++] = read_claim(rows, id);
-		else
+		if (judge_row(rows).outcome == RULES_SUPPRESS)
 			forbidden[(*nforbidden)++] = id;
+		else
+			claims[n++] = read_claim(rows, id);
 	}
 	rows_close(rows);
 	return n;
@@ -171,14 +174,17 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 
 	for (int i = 0; i < nids; i++)
 	{
+		RulesOutcome outcome;
+
 		if (!take_row(rows, ids[i], queued, now))
 			continue;
-		if (judge_row(rows).outcome == RULES_SEND)
+		outcome = judge_row(rows).outcome;
+		if (outcome == RULES_SEND)
 		{
 			write_claim(rows, sending, now);
 			claimed.claims[claimed.nclaims++] = read_claim(rows, ids[i]);
 		}
-		else
+		else if (outcome == RULES_SUPPRESS)
 			forbidden[nforbidden++] = ids[i];
 	}
 	if (rows_close(rows))

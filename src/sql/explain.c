@@ -22,6 +22,7 @@
 #include "outbox/access.h"
 #include "outbox/callers.h"
 #include "shared/counters.h"
+#include "shared/armed.h"
 #include "shared/registry.h"
 
 PG_FUNCTION_INFO_V1(sms3300_explain);
@@ -86,6 +87,8 @@ database_obstacle(const Question *question)
 		return psprintf("nothing is sent, because %s: restart the server", mismatch);
 	if (!registry_enabled)
 		return "sending is disabled in the whole cluster: sms3300.enabled is off";
+	if (!is_armed())
+		return "nothing is sent from this server, because " NOT_ARMED;
 	return NULL;
 }
 
@@ -138,9 +141,10 @@ rule_obstacle(const Question *question)
 {
 	const OutboxRow *row = question->row;
 	RulesMessage message = {.mobile = row->mobile};
-	RulesVerdict verdict = rules_judge(&message, question->account);
+	RulesFacts	facts = {.armed = is_armed()};
+	RulesVerdict verdict = rules_judge(&message, question->account, &facts);
 
-	if (verdict.outcome == RULES_SEND || row->send_before <= question->now)
+	if (verdict.outcome != RULES_SUPPRESS || row->send_before <= question->now)
 		return NULL;
 	return psprintf("it will be suppressed: %s", verdict.reason);
 }

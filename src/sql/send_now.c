@@ -15,6 +15,7 @@
 #include "account/rules.h"
 #include "compat.h"
 #include "net/http.h"
+#include "shared/armed.h"
 #include "shared/registry.h"
 
 PG_FUNCTION_INFO_V1(sms3300_send_now);
@@ -94,7 +95,8 @@ static void
 require_allowed(const Account *account, const char *mobile)
 {
 	RulesMessage message = {.mobile = mobile};
-	RulesVerdict verdict = rules_judge(&message, account);
+	RulesFacts	facts = {.armed = is_armed()};
+	RulesVerdict verdict = rules_judge(&message, account, &facts);
 
 	if (verdict.outcome != RULES_SEND)
 		ereport(ERROR,

@@ -19,6 +19,7 @@
 #include "compat.h"
 #include "outbox/access.h"
 #include "outbox/figures.h"
+#include "shared/armed.h"
 #include "shared/counters.h"
 #include "shared/registry.h"
 
@@ -148,6 +149,7 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 
 	pause = mismatch ? mismatch :
 		!registry_enabled ? "sms3300.enabled is off" :
+		!is_armed() ? NOT_ARMED :
 		account->paused ? "the option \"paused\" of the account is true" : NULL;
 	stopped = account_has_stopped(counted.live.state) && pause == NULL;
 

@@ -8,6 +8,7 @@
 
 #include "account/account.h"
 #include "outbox/candidates.h"
+#include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
 #include "worker/wire.h"
@@ -212,7 +213,7 @@ queues_set_back(TimestampTz now)
 static bool
 is_served(const AccountQueue *queue)
 {
-	return registry_enabled && queue->exists;
+	return registry_enabled && queue->exists && is_armed();
 }
 
 /* Return how many messages of a queue may be claimed now, as far as known. */

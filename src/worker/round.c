@@ -20,6 +20,7 @@
 
 #include "compat.h"
 #include "outbox/candidates.h"
+#include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/dispatch.h"
 #include "worker/round.h"
@@ -88,6 +89,19 @@ note_extension_version(Worker *worker, OutboxAccess access)
 				 errhint("Restart the server to load the installed library.")));
 }
 
+/* Log it once where messages wait and this server may not send them. */
+static void
+note_unarmed(Worker *worker)
+{
+	if (!is_armed() && expiry_next(&worker->expiry) != DT_NOEND &&
+		registry_worker_error("nothing is sent, because " NOT_ARMED))
+		ereport(LOG,
+				(errmsg("sms3300: no messages are sent in database \"%s\" because the file \"%s\" does not exist",
+						get_database_name(MyDatabaseId), armed_file),
+				 errdetail("sms3300.armed_file names it."),
+				 errhint("If this server is meant to send, create the file.")));
+}
+
 /* Check for prepared transactions and messages of another database, which do not notify. */
 static void
 look_around(Worker *worker, TimestampTz now)
@@ -131,6 +145,7 @@ round_body(OutboxAccess access, void *arg)
 	}
 	if (worker->look && worker->look_from == DT_NOBEGIN)
 		expiry_look(&worker->expiry);
+	note_unarmed(worker);
 }
 
 /* Run the transaction; if the row of a result is locked, repeat it without locked rows. */
@@ -364,6 +379,10 @@ round_next_event(Worker *worker, TimestampTz now)
 	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at()));
 	if (worker->prepared)
 		next = Min(next, worker->poll_at);
+
+	/* Nobody tells of a file that is created. */
+	if (!is_armed() && expiry_next(&worker->expiry) != DT_NOEND)
+		next = Min(next, now + Max((int64) queue_poll_interval * 1000, USECS_PER_SEC));
 
 	next = Min(next, queues_next_event(&worker->wire, now));
 	return Max(next, worker->retry_at);

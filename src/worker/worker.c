@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "outbox/access.h"
+#include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
 #include "worker/round.h"
@@ -130,6 +131,7 @@ serve_interrupts(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		armed_look_again();
 	}
 }
 
