@@ -15,6 +15,7 @@
 #include "account/account.h"
 #include "compat.h"
 #include "shared/armed.h"
+#include "shared/database.h"
 #include "shared/registry.h"
 #include "worker/launcher.h"
 #include "worker/window.h"
@@ -83,5 +84,6 @@ _PG_init(void)
 		registry_request();
 		launcher_register();
 		account_watch();
+		database_watch();
 	}
 }

@@ -33,6 +33,7 @@
 #include "net/libcurl.h"
 #include "net/sockets.h"
 #include "net/transfer.h"
+#include "shared/clock.h"
 
 /* The most ready sockets, and new requests, that are handled between looks at the clock. */
 #define READY 64

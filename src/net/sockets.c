@@ -15,27 +15,18 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "storage/fd.h"
 
 #include "net/sockets.h"
+#include "shared/clock.h"
 
 /* The most scouts at the same time; see endpoint.c. */
 #define MAX_SCOUTS 8
 
 /* Events taken from the kernel in one go. */
 #define EVENTS 64
-
-int64
-clock_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* Return the connection of a descriptor, or NULL if it is not a connection. */
 static Connection *

@@ -53,9 +53,6 @@ typedef struct ReadySocket
 	int			what;
 } ReadySocket;
 
-/* Return the monotonic clock in microseconds. */
-extern int64 clock_us(void);
-
 extern bool sockets_open(Sockets *sockets);
 extern void sockets_close(Sockets *sockets);
 extern void sockets_follow(Sockets *sockets, CURLM *multi);

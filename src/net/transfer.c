@@ -15,6 +15,7 @@
 
 #include "compat.h"
 #include "net/transfer.h"
+#include "shared/clock.h"
 
 /* The upper limit for Retry-After. */
 #define MAX_RETRY_AFTER_S 3600

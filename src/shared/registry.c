@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/slot.h"
 
@@ -58,6 +59,7 @@ lay_out_memory(void)
 	if (!found)
 	{
 		memset(registry, 0, sizeof(Registry));
+		ConditionVariableInit(&registry->left);
 		registry->started_at = GetCurrentTimestamp();
 		registry->lock = &GetNamedLWLockTranche("sms3300")[0].lock;
 	}
@@ -117,6 +119,89 @@ registry_notify(Oid database, TimestampTz due, TimestampTz expires)
 }
 
 void
+registry_retry(Oid database)
+{
+	DatabaseSlot *slot;
+	Latch	   *latch;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find_or_add(database);
+	if (slot)
+	{
+		slot->news.due = DT_NOBEGIN;
+		slot->not_before = DT_NOBEGIN;
+		slot_want(slot);
+	}
+	latch = slot_latch(slot);
+	registry_unlock();
+
+	if (latch)
+		SetLatch(latch);
+}
+
+void
+registry_reserve(Oid database)
+{
+	DatabaseSlot *slot;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot)
+	{
+		slot->reserved++;
+		if (slot->latch)
+			SetLatch(slot->latch);
+	}
+	registry_unlock();
+}
+
+void
+registry_release(Oid database)
+{
+	DatabaseSlot *slot;
+	Latch	   *latch = NULL;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot && slot->reserved > 0 && --slot->reserved == 0)
+		latch = slot_latch(slot);
+	registry_unlock();
+
+	if (latch)
+		SetLatch(latch);
+}
+
+/* Return whether a database has a worker, also one that is being started. */
+static bool
+has_worker(Oid database)
+{
+	DatabaseSlot *slot;
+	bool		has;
+
+	registry_lock(LW_SHARED);
+	slot = slot_find(database);
+	has = slot && slot_has_worker(slot);
+	registry_unlock();
+	return has;
+}
+
+void
+registry_await_leave(Oid database, int64 timeout)
+{
+	static uint32 wait_event = 0;
+	int64		deadline = clock_us() + timeout;
+	int64		now;
+
+	if (wait_event == 0)
+		wait_event = wait_event_named("Sms3300WorkerLeave");
+	ConditionVariablePrepareToSleep(&registry->left);
+	while (has_worker(database) && (now = clock_us()) < deadline)
+		ConditionVariableTimedSleep(&registry->left, (long) ((deadline - now + 999) / 1000),
+									wait_event);
+	ConditionVariableCancelSleep();
+}
+
+void
 registry_notify_prepared(Oid database)
 {
 	DatabaseSlot *slot;
@@ -168,7 +253,7 @@ state_of(const DatabaseSlot *slot, TimestampTz now)
 		case SLOT_RESTARTING:
 			break;
 	}
-	if (slot->refused)
+	if (slot_lacks_process(slot))
 		return WORKER_WAITING;
 	if (!slot->look && slot->due > now)
 		return WORKER_NONE;
@@ -193,7 +278,7 @@ registry_worker_stat(Oid database, WorkerStat *stat)
 		stat->pid = slot->pid;
 		stat->started_at = slot->started_at;
 		stat->in_flight = slot->in_flight;
-		stat->refused = slot->refused;
+		stat->refused = slot_lacks_process(slot);
 		stat->not_before = slot->not_before;
 		stat->last_error_at = slot->last_error_at;
 		memcpy(stat->last_error, slot->last_error, REGISTRY_ERROR_SIZE);

@@ -5,7 +5,7 @@
  * One slot a database, shared by those who queue messages, the launcher and
  * the workers.  Without preloading there is no shared memory: registry_attached()
  * is false then and nothing else here may be called.  Each function takes and
- * releases the registry's lock by itself; none raises an error.
+ * releases the registry's lock by itself; none raises an error but the one that waits.
  */
 #ifndef SMS3300_SHARED_REGISTRY_H
 #define SMS3300_SHARED_REGISTRY_H
@@ -27,6 +27,22 @@ extern bool registry_attached(void);
 
 /* Let the worker of a database know that messages are due, and expire, from certain times on. */
 extern void registry_notify(Oid database, TimestampTz due, TimestampTz expires);
+
+/* Have a worker look at a database as soon as possible, as it may accept connections again. */
+extern void registry_retry(Oid database);
+
+/*
+ * Reserve a database for a command that needs it to itself: its worker leaves as
+ * soon as no request is on the wire, and no other one comes until it is released.
+ */
+extern void registry_reserve(Oid database);
+extern void registry_release(Oid database);
+
+/*
+ * Wait until a database has no worker, or for some microseconds.  Interrupts are
+ * processed meanwhile, which may raise an error.
+ */
+extern void registry_await_leave(Oid database, int64 timeout);
 
 /* Let it know that a prepared transaction holds messages. */
 extern void registry_notify_prepared(Oid database);
@@ -98,8 +114,19 @@ extern void registry_look_everywhere(void);
 /* Tell whether a worker that the launcher started has not attached yet. */
 extern bool registry_is_starting(Oid database);
 
-/* Note that a worker could not be started ("refused": there was no process), and when to try again. */
-extern void registry_start_failed(Oid database, TimestampTz retry_at, bool refused);
+/* Why a worker could not be started. */
+typedef enum StartFailure
+{
+	START_NO_PROCESS,			/* the server has none left */
+	START_FAILED,				/* it ended at once */
+	START_REFUSED				/* the database does not accept connections */
+} StartFailure;
+
+/*
+ * Note that a worker could not be started, which is tried again at growing intervals.
+ * Returns false if the last attempt failed for the same reason.
+ */
+extern bool registry_start_failed(Oid database, StartFailure why);
 
 /* Free the slot of a database that is gone. */
 extern void registry_forget(Oid database);
@@ -127,10 +154,10 @@ extern TimestampTz registry_started_at(void);
 extern bool registry_worker_attach(bool *orphans, bool *probe);
 
 /*
- * Stop being it, if still attached; another worker follows.  Failed: rows may be
+ * Stop being it, if still attached; another worker follows.  Orphans: rows may be
  * left as sending.
  */
-extern void registry_worker_detach(bool failed);
+extern void registry_worker_detach(bool failed, bool orphans);
 
 /*
  * Stop being it because there is nothing to do until a time, or because the
@@ -142,6 +169,9 @@ extern bool registry_worker_forget(void);
 
 /* Tell whether another database waits for a worker to leave. */
 extern bool registry_worker_is_crowded(void);
+
+/* Tell whether a command needs this database to itself. */
+extern bool registry_worker_is_reserved(void);
 
 /* Tell whether there is reason to look at the table now. */
 extern bool registry_worker_wanted(TimestampTz now);

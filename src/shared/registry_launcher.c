@@ -90,10 +90,10 @@ registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shor
 		DatabaseSlot *slot = &registry->slots[i];
 		TimestampTz when;
 
-		if (slot->state == SLOT_FREE || slot_has_worker(slot))
+		if (slot->state == SLOT_FREE || slot_has_worker(slot) || slot->reserved > 0)
 			continue;
 		when = Max(slot->look ? DT_NOBEGIN : slot->due, slot->not_before);
-		if (slot->refused)
+		if (slot_lacks_process(slot))
 			*shortage = SHORT_OF_PROCESSES;
 		if (when > now)
 			*wake_at = Min(*wake_at, when);
@@ -142,20 +142,22 @@ registry_is_starting(Oid database)
 	return starting;
 }
 
-void
-registry_start_failed(Oid database, TimestampTz retry_at, bool refused)
+bool
+registry_start_failed(Oid database, StartFailure why)
 {
 	DatabaseSlot *slot;
+	bool		is_news = false;
 
 	registry_lock(LW_EXCLUSIVE);
 	slot = slot_find(database);
 	if (slot && slot->state == SLOT_STARTING)
 	{
-		slot_start_failed(slot, retry_at);
+		is_news = !slot->start_failed || slot->start_failure != why;
+		slot_start_failed(slot, why);
 		slot->probe = false;
-		slot->refused = refused;
 	}
 	registry_unlock();
+	return is_news;
 }
 
 void

@@ -11,9 +11,6 @@
 #include "shared/counters.h"
 #include "shared/slot.h"
 
-/* A worker that failed comes back after 1 s, 2 s, 4 s ... up to this. */
-#define MAX_RESTART_DELAY_S 60
-
 static DatabaseSlot *my_slot = NULL;	/* while this worker is attached */
 
 TimestampTz
@@ -66,21 +63,8 @@ forget_slot(void)
 	slot_wake_launcher();
 }
 
-/* When a worker that ended may be followed by another. */
-static TimestampTz
-restart_time(const DatabaseSlot *slot)
-{
-	int			delay_s = 1 << Min(Max(slot->failures - 1, 0), 6);
-
-	/*
-	 * Even an orderly stop is followed by a pause: who terminates the worker to
-	 * drop or rename the database needs a moment without it.
-	 */
-	return GetCurrentTimestamp() + Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
-}
-
 void
-registry_worker_detach(bool failed)
+registry_worker_detach(bool failed, bool orphans)
 {
 	if (my_slot == NULL)
 		return;
@@ -88,9 +72,9 @@ registry_worker_detach(bool failed)
 	registry_lock(LW_EXCLUSIVE);
 	if (failed)
 		set_error(my_slot, "the worker terminated with an error; see the server log");
-	my_slot->orphans = failed;
+	my_slot->orphans = orphans;
 	my_slot->failures = failed ? my_slot->failures + 1 : 0;
-	slot_restart(my_slot, restart_time(my_slot));
+	slot_restart(my_slot);
 	forget_slot();
 	registry_unlock();
 }
@@ -138,6 +122,17 @@ registry_worker_wanted(TimestampTz now)
 	wanted = my_slot->look || my_slot->due <= now;
 	registry_unlock();
 	return wanted;
+}
+
+bool
+registry_worker_is_reserved(void)
+{
+	bool		reserved;
+
+	registry_lock(LW_SHARED);
+	reserved = my_slot->reserved > 0;
+	registry_unlock();
+	return reserved;
 }
 
 bool

@@ -10,6 +10,12 @@
 
 #include "shared/slot.h"
 
+/* A worker that failed comes back after 1 s, 2 s, 4 s ... up to this. */
+#define MAX_RESTART_DELAY_S 60
+
+/* A worker for which there was no process is tried again after this. */
+#define NO_PROCESS_DELAY (USECS_PER_SEC / 2)
+
 Registry   *registry = NULL;
 
 void
@@ -48,6 +54,12 @@ slot_has_worker(const DatabaseSlot *slot)
 	return slot->state == SLOT_STARTING || is_attached(slot);
 }
 
+bool
+slot_lacks_process(const DatabaseSlot *slot)
+{
+	return slot->start_failed && slot->start_failure == START_NO_PROCESS;
+}
+
 int
 slot_count_workers(void)
 {
@@ -64,6 +76,8 @@ set_state(DatabaseSlot *slot, SlotState state)
 {
 	Assert(LWLockHeldByMeInMode(registry->lock, LW_EXCLUSIVE));
 	Assert(state != SLOT_KNOWN || !slot->look);
+	if (slot_has_worker(slot))
+		ConditionVariableBroadcast(&registry->left);
 	slot->state = state;
 }
 
@@ -75,7 +89,7 @@ find_idle_slot(void)
 	{
 		DatabaseSlot *slot = &registry->slots[i];
 
-		if (slot->state == SLOT_KNOWN && !slot->news.prepared && slot->due == DT_NOEND)
+		if (slot->state == SLOT_KNOWN && slot->reserved == 0 && !slot->news.prepared && slot->due == DT_NOEND)
 			return slot;
 	}
 	return NULL;
@@ -120,16 +134,36 @@ slot_start(DatabaseSlot *slot)
 {
 	Assert(slot->state == SLOT_KNOWN || slot->state == SLOT_WANTED ||
 		   slot->state == SLOT_RESTARTING);
-	slot->refused = false;
 	set_state(slot, SLOT_STARTING);
 }
 
+/* Return when a worker that ended may be followed by another. */
+static TimestampTz
+restart_time(const DatabaseSlot *slot)
+{
+	int			delay_s = 1 << Min(Max(slot->failures - 1, 0), 6);
+
+	/*
+	 * Even an orderly stop is followed by a pause: who terminates the worker to
+	 * drop or rename the database needs a moment without it.
+	 */
+	return GetCurrentTimestamp() + Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
+}
+
 void
-slot_start_failed(DatabaseSlot *slot, TimestampTz retry_at)
+slot_start_failed(DatabaseSlot *slot, StartFailure why)
 {
 	Assert(slot->state == SLOT_STARTING);
 	slot->look = true;
-	slot->not_before = retry_at;
+	slot->start_failed = true;
+	slot->start_failure = why;
+	if (why == START_NO_PROCESS)
+		slot->not_before = GetCurrentTimestamp() + NO_PROCESS_DELAY;
+	else
+	{
+		slot->failures++;
+		slot->not_before = restart_time(slot);
+	}
 	set_state(slot, SLOT_RESTARTING);
 }
 
@@ -148,6 +182,7 @@ slot_attach(DatabaseSlot *slot)
 	slot->latch = &MyProc->procLatch;
 	slot->pid = MyProcPid;
 	slot->started_at = GetCurrentTimestamp();
+	slot->start_failed = false;
 	set_state(slot, SLOT_RUNNING);
 }
 
@@ -178,19 +213,19 @@ slot_leave(DatabaseSlot *slot, TimestampTz due)
 }
 
 void
-slot_restart(DatabaseSlot *slot, TimestampTz not_before)
+slot_restart(DatabaseSlot *slot)
 {
 	detach(slot);
 	slot->look = true;
-	slot->not_before = not_before;
+	slot->not_before = restart_time(slot);
 	set_state(slot, SLOT_RESTARTING);
 }
 
 void
 slot_free(DatabaseSlot *slot)
 {
-	memset(slot, 0, sizeof(DatabaseSlot));
 	set_state(slot, SLOT_FREE);
+	memset(slot, 0, sizeof(DatabaseSlot));
 }
 
 Latch *

@@ -9,6 +9,7 @@
 #ifndef SMS3300_SHARED_SLOT_H
 #define SMS3300_SHARED_SLOT_H
 
+#include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 
@@ -39,7 +40,9 @@ typedef struct DatabaseSlot
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
 	WorkerNews	news;			/* for the next look */
 	Latch	   *latch;			/* the attached worker's */
-	bool		refused;		/* there was no process for a worker */
+	bool		start_failed;	/* no worker could be started the last time */
+	StartFailure start_failure; /* why */
+	int			reserved;		/* commands that need the database to themselves */
 	int			failures;		/* in a row */
 	TimestampTz not_before;		/* no new worker before this */
 
@@ -59,6 +62,7 @@ typedef struct Registry
 	Latch	   *launcher;		/* NULL: there is none */
 	bool		overflow;		/* a database found no free slot */
 	bool		crowded;		/* a database waits for a worker to leave */
+	ConditionVariable left;		/* a worker has left, or could not be started */
 	TimestampTz started_at;		/* when this was laid out; does not change */
 	DatabaseSlot slots[MAX_SLOTS];
 } Registry;
@@ -75,7 +79,10 @@ extern DatabaseSlot *slot_find(Oid database);
 /* With the lock held: tell whether a worker was started for a slot, and has not left. */
 extern bool slot_has_worker(const DatabaseSlot *slot);
 
-/* With the lock held: how many slots have one. */
+/* With the lock held: tell whether it waits for want of a process. */
+extern bool slot_lacks_process(const DatabaseSlot *slot);
+
+/* With the lock held: how many slots have a worker. */
 extern int	slot_count_workers(void);
 
 /*
@@ -91,7 +98,7 @@ extern void slot_want(DatabaseSlot *slot);
 extern void slot_start(DatabaseSlot *slot);
 
 /* starting -> restarting: no worker could be started. */
-extern void slot_start_failed(DatabaseSlot *slot, TimestampTz retry_at);
+extern void slot_start_failed(DatabaseSlot *slot, StartFailure why);
 
 /* starting -> wanted: the launcher that was starting it is gone. */
 extern void slot_give_up_start(DatabaseSlot *slot);
@@ -106,7 +113,7 @@ extern void slot_block(DatabaseSlot *slot, bool blocked);
 extern void slot_leave(DatabaseSlot *slot, TimestampTz due);
 
 /* running, blocked -> restarting: its worker ends, and another one is to come. */
-extern void slot_restart(DatabaseSlot *slot, TimestampTz not_before);
+extern void slot_restart(DatabaseSlot *slot);
 
 /* any state -> free. */
 extern void slot_free(DatabaseSlot *slot);

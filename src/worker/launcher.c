@@ -32,12 +32,6 @@
 #define LAUNCHER_TYPE "sms3300 launcher"
 #define WORKER_TYPE "sms3300 worker"
 
-/* A worker that did not start is tried again after this. */
-#define RETRY_DELAY (5 * USECS_PER_SEC)
-
-/* A worker without a free background worker slot is tried again after this. */
-#define NO_PROCESS_DELAY (USECS_PER_SEC / 2)
-
 /* Log a message if a database has been waiting for a worker for this long. */
 #define LOG_WAIT_AFTER (10 * USECS_PER_SEC)
 
@@ -68,9 +62,17 @@ launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Return the databases that allow connections, or only a given one of them. */
+/* What the catalog says of a database. */
+typedef struct Database
+{
+	Oid			oid;
+	NameData	name;
+	bool		accepts;		/* connections */
+} Database;
+
+/* Return all databases, or a given one, if it exists. */
 static List *
-connectable_databases(Oid only)
+read_databases(Oid only)
 {
 	List	   *databases = NIL;
 	MemoryContext caller = CurrentMemoryContext;
@@ -84,17 +86,20 @@ connectable_databases(Oid only)
 	scan = table_beginscan_catalog(catalog, 0, NULL);
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
-		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		Database   *database;
+
+		if (OidIsValid(only) && form->oid != only)
+			continue;
+		database = MemoryContextAlloc(caller, sizeof(Database));
+		database->oid = form->oid;
+		database->name = form->datname;
 
 		/* A limit of -2 marks a database with an interrupted DROP DATABASE. */
-		if (database->datallowconn && database->datconnlimit != -2 &&
-			(!OidIsValid(only) || database->oid == only))
-		{
-			MemoryContext scanning = MemoryContextSwitchTo(caller);
+		database->accepts = form->datallowconn && form->datconnlimit != -2;
 
-			databases = lappend_oid(databases, database->oid);
-			MemoryContextSwitchTo(scanning);
-		}
+		MemoryContextSwitchTo(caller);
+		databases = lappend(databases, database);
 	}
 	table_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -104,15 +109,45 @@ connectable_databases(Oid only)
 	return databases;
 }
 
-/* Return whether a database allows connections. */
-static bool
-is_connectable(Oid database)
+/* Have every database probed that accepts connections.  ALTER DATABASE tells of the others. */
+static void
+probe_everywhere(void)
 {
-	List	   *databases = connectable_databases(database);
-	bool		connectable = databases != NIL;
+	List	   *databases = read_databases(InvalidOid);
+	ListCell   *cell;
 
-	list_free(databases);
-	return connectable;
+	list_free(unprobed);
+	unprobed = NIL;
+	foreach(cell, databases)
+	{
+		Database   *database = lfirst(cell);
+
+		if (database->accepts)
+			unprobed = lappend_oid(unprobed, database->oid);
+	}
+	list_free_deep(databases);
+}
+
+/*
+ * Return whether a worker can connect to a database now.  Otherwise forget the
+ * database if it is gone, and try it again later if it refuses connections, which
+ * does not last.
+ */
+static bool
+is_connectable(Oid oid)
+{
+	List	   *databases = read_databases(oid);
+	Database   *database = databases ? linitial(databases) : NULL;
+	bool		accepts = database && database->accepts;
+
+	if (database == NULL)
+		registry_forget(oid);
+	else if (!accepts)
+		ereport(registry_start_failed(oid, START_REFUSED) ? LOG : DEBUG1,
+				(errmsg("sms3300: database \"%s\" does not accept connections, its messages wait",
+						NameStr(database->name))));
+	list_free_deep(databases);
+	return accepts;
 }
 
 /* Start a worker for a database. */
@@ -140,7 +175,7 @@ start_worker(Oid database)
 		return;
 	}
 	pfree(entry);
-	registry_start_failed(database, GetCurrentTimestamp() + NO_PROCESS_DELAY, true);
+	registry_start_failed(database, START_NO_PROCESS);
 }
 
 /*
@@ -159,9 +194,7 @@ start_workers(void)
 
 	while (OidIsValid(database = registry_take_wanted(now, &wake_at, &shortage)))
 	{
-		if (!is_connectable(database))
-			registry_forget(database);
-		else
+		if (is_connectable(database))
 			start_worker(database);
 	}
 
@@ -205,10 +238,8 @@ follow_starting(void)
 		{
 			if (GetBackgroundWorkerPid(entry->handle, &pid) != BGWH_STOPPED)
 				continue;
-			if (!is_connectable(entry->database))
-				registry_forget(entry->database);
-			else
-				registry_start_failed(entry->database, GetCurrentTimestamp() + RETRY_DELAY, false);
+			if (is_connectable(entry->database))
+				registry_start_failed(entry->database, START_FAILED);
 		}
 		starting = foreach_delete_current(starting, cell);
 		pfree(entry->handle);
@@ -274,7 +305,7 @@ sms3300_launcher_main(Datum unused)
 
 	MemoryContextSwitchTo(TopMemoryContext);
 	registry_launcher_attach();
-	unprobed = connectable_databases(InvalidOid);
+	probe_everywhere();
 
 	while (!ShutdownRequestPending)
 	{
@@ -282,10 +313,7 @@ sms3300_launcher_main(Datum unused)
 		if (ConfigReloadPending)
 			reload();
 		if (registry_take_overflow())
-		{
-			list_free(unprobed);
-			unprobed = connectable_databases(InvalidOid);
-		}
+			probe_everywhere();
 
 		follow_starting();
 		if (unprobed != NIL && registry_probe(linitial_oid(unprobed)))

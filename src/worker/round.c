@@ -374,6 +374,8 @@ round_next_event(Worker *worker, TimestampTz now)
 
 	if (worker->look || registry_worker_wanted(now))
 		next = DT_NOBEGIN;
+	if (worker->stopping)
+		return Max(recorder_next(&worker->recorder), worker->retry_at);
 	if (worker->outdated)
 		return Max(next, worker->retry_at);
 	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at()));

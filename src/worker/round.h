@@ -16,6 +16,7 @@ typedef struct Worker
 	Recorder	recorder;		/* finished messages, until their result is recorded */
 	Expiry		expiry;
 	bool		stopping;		/* record, but claim nothing; written by worker.c */
+	bool		aborted;		/* requests were ended; written by worker.c */
 
 	/* Written by round.c only */
 	bool		orphans;		/* rows of a previous worker may exist */

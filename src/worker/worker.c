@@ -118,7 +118,7 @@ on_sigint(SIGNAL_ARGS)
 static void
 worker_on_exit(int code, Datum arg)
 {
-	registry_worker_detach(true);
+	registry_worker_detach(true, true);
 }
 
 /* Process interrupts.  There is no statement to cancel here. */
@@ -149,7 +149,7 @@ collect_replies(Worker *worker)
 	caller = MemoryContextSwitchTo(context);
 	while ((job = wire_next(&worker->wire)) != NULL)
 	{
-		if (worker->stopping)
+		if (worker->aborted)
 			queue_aborted(job->queue);
 		else
 			queue_finished(job->queue, job->id, job->verdict, job->reply->retry_after,
@@ -201,6 +201,7 @@ stop(Worker *worker)
 		if (round_is_wanted(worker, GetCurrentTimestamp()))
 			round_run(worker);
 	}
+	worker->aborted = true;
 	wire_abort(&worker->wire, "the server was stopped before a reply arrived");
 	collect_replies(worker);
 
@@ -225,13 +226,16 @@ leave_time(Worker *worker, bool probe, TimestampTz last_active, TimestampTz now)
 
 /*
  * Serve the database until there has been no work for worker_idle_timeout.  A probe,
- * or a worker whose place is needed for another database, exits at once.
+ * or a worker whose place is needed for another database, exits at once.  If a command
+ * needs the database to itself, the worker claims nothing more, and exits when the
+ * results of its requests are recorded.
  */
 static void
 serve(Worker *worker, bool probe)
 {
 	TimestampTz last_active = GetCurrentTimestamp();
 	TimestampTz now = last_active;
+	bool		unrecorded;
 
 	while (!ShutdownRequestPending)
 	{
@@ -240,6 +244,10 @@ serve(Worker *worker, bool probe)
 		TimestampTz next;
 		bool		worked = false;
 
+		worker->stopping = registry_worker_is_reserved();
+		if (worker->stopping && worker->wire.in_flight == 0 &&
+			recorder_is_empty(&worker->recorder))
+			break;
 		now = GetCurrentTimestamp();
 		if (now < before - CLOCK_TOLERANCE)
 		{
@@ -268,6 +276,11 @@ serve(Worker *worker, bool probe)
 		}
 
 		next = round_next_event(worker, now);
+		if (worker->stopping)
+		{
+			wait_until(worker, next);
+			continue;
+		}
 		leave_at = leave_time(worker, probe, last_active, now);
 		if (leave_at <= now && next > now)
 		{
@@ -283,7 +296,8 @@ serve(Worker *worker, bool probe)
 	stop(worker);
 
 	/* What was not recorded, or not even looked for, is left to the next worker. */
-	registry_worker_detach(!recorder_is_empty(&worker->recorder) || worker->orphans);
+	unrecorded = !recorder_is_empty(&worker->recorder);
+	registry_worker_detach(unrecorded, unrecorded || worker->orphans);
 }
 
 /*
