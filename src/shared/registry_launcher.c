@@ -77,6 +77,7 @@ set_crowded(bool crowded)
 Oid
 registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shortage)
 {
+	DatabaseSlot *first = NULL;
 	Oid			database = InvalidOid;
 	int			workers;
 
@@ -99,14 +100,15 @@ registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shor
 			*wake_at = Min(*wake_at, when);
 		else if (workers >= registry_max_workers)
 			*shortage = SHORT_OF_WORKERS;
-		else
-		{
-			slot_start(slot);
-			database = slot->database;
-			break;
-		}
+		else if (first == NULL || slot->started_at < first->started_at)
+			first = slot;		/* it has waited longest for its turn */
 	}
-	if (!OidIsValid(database))
+	if (first)
+	{
+		slot_start(first);
+		database = first->database;
+	}
+	else
 		set_crowded(*shortage != SHORT_OF_NOTHING);
 	registry_unlock();
 	return database;

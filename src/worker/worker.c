@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "outbox/access.h"
 #include "shared/armed.h"
+#include "shared/clock.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
 #include "worker/round.h"
@@ -31,6 +32,9 @@ int			worker_idle_timeout = 60 * 1000;
 
 /* A stop waits this long for active requests. */
 #define STOP_GRACE (2 * USECS_PER_SEC)
+
+/* While another database waits for a worker, this one claims messages for this long. */
+#define TURN (10 * USECS_PER_SEC)
 
 /* Corrections of the clock up to this size are ignored. */
 #define CLOCK_TOLERANCE USECS_PER_SEC
@@ -225,16 +229,55 @@ leave_time(Worker *worker, bool probe, TimestampTz last_active, TimestampTz now)
 }
 
 /*
+ * Return for how many microseconds this worker, which began at a time, may still claim
+ * messages; PG_INT64_MAX: there is no limit.
+ */
+static int64
+turn_left(int64 begun_at)
+{
+	if (registry_worker_is_reserved())
+		return 0;
+	if (registry_worker_is_crowded())
+		return Max(begun_at + TURN - clock_us(), 0);
+	return PG_INT64_MAX;
+}
+
+/* Run a round.  Returns false if the extension was dropped, so that the worker exits. */
+static bool
+serve_round(Worker *worker)
+{
+	if (round_run(worker))
+		return true;
+	if (worker->wire.in_flight > 0 || !recorder_is_empty(&worker->recorder))
+		ereport(LOG,
+				(errmsg("sms3300: the extension was dropped while messages were being sent")));
+	return !registry_worker_forget();
+}
+
+/* Leave until the next message is due.  Returns false if there is work before that. */
+static bool
+leave_for_others(Worker *worker, TimestampTz now)
+{
+	TimestampTz next;
+
+	worker->stopping = false;
+	next = round_next_event(worker, now);
+	return next > now && !worker->orphans &&
+		registry_worker_leave_idle(registry_enabled ? next : DT_NOEND);
+}
+
+/*
  * Serve the database until there has been no work for worker_idle_timeout.  A probe,
  * or a worker whose place is needed for another database, exits at once.  If a command
- * needs the database to itself, the worker claims nothing more, and exits when the
- * results of its requests are recorded.
+ * needs the database to itself, or if another database has waited for a turn, the
+ * worker claims nothing more, and exits when the results of its requests are recorded.
  */
 static void
 serve(Worker *worker, bool probe)
 {
 	TimestampTz last_active = GetCurrentTimestamp();
 	TimestampTz now = last_active;
+	int64		begun_at = clock_us();
 	bool		unrecorded;
 
 	while (!ShutdownRequestPending)
@@ -243,11 +286,16 @@ serve(Worker *worker, bool probe)
 		TimestampTz leave_at;
 		TimestampTz next;
 		bool		worked = false;
+		int64		left = turn_left(begun_at);
 
-		worker->stopping = registry_worker_is_reserved();
+		worker->stopping = left == 0;
 		if (worker->stopping && worker->wire.in_flight == 0 &&
 			recorder_is_empty(&worker->recorder))
+		{
+			if (leave_for_others(worker, now))
+				return;
 			break;
+		}
 		now = GetCurrentTimestamp();
 		if (now < before - CLOCK_TOLERANCE)
 		{
@@ -258,14 +306,8 @@ serve(Worker *worker, bool probe)
 		collect_replies(worker);
 		if (round_is_wanted(worker, now))
 		{
-			if (!round_run(worker))
-			{
-				if (worker->wire.in_flight > 0 || !recorder_is_empty(&worker->recorder))
-					ereport(LOG,
-							(errmsg("sms3300: the extension was dropped while messages were being sent")));
-				if (registry_worker_forget())
-					return;
-			}
+			if (!serve_round(worker))
+				return;
 			worked = true;
 			now = last_active = GetCurrentTimestamp();
 		}
@@ -291,7 +333,8 @@ serve(Worker *worker, bool probe)
 		}
 
 		/* A wait in a round may have reset the latch, so check again before waiting. */
-		wait_until(worker, worked ? DT_NOBEGIN : Min(next, leave_at));
+		wait_until(worker, worked ? DT_NOBEGIN :
+				   Min(Min(next, leave_at), left == PG_INT64_MAX ? DT_NOEND : now + left));
 	}
 	stop(worker);
 
