@@ -86,6 +86,23 @@ ALTER TYPE @extschema@.sms_status ADD VALUE 'suppressed';
 ALTER TABLE @extschema@.sms_outbox RENAME COLUMN errors TO events;
 ALTER TABLE @extschema@.sms_outbox ADD COLUMN parts smallint;
 
+-- Estimates of the planner would tell a role about other senders' messages, because
+-- row-level security does not apply to statistics.
+ALTER TABLE @extschema@.sms_outbox
+	ALTER mobile SET STATISTICS 0,
+	ALTER message SET STATISTICS 0,
+	ALTER dedup_key SET STATISTICS 0,
+	ALTER metadata SET STATISTICS 0,
+	ALTER sender SET STATISTICS 0,
+	ALTER message_id SET STATISTICS 0,
+	ALTER response SET STATISTICS 0,
+	ALTER error SET STATISTICS 0,
+	ALTER events SET STATISTICS 0;
+DELETE FROM pg_catalog.pg_statistic
+	WHERE starelid OPERATOR(pg_catalog.=) '@extschema@.sms_outbox'::pg_catalog.regclass
+	AND staattnum OPERATOR(pg_catalog.=) ANY (SELECT a.attnum FROM pg_catalog.pg_attribute AS a
+		WHERE a.attrelid OPERATOR(pg_catalog.=) starelid AND a.attstattarget OPERATOR(pg_catalog.=) 0);
+
 ALTER FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) COST 10000;
 ALTER FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) COST 10000;
 ALTER FUNCTION @extschema@.sms3300_cancel(bigint) COST 10000;

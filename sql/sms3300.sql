@@ -74,6 +74,19 @@ CREATE UNIQUE INDEX sms_outbox_dedup_idx ON @extschema@.sms_outbox
 CREATE INDEX sms_outbox_finished_idx ON @extschema@.sms_outbox
 	(account, ((message IS NULL)::integer), finished_at) WHERE finished_at IS NOT NULL;
 
+-- Estimates of the planner would tell a role about other senders' messages, because
+-- row-level security does not apply to statistics.
+ALTER TABLE @extschema@.sms_outbox
+	ALTER mobile SET STATISTICS 0,
+	ALTER message SET STATISTICS 0,
+	ALTER dedup_key SET STATISTICS 0,
+	ALTER metadata SET STATISTICS 0,
+	ALTER sender SET STATISTICS 0,
+	ALTER message_id SET STATISTICS 0,
+	ALTER response SET STATISTICS 0,
+	ALTER error SET STATISTICS 0,
+	ALTER events SET STATISTICS 0;
+
 ALTER TABLE @extschema@.sms_outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY sms_outbox_own ON @extschema@.sms_outbox FOR SELECT
 	USING (sender OPERATOR(pg_catalog.=) CURRENT_USER);

@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 
 #include "account/account.h"
+#include "outbox/names.h"
 #include "compat.h"
 #include "shared/armed.h"
 #include "shared/database.h"
@@ -84,6 +85,7 @@ _PG_init(void)
 		registry_request();
 		launcher_register();
 		account_watch();
+		names_watch();
 		database_watch();
 	}
 }

@@ -33,6 +33,12 @@ char	   *account_default_name = NULL;
 
 static object_access_hook_type prev_object_access_hook = NULL;
 
+Oid
+account_wrapper(void)
+{
+	return get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
+}
+
 /* Return whether a server is an account. */
 static bool
 is_account(Oid serverid)

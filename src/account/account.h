@@ -53,6 +53,9 @@ typedef struct Account
 /* Follow the accounts of all databases.  Called while the library is preloaded. */
 extern void account_watch(void);
 
+/* Return the foreign-data wrapper of all accounts, InvalidOid if there is none. */
+extern Oid	account_wrapper(void);
+
 /*
  * Return the account of a name, or NULL if there is none.  The result is valid
  * until the end of the transaction.  Needs a transaction.
