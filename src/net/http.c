@@ -20,6 +20,7 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -59,6 +60,7 @@ struct Http
 	int64		looked_at;		/* when the last look at the network began */
 	bool		cut_short;		/* it did not see everything */
 	WaitEventSet *events;
+	int			clock_watch;	/* see clock.h */
 	int64		timer;			/* when libcurl wants to be called; -1: never */
 	int64		deadline;		/* no request under way times out before */
 	dlist_head	free;
@@ -108,9 +110,11 @@ http_open(void)
 	dlist_init(&http->held);
 
 	ReserveExternalFD();
+	ReserveExternalFD();
 	lookup_reserve();
+	http->clock_watch = clock_watch_open();
 	endpoints_open(&http->endpoints);
-	if (!sockets_open(&http->sockets))
+	if (!sockets_open(&http->sockets) || http->clock_watch < 0)
 		open_failed(http, strerror(errno));
 
 	http->multi = curl_multi_init();
@@ -123,10 +127,11 @@ http_open(void)
 	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
 	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING);
 
-	http->events = create_wait_event_set(TopMemoryContext, 3);
+	http->events = create_wait_event_set(TopMemoryContext, 4);
 	AddWaitEventToSet(http->events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(http->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(http->events, WL_SOCKET_READABLE, http->sockets.epoll, NULL, NULL);
+	AddWaitEventToSet(http->events, WL_SOCKET_READABLE, http->clock_watch, NULL, NULL);
 	return http;
 }
 
@@ -156,8 +161,11 @@ http_close(Http *http)
 		curl_share_cleanup(http->sessions);
 	if (http->events)
 		FreeWaitEventSet(http->events);
+	if (http->clock_watch >= 0)
+		close(http->clock_watch);
 	sockets_close(&http->sockets);
 	endpoints_close(&http->endpoints);
+	ReleaseExternalFD();
 	ReleaseExternalFD();
 	lookup_release_all(http->nlookups);
 	pfree(http);
@@ -554,9 +562,13 @@ http_wait(Http *http, int64 timeout, uint32 wait_event)
 {
 	WaitEvent	event;
 
-	if (WaitEventSetWait(http->events, next_timer_ms(http, timeout), &event, 1, wait_event) > 0 &&
-		(event.events & WL_LATCH_SET))
-		ResetLatch(MyLatch);
+	if (WaitEventSetWait(http->events, next_timer_ms(http, timeout), &event, 1, wait_event) > 0)
+	{
+		if (event.events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		else if (event.fd == http->clock_watch)
+			clock_watch_reset(http->clock_watch);
+	}
 	run(http);
 }
 

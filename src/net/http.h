@@ -67,7 +67,7 @@ extern int	http_reserve(Http *http, int held, int taken, int wanted);
 /* Start a request.  There must be room for it. */
 extern void http_submit(Http *http, const HttpRequest *request);
 
-/* Wait for the process latch, the network or the time-out (-1: none). */
+/* Wait for the process latch, the network, a step of the wall clock or the time-out (-1: none). */
 extern void http_wait(Http *http, int64 timeout, uint32 wait_event);
 
 /* Return the next finished request, or NULL.  The caller releases it. */

@@ -1,20 +1,29 @@
 /*
  * clock.h
- *		A clock that is never set, for durations.
+ *		The clock for durations, and a watch on the clock that tells the time.
+ *
+ * What is due is told by the wall clock, which may be set; durations by the monotonic
+ * clock.  A process that sleeps until something is due also waits for a clock watch.
  */
 #ifndef SMS3300_SHARED_CLOCK_H
 #define SMS3300_SHARED_CLOCK_H
 
-#include <time.h>
+/* Return the monotonic clock in microseconds. */
+extern int64 clock_us(void);
 
-/* Return the time since some moment in the past, in microseconds. */
-static inline int64
-clock_us(void)
-{
-	struct timespec now;
+/*
+ * Open a descriptor that becomes readable when the wall clock is set, also while the
+ * machine slept.  Returns -1, and errno, if the operating system refuses.
+ */
+extern int	clock_watch_open(void);
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
+/* Make it wait for the next time. */
+extern void clock_watch_reset(int watch);
+
+/*
+ * Return by how many microseconds the wall clock has been set since the last call in
+ * this process; negative: it was set back.  The first call returns 0.
+ */
+extern int64 clock_step(void);
 
 #endif							/* SMS3300_SHARED_CLOCK_H */

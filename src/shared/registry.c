@@ -129,7 +129,7 @@ registry_retry(Oid database)
 	if (slot)
 	{
 		slot->news.due = DT_NOBEGIN;
-		slot->not_before = DT_NOBEGIN;
+		slot->not_before = 0;
 		slot_want(slot);
 	}
 	latch = slot_latch(slot);
@@ -257,7 +257,7 @@ state_of(const DatabaseSlot *slot, TimestampTz now)
 		return WORKER_WAITING;
 	if (!slot->look && slot->due > now)
 		return WORKER_NONE;
-	if (slot->not_before > now)
+	if (slot_pause(slot) > 0)
 		return WORKER_RESTARTING;
 	return slot_count_workers() >= registry_max_workers ? WORKER_WAITING : WORKER_STARTING;
 }
@@ -279,7 +279,7 @@ registry_worker_stat(Oid database, WorkerStat *stat)
 		stat->started_at = slot->started_at;
 		stat->in_flight = slot->in_flight;
 		stat->refused = slot_lacks_process(slot);
-		stat->not_before = slot->not_before;
+		stat->not_before = now + slot_pause(slot);
 		stat->last_error_at = slot->last_error_at;
 		memcpy(stat->last_error, slot->last_error, REGISTRY_ERROR_SIZE);
 		encoding = slot->last_error_encoding;

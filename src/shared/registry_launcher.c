@@ -93,7 +93,9 @@ registry_take_wanted(TimestampTz now, TimestampTz *wake_at, WorkerShortage *shor
 
 		if (slot->state == SLOT_FREE || slot_has_worker(slot) || slot->reserved > 0)
 			continue;
-		when = Max(slot->look ? DT_NOBEGIN : slot->due, slot->not_before);
+		when = slot->look ? DT_NOBEGIN : slot->due;
+		if (slot_pause(slot) > 0)
+			when = Max(when, now + slot_pause(slot));
 		if (slot_lacks_process(slot))
 			*shortage = SHORT_OF_PROCESSES;
 		if (when > now)

@@ -8,6 +8,7 @@
 #include "storage/proc.h"
 #include "utils/timestamp.h"
 
+#include "shared/clock.h"
 #include "shared/slot.h"
 
 /* A worker that failed comes back after 1 s, 2 s, 4 s ... up to this. */
@@ -58,6 +59,12 @@ bool
 slot_lacks_process(const DatabaseSlot *slot)
 {
 	return slot->start_failed && slot->start_failure == START_NO_PROCESS;
+}
+
+int64
+slot_pause(const DatabaseSlot *slot)
+{
+	return Max(slot->not_before - clock_us(), 0);
 }
 
 int
@@ -138,7 +145,7 @@ slot_start(DatabaseSlot *slot)
 }
 
 /* Return when a worker that ended may be followed by another. */
-static TimestampTz
+static int64
 restart_time(const DatabaseSlot *slot)
 {
 	int			delay_s = 1 << Min(Max(slot->failures - 1, 0), 6);
@@ -147,7 +154,7 @@ restart_time(const DatabaseSlot *slot)
 	 * Even an orderly stop is followed by a pause: who terminates the worker to
 	 * drop or rename the database needs a moment without it.
 	 */
-	return GetCurrentTimestamp() + Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
+	return clock_us() + Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
 }
 
 void
@@ -158,7 +165,7 @@ slot_start_failed(DatabaseSlot *slot, StartFailure why)
 	slot->start_failed = true;
 	slot->start_failure = why;
 	if (why == START_NO_PROCESS)
-		slot->not_before = GetCurrentTimestamp() + NO_PROCESS_DELAY;
+		slot->not_before = clock_us() + NO_PROCESS_DELAY;
 	else
 	{
 		slot->failures++;

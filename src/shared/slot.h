@@ -44,7 +44,7 @@ typedef struct DatabaseSlot
 	StartFailure start_failure; /* why */
 	int			reserved;		/* commands that need the database to themselves */
 	int			failures;		/* in a row */
-	TimestampTz not_before;		/* no new worker before this */
+	int64		not_before;		/* no new worker before this, by clock_us() */
 
 	/* For those who look */
 	int			pid;			/* the attached worker's */
@@ -81,6 +81,9 @@ extern bool slot_has_worker(const DatabaseSlot *slot);
 
 /* With the lock held: tell whether it waits for want of a process. */
 extern bool slot_lacks_process(const DatabaseSlot *slot);
+
+/* With the lock held: for how many microseconds it may not get one. */
+extern int64 slot_pause(const DatabaseSlot *slot);
 
 /* With the lock held: how many slots have a worker. */
 extern int	slot_count_workers(void);

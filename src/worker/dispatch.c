@@ -134,7 +134,7 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 		if (job->request.body && !ShutdownRequestPending)
 		{
 			queue_submitting(job->queue, now - job->claimed_at);
-			wire_submit(wire, job, now);
+			wire_submit(wire, job);
 			continue;
 		}
 		request_discard(&job->request);

@@ -12,6 +12,7 @@
 #include "account/account.h"
 #include "account/response.h"
 #include "compat.h"
+#include "shared/clock.h"
 #include "worker/job.h"
 #include "worker/pace.h"
 
@@ -104,6 +105,7 @@ job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 	job->reply = reply;
 	set_problem(job, reply->error ? reply->error : "");
 	job->finished_at = GetCurrentTimestamp();
+	job->took = clock_us() - job->submitted_at;
 
 	/* Only the HTTP status of an incomplete reply is used. */
 	if (reply->phase == HTTP_DONE)

@@ -22,7 +22,7 @@ typedef struct Job
 	TimestampTz started_at;		/* of the row; identifies the claim together with the id */
 	TimestampTz claimed_at;		/* 0: by another worker */
 	TimestampTz due_at;			/* when it could be sent; 0: unknown */
-	TimestampTz submitted_at;	/* when the request began; 0: none was made */
+	int64		submitted_at;	/* when the request began, by clock_us(); 0: none was made */
 	AccountQueue *queue;
 	char		mobile[MOBILE_SIZE];	/* empty: not known */
 	bool		own_line;		/* the message itself gave the line */
@@ -36,6 +36,7 @@ typedef struct Job
 	GatewayVerdict verdict;
 	char		problem[JOB_PROBLEM_SIZE];	/* why there is no complete reply, or empty */
 	TimestampTz finished_at;
+	int64		took;			/* the request, in microseconds */
 	TimestampTz retry_at;		/* no attempt to record it before this */
 	int			failures;		/* consecutive failures to record it */
 } Job;

@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "shared/clock.h"
 #include "shared/registry.h"
 #include "worker/launcher.h"
 
@@ -185,12 +186,13 @@ start_worker(Oid database)
 static TimestampTz
 start_workers(void)
 {
-	static TimestampTz waiting_since = 0;
+	static int64 waiting_since = 0;
 	static bool logged = false;
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz wake_at;
 	Oid			database;
 	WorkerShortage shortage;
+	int64		waited;
 
 	while (OidIsValid(database = registry_take_wanted(now, &wake_at, &shortage)))
 	{
@@ -206,9 +208,10 @@ start_workers(void)
 		return wake_at;
 	}
 	if (waiting_since == 0)
-		waiting_since = now;
-	if (now - waiting_since < LOG_WAIT_AFTER)
-		return Min(wake_at, waiting_since + LOG_WAIT_AFTER);
+		waiting_since = clock_us();
+	waited = clock_us() - waiting_since;
+	if (waited < LOG_WAIT_AFTER)
+		return Min(wake_at, now + LOG_WAIT_AFTER - waited);
 	if (!logged)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -247,15 +250,34 @@ follow_starting(void)
 	}
 }
 
+/* What the launcher waits for. */
+static WaitEventSet *events;
+static int	clock_watch;
+
+/* Set up what the launcher waits for. */
+static void
+open_events(void)
+{
+	clock_watch = clock_watch_open();
+	if (clock_watch < 0)
+		ereport(FATAL,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not watch the clock: %m")));
+	events = create_wait_event_set(TopMemoryContext, 3);
+	AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(events, WL_SOCKET_READABLE, clock_watch, NULL, NULL);
+}
+
 /*
- * Sleep until woken, or until a time.  The maximum for a single wait is less than
+ * Sleep until woken, until the clock is set, or until a time.  The maximum for a single wait is less than
  * 25 days; waking up too early does no harm.
  */
 static void
 sleep_until(TimestampTz when)
 {
 	static uint32 wait_event = 0;
-	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	WaitEvent	event;
 	long		timeout = -1;
 
 	if (wait_event == 0)
@@ -264,10 +286,10 @@ sleep_until(TimestampTz when)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
-		events |= WL_TIMEOUT;
 		timeout = when <= now ? 0 : (long) Min((when - now + 999) / 1000, PG_INT32_MAX);
 	}
-	(void) WaitLatch(MyLatch, events, timeout, wait_event);
+	if (WaitEventSetWait(events, timeout, &event, 1, wait_event) > 0 && event.fd == clock_watch)
+		clock_watch_reset(clock_watch);
 	ResetLatch(MyLatch);
 }
 
@@ -304,6 +326,7 @@ sms3300_launcher_main(Datum unused)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
 	MemoryContextSwitchTo(TopMemoryContext);
+	open_events();
 	registry_launcher_attach();
 	probe_everywhere();
 

@@ -116,7 +116,7 @@ count_result(const Job *job, const MessageResult *result)
 	if (requested)
 	{
 		counters_add(server, COUNTER_REQUESTS, 1);
-		counters_add_time(server, TIME_REQUEST, job->finished_at - job->submitted_at);
+		counters_add_time(server, TIME_REQUEST, job->took);
 	}
 	switch (result->status)
 	{

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "shared/clock.h"
 #include "worker/wire.h"
 
 void
@@ -21,9 +22,9 @@ wire_room(Wire *wire, int held, int taken, int wanted)
 }
 
 void
-wire_submit(Wire *wire, Job *job, TimestampTz now)
+wire_submit(Wire *wire, Job *job)
 {
-	job->submitted_at = now;
+	job->submitted_at = clock_us();
 	job->request.owner = job;
 	http_submit(wire->http, &job->request);
 	wire->in_flight++;

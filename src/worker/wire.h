@@ -27,7 +27,7 @@ extern void wire_open(Wire *wire);
 extern int	wire_room(Wire *wire, int held, int taken, int wanted);
 
 /* Send the request of a job.  There must be room for it. */
-extern void wire_submit(Wire *wire, Job *job, TimestampTz now);
+extern void wire_submit(Wire *wire, Job *job);
 
 /* Return the next job whose request has ended, with its verdict, or NULL. */
 extern Job *wire_next(Wire *wire);

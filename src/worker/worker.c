@@ -282,7 +282,6 @@ serve(Worker *worker, bool probe)
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz before = now;
 		TimestampTz leave_at;
 		TimestampTz next;
 		bool		worked = false;
@@ -297,7 +296,7 @@ serve(Worker *worker, bool probe)
 			break;
 		}
 		now = GetCurrentTimestamp();
-		if (now < before - CLOCK_TOLERANCE)
+		if (clock_step() < -CLOCK_TOLERANCE)
 		{
 			round_set_back(worker, now);
 			last_active = now;
