@@ -1,7 +1,8 @@
 #!/bin/sh
 
 # Run test/check.sh on other versions of PostgreSQL, each in a Debian that has it: trixie
-# has 17, forky has 18. They run at the same time. The Debians are kept for the next time;
+# has 17, forky has 18. They run at the same time, one stage at a time in each unless JOBS
+# says otherwise, since they share the machine. The Debians are kept for the next time;
 # what a run changes in them is not. pg_upgrade is tried there from this machine's Debian's
 # PostgreSQL.
 #
@@ -79,7 +80,7 @@ fi
 need_debian
 : "${suites:=trixie forky}"
 OLD_MAJOR=$(newest_major)
-export OLD_MAJOR
+export OLD_MAJOR JOBS="${JOBS:-1}"
 started=$(date +%s)
 for suite in $suites; do
 	start_isolated check_inside "$suite" "$@" >"$work/$suite.log" 2>&1
