@@ -241,9 +241,9 @@ FROM (VALUES
 	($$sms3300_send_now('09123456789', 'x', account => 'regress_sms3300_bare')$$),
 	($$sms3300_send_now('09123456789', 'x', line2 => '1000', account => 'regress_sms3300_bare')$$),
 	($$sms3300_send_now('09123456789', 'x', account => 'regress_sms3300_none')$$)) AS v (expression);
--- no gateway is listening; nothing is queued
+-- nor is a paused account asked; nothing is queued
 SELECT count(*) AS before FROM sms_outbox \gset
-SELECT regexp_replace(pg_temp.answer($$sms3300_send_now('09123456789', 'x')$$), 'answer: [^\n]*', 'answer: ...');
+SELECT pg_temp.answer($$sms3300_send_now('09123456789', 'x')$$);
 SELECT count(*) = :before FROM sms_outbox;
 RESET ROLE;
 REVOKE USAGE ON FOREIGN SERVER regress_sms3300 FROM regress_sms3300_app;

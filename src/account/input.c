@@ -61,6 +61,13 @@ input_mobile(const char *str, int len)
 	return mobile;
 }
 
+/* Compare canonical mobile numbers. */
+int
+input_compare_mobiles(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
 /* Return the canonical form of an SMS line, or raise an error. */
 char *
 input_line(const char *str, int len, const char *what)

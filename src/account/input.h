@@ -19,6 +19,9 @@ extern bool input_read_mobile(const char *str, int len, char out[MOBILE_SIZE]);
 /* Return the canonical form of a mobile number.  Raises 22023 if it is not one. */
 extern char *input_mobile(const char *str, int len);
 
+/* The order of canonical mobile numbers, for qsort() and bsearch(). */
+extern int	input_compare_mobiles(const void *a, const void *b);
+
 /* Return the canonical form of an SMS line.  Raises 22023, naming "what", if it is not one. */
 extern char *input_line(const char *str, int len, const char *what);
 

@@ -163,7 +163,7 @@ parse_mobiles(const char *name, const char *value)
 		if (*item == '\0')
 			break;
 	}
-	qsort(list->mobiles, list->n, MOBILE_SIZE, (int (*) (const void *, const void *)) strcmp);
+	qsort(list->mobiles, list->n, MOBILE_SIZE, input_compare_mobiles);
 	return list;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "account/input.h"
 #include "account/rules.h"
 #include "shared/armed.h"
 
@@ -13,7 +14,7 @@ lists_mobile(const MobileList *list, const char *mobile)
 {
 	return mobile &&
 		bsearch(mobile, list->mobiles, list->n, MOBILE_SIZE,
-				(int (*) (const void *, const void *)) strcmp) != NULL;
+				input_compare_mobiles) != NULL;
 }
 
 /* Return a verdict. */
