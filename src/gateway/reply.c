@@ -59,11 +59,15 @@ unescaped(const char *at, const char *end)
 		return 0;
 	for (int i = 2; i < 6; i++)
 	{
-		if (hex_value(at[i]) < 0)
+		int			digit = hex_value(at[i]);
+
+		if (digit < 0)
 			return 0;
-		value = value << 4 | hex_value(at[i]);
+		value = value * 16 + digit;
 	}
-	return value >= ' ' && value <= '~' && value != '"' && value != '\\' ? (char) value : '?';
+	if (value < ' ' || value > '~' || value == '"' || value == '\\')
+		return '?';
+	return (char) value;
 }
 
 /*

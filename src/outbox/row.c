@@ -155,7 +155,7 @@ column_set(const enum OutboxColumn *columns, int ncolumns)
 	Bitmapset  *set = NULL;
 
 	for (int i = 0; i < ncolumns; i++)
-		set = bms_add_member(set, columns[i] - FirstLowInvalidHeapAttributeNumber);
+		set = bms_add_member(set, (int) columns[i] - FirstLowInvalidHeapAttributeNumber);
 	return set;
 }
 

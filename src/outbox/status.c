@@ -7,7 +7,7 @@
 #include "outbox/status.h"
 
 static const char *const labels[NUM_MESSAGE_STATUSES] = {
-#define X(status, label) [status] = label,
+#define X(status, label) [status] = (label),
 	MESSAGE_STATUSES(X)
 #undef X
 };

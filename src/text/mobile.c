@@ -217,10 +217,11 @@ is_decimal_or_range(const Dialled *dialled, size_t first)
 {
 	size_t		last = dialled->n - 1;
 
-	return (last > first && is_single(dialled, first + 1, last, SPACE | DASH | DOT | SLASH)) ||
-		(last > first + 1 && is_single(dialled, first + 1, last - 1, DOT | SLASH)) ||
-		(last > first && dialled->before[last] & PARENTHESIS) ||
-		(last > first + 1 && dialled->before[last - 1] & PARENTHESIS);
+	if (first > DIALLED_MAX - MOBILE_DIGITS || dialled->n != first + MOBILE_DIGITS)
+		return false;
+	return is_single(dialled, first + 1, last, SPACE | DASH | DOT | SLASH) ||
+		is_single(dialled, first + 1, last - 1, DOT | SLASH) ||
+		((dialled->before[last] | dialled->before[last - 1]) & PARENTHESIS) != 0;
 }
 
 /* Return the length of the longest prefix that leaves at least min_digits. */
