@@ -22,10 +22,10 @@ create_account($node, 'postgres',
 my $limit = 64 * 1024;
 
 # The cases: a directive, the status it leads to, and what holds for its row besides.
-my $data  = '"data": {"message_id": 12, "line": "983000330001"}';
+my $data  = '"data": {"message_id": 6062, "line": "983000330001"}';
 my $json  = "response->'raw' IS NULL";
 my $raw   = "response->'raw' IS NOT NULL";
-my $whole = "message_id = 12 AND sent_line = '983000330001'";
+my $whole = "message_id = 6062 AND sent_line = '983000330001'";
 my $large = "error LIKE '%too large%' AND octet_length(response->>'raw') = $limit";
 my @cases = (
 
@@ -91,7 +91,7 @@ my @cases = (
 	# The data.
 	[ qq(#json {$data, "status": -1}),    'sent', $whole ],
 	[ qq(#json {"status": -1, $data}),    'sent', $whole ],
-	[ '#json {"status": -1, "data": {"message_id": "12", "line": 983000330001}}', 'sent', $whole ],
+	[ '#json {"status": -1, "data": {"message_id": "6062", "line": 983000330001}}', 'sent', $whole ],
 	[ '#nodata', 'sent', 'message_id IS NULL AND sent_line IS NULL' ],
 	[ '#json {"status": -1}', 'sent', 'message_id IS NULL' ],
 	[ '#json {"status": -1, "data": 12}', 'sent', 'message_id IS NULL' ],
