@@ -49,9 +49,14 @@ destroy(Endpoint *endpoint)
 void
 endpoints_close(Endpoints *endpoints)
 {
+	dlist_mutable_iter iter;
+
 	for (int i = 0; i < ENDPOINT_BUCKETS; i++)
-		while (!dlist_is_empty(&endpoints->buckets[i]))
-			destroy(dlist_container(Endpoint, node, dlist_pop_head_node(&endpoints->buckets[i])));
+	{
+		dlist_foreach_modify(iter, &endpoints->buckets[i])
+			destroy(dlist_container(Endpoint, node, iter.cur));
+		dlist_init(&endpoints->buckets[i]);
+	}
 }
 
 /* Return whether the host of a URL is an address; if it cannot be parsed, it counts as a name. */
