@@ -222,7 +222,9 @@ alter_account($node, url => $url, keep_idle => '1 h', max_in_flight => 32);
 queue($node, 'before', n => 100);
 wait_for_end($node);
 is($old->count->{taken}, 100, 'the gateway is where its name leads');
-is(-s "$folder/looks", 1, '... which is looked up once for requests that begin together');
+
+# Newer versions of libcurl ask for each family of addresses.
+cmp_ok(-s "$folder/looks", '<=', 2, '... which is looked up once for requests that begin together');
 tell_shim(address => "127.0.0.2\n");
 queue($node, 'kept');
 wait_for_end($node);
