@@ -222,7 +222,7 @@ my $functions = run_sql($node, "SELECT proname FROM pg_proc WHERE proname ~ '^sm
 	  . " !~ '_(stat_get_.*|validator|outbox_insert|outbox_update|report)\$'", $database);
 is_deeply([ grep { $reference !~ /^\| `$_\(/m } split /\n/, $functions ], [],
 	'all functions are in the reference');
-my $settings = run_sql($node, "SELECT name, CASE unit WHEN 'ms' THEN boot_val::int / 1000 || 's' ELSE boot_val END"
+my $settings = run_sql($node, "SELECT name, CASE unit WHEN 'ms' THEN boot_val::int / 1000 || 's' ELSE coalesce(nullif(boot_val, ''), 'none') END"
 	  . " FROM pg_settings WHERE name LIKE 'sms3300.%'", $database);
 for my $setting (split /\n/, $settings)
 {
