@@ -30,12 +30,15 @@ PG_FUNCTION_INFO_V1(sms3300_stat_get_oldest_due_at);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_foreign_rows);
 PG_FUNCTION_INFO_V1(sms3300_stat_reset);
 
-#define MAX_STAT_COLUMNS 32
+#define MAX_STAT_COLUMNS 64
 
-/* A row under construction. */
+/*
+ * A row under construction.  Its columns are found by their names, since the
+ * SQL objects may be of another version than the library.
+ */
 typedef struct StatRow
 {
-	int			n;
+	TupleDesc	desc;
 	Datum		values[MAX_STAT_COLUMNS];
 	bool		nulls[MAX_STAT_COLUMNS];
 } StatRow;
@@ -51,54 +54,81 @@ require_preloaded(void)
 				 errhint("Add sms3300 to shared_preload_libraries and restart the server.")));
 }
 
-/* Append a value. */
+/* Begin the row that the calling function returns, with NULL in each column. */
 static void
-add(StatRow *row, Datum value, bool isnull)
+begin_stat_row(FunctionCallInfo fcinfo, StatRow *row)
 {
-	row->values[row->n] = value;
-	row->nulls[row->n] = isnull;
-	row->n++;
+	if (get_call_result_type(fcinfo, NULL, &row->desc) != TYPEFUNC_COMPOSITE || row->desc->natts > MAX_STAT_COLUMNS)
+		elog(ERROR, "unexpected return type of function");
+	memset(row->nulls, true, sizeof(row->nulls));
 }
 
-/* Append a string, or NULL. */
+/* Set a column, unless the row has none of that name. */
 static void
-add_string(StatRow *row, const char *value)
+set_column(StatRow *row, const char *name, Datum value, bool isnull)
 {
-	add(row, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
-}
-
-/* Append a time, or NULL for 0. */
-static void
-add_time(StatRow *row, TimestampTz value)
-{
-	add(row, TimestampTzGetDatum(value), value == 0);
-}
-
-/* Append the sum and the percentiles of a histogram, in milliseconds. */
-static void
-add_histogram(StatRow *row, const Histogram *histogram)
-{
-	static const double fractions[] = {0.50, 0.95, 0.99};
-
-	add(row, Float8GetDatum((double) histogram->sum / 1000), false);
-	for (size_t i = 0; i < lengthof(fractions); i++)
+	for (int i = 0; i < row->desc->natts; i++)
 	{
-		double		percentile = histogram_percentile(histogram, fractions[i]);
-
-		add(row, Float8GetDatum(percentile / 1000), percentile < 0);
+		if (strcmp(NameStr(TupleDescAttr(row->desc, i)->attname), name) != 0)
+			continue;
+		row->values[i] = value;
+		row->nulls[i] = isnull;
 	}
 }
 
-/* Form the row that the calling function returns. */
-static Datum
-finish_stat_row(FunctionCallInfo fcinfo, StatRow *row)
+/* Set a column to a string, or NULL. */
+static void
+set_string(StatRow *row, const char *name, const char *value)
 {
-	TupleDesc	desc;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != row->n)
-		elog(ERROR, "unexpected return type of function");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), row->values, row->nulls));
+	set_column(row, name, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
 }
+
+/* Set a column to a time, or NULL for 0. */
+static void
+set_time(StatRow *row, const char *name, TimestampTz value)
+{
+	set_column(row, name, TimestampTzGetDatum(value), value == 0);
+}
+
+/* Set the sum and the percentiles of a histogram, in milliseconds. */
+static void
+set_histogram(StatRow *row, const char *name, const Histogram *histogram)
+{
+	static const int percents[] = {50, 95, 99};
+
+	set_column(row, psprintf("%s_sum", name), Float8GetDatum((double) histogram->sum / 1000), false);
+	for (size_t i = 0; i < lengthof(percents); i++)
+	{
+		double		percentile = histogram_percentile(histogram, percents[i] / 100.0);
+
+		set_column(row, psprintf("%s_p%d", name, percents[i]), Float8GetDatum(percentile / 1000), percentile < 0);
+	}
+}
+
+/* Form the row. */
+static Datum
+finish_stat_row(StatRow *row)
+{
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(row->desc), row->values, row->nulls));
+}
+
+/* The columns of the counters. */
+static const char *const counter_columns[NUM_COUNTERS] = {
+	[COUNTER_SENT] = "sent",
+	[COUNTER_REJECTED] = "rejected",
+	[COUNTER_FAILED] = "failed",
+	[COUNTER_UNKNOWN] = "unknown",
+	[COUNTER_EXPIRED] = "expired",
+	[COUNTER_SUPPRESSED] = "suppressed",
+	[COUNTER_RETRIED] = "retried",
+	[COUNTER_REQUESTS] = "requests"
+};
+
+/* What the columns of the histograms begin with. */
+static const char *const time_columns[NUM_TIMES] = {
+	[TIME_REQUEST] = "request_time",
+	[TIME_WAIT] = "wait_time"
+};
 
 /* How the states of a worker are shown. */
 static const char *const worker_states[] = {
@@ -115,19 +145,20 @@ Datum
 sms3300_stat_get_worker(PG_FUNCTION_ARGS)
 {
 	WorkerStat	stat;
-	StatRow		row = {0};
+	StatRow		row;
 
 	require_preloaded();
 	if (!registry_worker_stat(PG_GETARG_OID(0), &stat))
 		PG_RETURN_NULL();
 
-	add(&row, Int32GetDatum(stat.pid), stat.pid == 0);
-	add_string(&row, worker_states[stat.state]);
-	add_time(&row, stat.pid == 0 ? 0 : stat.started_at);
-	add(&row, Int32GetDatum(stat.in_flight), false);
-	add_string(&row, stat.last_error_at ? stat.last_error : NULL);
-	add_time(&row, stat.last_error_at);
-	PG_RETURN_DATUM(finish_stat_row(fcinfo, &row));
+	begin_stat_row(fcinfo, &row);
+	set_column(&row, "pid", Int32GetDatum(stat.pid), stat.pid == 0);
+	set_string(&row, "state", worker_states[stat.state]);
+	set_time(&row, "started_at", stat.pid == 0 ? 0 : stat.started_at);
+	set_column(&row, "in_flight", Int32GetDatum(stat.in_flight), false);
+	set_string(&row, "last_error", stat.last_error_at ? stat.last_error : NULL);
+	set_time(&row, "last_error_at", stat.last_error_at);
+	PG_RETURN_DATUM(finish_stat_row(&row));
 }
 
 /* sms3300_stat_get_account(name): describe an account of this database; NULL if there is none. */
@@ -136,7 +167,7 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 {
 	const Account *account;
 	AccountCounters counted = {0};
-	StatRow		row = {0};
+	StatRow		row;
 	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
 	const char *pause;
 	bool		stopped;
@@ -153,17 +184,18 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 		account->paused ? "the option \"paused\" of the account is true" : NULL;
 	stopped = account_has_stopped(counted.live.state) && pause == NULL;
 
-	add(&row, Int64GetDatum(outbox_origin()), false);
-	add_string(&row, pause ? "paused" : stopped ? "stopped" : "ok");
-	add_string(&row, pause ? pause : stopped ? counted.reason : NULL);
-	add_time(&row, stopped ? counted.live.probe_at : 0);
-	add(&row, Int32GetDatum(counted.live.in_flight), false);
+	begin_stat_row(fcinfo, &row);
+	set_column(&row, "origin", Int64GetDatum(outbox_origin()), false);
+	set_string(&row, "state", pause ? "paused" : stopped ? "stopped" : "ok");
+	set_string(&row, "reason", pause ? pause : stopped ? counted.reason : NULL);
+	set_time(&row, "next_probe_at", stopped ? counted.live.probe_at : 0);
+	set_column(&row, "in_flight", Int32GetDatum(counted.live.in_flight), false);
 	for (int i = 0; i < NUM_COUNTERS; i++)
-		add(&row, Int64GetDatum(counted.counters[i]), false);
+		set_column(&row, counter_columns[i], Int64GetDatum(counted.counters[i]), false);
 	for (int i = 0; i < NUM_TIMES; i++)
-		add_histogram(&row, &counted.times[i]);
-	add_time(&row, counted.reset_at);
-	PG_RETURN_DATUM(finish_stat_row(fcinfo, &row));
+		set_histogram(&row, time_columns[i], &counted.times[i]);
+	set_time(&row, "stats_reset", counted.reset_at);
+	PG_RETURN_DATUM(finish_stat_row(&row));
 }
 
 /* sms3300_stat_get_queued(origin, account): count the queued messages of an account. */
