@@ -84,6 +84,8 @@ $repair$;
 
 ALTER TYPE @extschema@.sms_status ADD VALUE 'suppressed';
 ALTER TABLE @extschema@.sms_outbox RENAME COLUMN errors TO events;
+-- From PostgreSQL 18 on, the constraint has a name, which is the column's.
+ALTER TABLE @extschema@.sms_outbox ALTER events DROP NOT NULL, ALTER events SET NOT NULL;
 ALTER TABLE @extschema@.sms_outbox ADD COLUMN parts smallint;
 
 -- Estimates of the planner would tell a role about other senders' messages, because
