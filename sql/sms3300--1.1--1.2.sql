@@ -87,6 +87,11 @@ ALTER TABLE @extschema@.sms_outbox RENAME COLUMN errors TO events;
 -- From PostgreSQL 18 on, the constraint has a name, which is the column's.
 ALTER TABLE @extschema@.sms_outbox ALTER events DROP NOT NULL, ALTER events SET NOT NULL;
 ALTER TABLE @extschema@.sms_outbox ADD COLUMN parts smallint;
+ALTER TABLE @extschema@.sms_outbox
+	ALTER account SET DEFAULT pg_catalog.current_setting('sms3300.account', true)::pg_catalog.name,
+	ALTER send_before SET DEFAULT NULLIF(pg_catalog.now(), pg_catalog.now()),
+	ALTER sender SET DEFAULT CURRENT_USER,
+	ALTER origin SET DEFAULT NULLIF(0::pg_catalog.int8, 0::pg_catalog.int8);
 
 -- Estimates of the planner would tell a role about other senders' messages, because
 -- row-level security does not apply to statistics.
@@ -412,3 +417,8 @@ GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name
 REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account FROM PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account TO pg_monitor;
 GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
+GRANT INSERT (id, mobile, message, line, line2, type, template, account, priority,
+	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,
+	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
+	events, origin, parts) ON @extschema@.sms_outbox TO PUBLIC;
+GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;

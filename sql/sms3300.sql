@@ -17,6 +17,10 @@ COMMENT ON TYPE @extschema@.sms_status IS
 -- due_at is NULL once a message is finished and so keeps it out of the queue's index. A
 -- claim changes no indexed column, and half of each page is left free, so that claims are
 -- HOT updates. The C code depends on the order of the columns.
+--
+-- The trigger completes a new row. Tools that make a model from the catalog demand a value
+-- for a column that is NOT NULL and has no default, so each of these columns has one; a
+-- default that yields null leaves the value to the trigger.
 CREATE TABLE @extschema@.sms_outbox
 (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -26,14 +30,14 @@ CREATE TABLE @extschema@.sms_outbox
 	line2 text,
 	type smallint CHECK (type OPERATOR(pg_catalog.>=) 0 AND type OPERATOR(pg_catalog.<=) 2),
 	template integer CHECK (template OPERATOR(pg_catalog.>=) 0),
-	account name NOT NULL,
+	account name NOT NULL DEFAULT pg_catalog.current_setting('sms3300.account', true)::pg_catalog.name,
 	priority smallint NOT NULL DEFAULT 0
 		CHECK (priority OPERATOR(pg_catalog.>=) 0 AND priority OPERATOR(pg_catalog.<=) 9),
 	send_after timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	send_before timestamptz NOT NULL,
+	send_before timestamptz NOT NULL DEFAULT NULLIF(pg_catalog.now(), pg_catalog.now()),
 	dedup_key text,
 	metadata jsonb,
-	sender name NOT NULL,
+	sender name NOT NULL DEFAULT CURRENT_USER,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	status @extschema@.sms_status NOT NULL DEFAULT 'queued',
 	attempts smallint NOT NULL DEFAULT 0,
@@ -47,7 +51,7 @@ CREATE TABLE @extschema@.sms_outbox
 	response jsonb,
 	error text,
 	events jsonb NOT NULL DEFAULT '[]',
-	origin bigint NOT NULL,
+	origin bigint NOT NULL DEFAULT NULLIF(0::pg_catalog.int8, 0::pg_catalog.int8),
 	parts smallint,
 	CONSTRAINT sms_outbox_due_check
 		CHECK ((due_at IS NOT NULL) OPERATOR(pg_catalog.=)
@@ -458,8 +462,12 @@ COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text i
 -- ---------------------------------------------------------------------------
 
 REVOKE ALL ON @extschema@.sms_outbox FROM PUBLIC;
-GRANT SELECT, INSERT (mobile, message, line, line2, type, template, account, priority,
-	send_after, send_before, dedup_key, metadata) ON @extschema@.sms_outbox TO PUBLIC;
+-- The trigger refuses other values than the defaults in the columns of the extension.
+GRANT SELECT, INSERT (id, mobile, message, line, line2, type, template, account, priority,
+	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,
+	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
+	events, origin, parts) ON @extschema@.sms_outbox TO PUBLIC;
+GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_adopt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_insert() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_update() FROM PUBLIC;

@@ -9,6 +9,7 @@
 
 #ifndef FRONTEND
 #include "access/genam.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
@@ -99,6 +100,17 @@ wait_event_named(const char *name)
 #else
 	(void) name;
 	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* Return the sequence of an identity column, InvalidOid if it is none.  17 takes the table itself. */
+static inline Oid
+identity_sequence(Relation table, AttrNumber column)
+{
+#if PG_VERSION_NUM >= 170000
+	return getIdentitySequence(table, column, true);
+#else
+	return getIdentitySequence(RelationGetRelid(table), column, true);
 #endif
 }
 

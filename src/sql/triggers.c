@@ -26,6 +26,7 @@
 #include "outbox/columns.h"
 #include "outbox/status.h"
 #include "shared/wake.h"
+#include "sql/reserved.h"
 #include "text/segments.h"
 
 PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
@@ -291,37 +292,15 @@ send_time(const Row *row)
 	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
 }
 
-/* Return the status of a row, NULL if it is null. */
-static const char *
-get_status(const Row *row)
-{
-	bool		isnull;
-	Datum		value = get(row, OUTBOX_STATUS, &isnull);
-
-	return isnull ? NULL : DatumGetCString(DirectFunctionCall1(enum_out, value));
-}
-
 /* Return whether a row has a status. */
 static bool
 has_status(const Row *row, MessageStatus status)
 {
-	const char *actual = get_status(row);
+	bool		isnull;
+	Datum		value = get(row, OUTBOX_STATUS, &isnull);
 
-	return actual && strcmp(actual, status_label(status)) == 0;
-}
-
-/* Reject a status for a new message: a row with a history has an origin. */
-static void
-check_status(const Row *row)
-{
-	const char *status = get_status(row);
-
-	if (status && !has_status(row, STATUS_QUEUED))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a new message cannot have the status \"%s\"", status),
-				 errdetail("A row without \"origin\" is a new message, which is queued and sent."),
-				 errhint("Omit \"status\", or give the \"origin\" of the row that is restored or copied.")));
+	return !isnull &&
+		strcmp(DatumGetCString(DirectFunctionCall1(enum_out, value)), status_label(status)) == 0;
 }
 
 /* Let only the owner of the table restore rows that were queued elsewhere. */
@@ -337,6 +316,32 @@ check_may_restore(FunctionCallInfo fcinfo)
 }
 
 /*
+ * Complete the columns of a new message that only the extension writes.  The
+ * table's owner may choose its id.
+ */
+static void
+set_reserved_columns(FunctionCallInfo fcinfo, Row *row)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	NameData   *sender = palloc(sizeof(NameData));
+	bool		isnull;
+	Datum		id = get(row, OUTBOX_ID, &isnull);
+
+	reserved_check(row->table, row->tuple);
+	if (!is_owner(fcinfo))
+	{
+		int64		own = reserved_id(row->table, DatumGetInt64(id));
+
+		if (own != DatumGetInt64(id))
+			set(row, OUTBOX_ID, Int64GetDatum(own));
+	}
+	namestrcpy(sender, GetUserNameFromId(GetUserId(), false));
+	set(row, OUTBOX_SENDER, NameGetDatum(sender));
+	set(row, OUTBOX_CREATED_AT, TimestampTzGetDatum(now));
+	set(row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
+}
+
+/*
  * Check and complete a new row, and wake the worker at commit.
  *
  * A row with an origin was queued before and is being restored or copied.  It is
@@ -349,7 +354,6 @@ Datum
 sms3300_outbox_insert(PG_FUNCTION_ARGS)
 {
 	Row			row;
-	NameData	sender;
 	TimestampTz due_at;
 	TimestampTz expires;
 	Datum		origin;
@@ -368,12 +372,8 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 		return finish_row(&row);
 	}
 
-	check_status(&row);
 	expires = check_caller_columns(&row, route_account);
-
-	namestrcpy(&sender, GetUserNameFromId(GetUserId(), false));
-	set(&row, OUTBOX_SENDER, NameGetDatum(&sender));
-	set(&row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
+	set_reserved_columns(fcinfo, &row);
 
 	due_at = send_time(&row);
 	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));

@@ -56,14 +56,7 @@ run_sql($node, 'REVOKE USAGE ON FOREIGN SERVER sms3300 FROM bob');
 may('bob', "SELECT sms3300_send('$number', 'x')", '42501', 'may no longer send');
 run_sql($node, 'GRANT USAGE ON FOREIGN SERVER sms3300 TO bob');
 
-# Only the caller's columns can be written, and nothing can be changed or removed.
-for my $column (qw(id sender created_at status attempts due_at started_at finished_at
-	http_status api_status message_id sent_line response error events origin parts))
-{
-	may('alice', "INSERT INTO sms_outbox (mobile, message, $column)"
-		  . " OVERRIDING SYSTEM VALUE VALUES ('$number', 'x', NULL)",
-		'42501', "may not write $column");
-}
+# Nothing can be changed or removed; 041_mappers.pl tests the columns of the extension.
 may('alice', "UPDATE sms_outbox SET message = 'x'", '42501', 'may not update');
 may('alice', 'DELETE FROM sms_outbox',              '42501', 'may not delete');
 may('alice', 'TRUNCATE sms_outbox',                 '42501', 'may not truncate');
