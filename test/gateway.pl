@@ -11,7 +11,8 @@ use Mojo::IOLoop;
 use Mojo::JSON qw(decode_json encode_json to_json);
 use Mojo::Message::Request;
 use Mojo::Message::Response;
-use Mojo::Util  qw(decode encode url_unescape);
+use Mojo::Util  qw(decode encode url_unescape xml_escape);
+use POSIX       qw(strftime);
 use Socket      qw(IPPROTO_TCP SOL_SOCKET SO_LINGER SO_RCVBUF TCP_MAXSEG);
 use Time::HiRes qw(time);
 
@@ -20,6 +21,7 @@ use constant {
 	SERVICE_LINE    => '983000303300',
 	CHELCHELEH_LINE => '989999303300',
 	RECENT          => 10_000,
+	SHOWN           => 200,
 };
 
 # What the API takes: how each value must look, and the code that refuses a
@@ -35,6 +37,10 @@ my %PARAMETER = (
 	template => { code => 25, like => qr/\A[0-9]+\z/ },
 );
 my @REQUIRED = qw(username password mobile message);
+
+# The characters of the GSM alphabet, and those that take two places in it.
+my $GSM7      = qr/[\n\r !"#\$%&'()*+,\-.\/0-9:;<=>?\@A-Z_a-z¡£¤¥§¿ÄÅÆÇÉÑÖØÜßàäåæèéìñòöøùüΓΔΘΛΞΠΣΦΨΩ]/;
+my $GSM7_TWICE = qr/[\f\[\\\]^{|}~€]/;
 
 # Ways to answer: how to write the directive, what matches it, what it does, and
 # the answer it gives to a form. A directive's own words are the sub's arguments.
@@ -311,8 +317,8 @@ sub main
 	publish($option{'pid-file'},  $$);
 	publish($option{'port-file'}, $port);
 
-	printf "listening at %s://%s:%d/api/wsSend.ashx\n", $option{'tls-cert'} ? 'https' : 'http',
-	  $option{host}, $port;
+	my $url = sprintf '%s://%s:%d', $option{'tls-cert'} ? 'https' : 'http', $option{host}, $port;
+	say "listening at $url/api/wsSend.ashx; what it gets is shown at $url/";
 	STDOUT->flush;
 
 	# The timer has the loop look at signals in time, whatever reactor runs it.
@@ -336,7 +342,10 @@ A stand-in for the 3300 SMS gateway. It accepts POST /api/wsSend.ashx, rejects
 requests that violate the guide, and otherwise answers like the guide's sample. To
 develop against it:
 
-  perl gateway.pl --port 8080 --log /dev/stdout
+  $0 --port 8080
+
+and open http://127.0.0.1:8080/ in a browser: the page shows the last @{[SHOWN]} messages
+as they come, newest first, each with its parts and its route.
 
   --port N                port to listen on; 0, the default, is a free one
   --host ADDRESS          address to listen on (127.0.0.1)
@@ -385,8 +394,8 @@ A line of the log: at (seconds of the epoch), seq, connection (numbers: two
 requests on one connection have the same), resumed (over https: whether its
 TLS session was), method, path, headers, body (as it
 came), names (the form's fields in their order), fields (name and decoded value),
-directive (the one obeyed), answer (http, api_status and message_id, as far as there
-are any; delay; then: close, reset or hang, if the directive has it so).
+directive (the one obeyed), answer (http, api_status, message_id and the line that
+carried it, as far as there are any; delay; then: close, reset or hang, if the directive has it so).
 END
 	return $status;
 }
@@ -530,6 +539,7 @@ sub answer_request ($client, $request)
 	my $path = lc $request->url->path;
 	return http_answer(400, text => $request->error->{message}) if $request->error;
 	return control($path, $request)                             if $path =~ m{^/_};
+	return page()                                               if $path =~ m{^/?\z} && $request->method eq 'GET';
 
 	my $form = read_form($request->body);
 	my $answer =
@@ -556,6 +566,7 @@ sub answer_request ($client, $request)
 				http       => $answer->{http},
 				api_status => $answer->{api},
 				message_id => $answer->{message_id},
+				line       => $answer->{line},
 				delay      => $answer->{delay} // $option{delay},
 				then       => $answer->{then},
 			},
@@ -643,7 +654,8 @@ sub verdict ($form, %as)
 	);
 	my $id   = ++$last_message_id;
 	my $data = sprintf $as{data}, $id, $as{line}, $fields->{mobile};
-	return { %{ json_answer($data, $as{status}, $as{msg}) }, message_id => $id };
+	my $answer = json_answer($data, $as{status}, $as{msg});
+	return { %$answer, message_id => $id, line => $as{line} };
 }
 
 # Refuse a form.
@@ -817,4 +829,113 @@ sub recent_log ($request)
 	my $first = $count{taken} - @recent;
 	my $skip  = $since > $first ? $since - $first : 0;
 	return http_answer(200, json => '[' . join(',', @recent[ $skip .. $#recent ]) . ']');
+}
+
+# Answer with the page that shows what was taken, newest first.
+sub page
+{
+	my $last     = $#recent < SHOWN ? $#recent : SHOWN - 1;
+	my $messages = join '', map { shown(decode_json($_)) } reverse @recent[ $#recent - $last .. $#recent ];
+	$messages ||= '<p class="none">Nothing yet. It will show by itself.</p>';
+	my $html = <<"END";
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>$count{taken} taken: stand-in for the 3300 gateway</title>
+<style>
+body { background: #e9edf1; color: #1c2733; font: 15px/1.5 Vazirmatn, Tahoma, sans-serif; max-width: 34em; margin: 1em auto; padding: 0 1em }
+h1 { font-size: 1.1em }
+article { margin: 1em 0 }
+article > header, footer, .none { color: #52606d; font-size: .85em }
+.text { background: #fff; border-radius: .2em 1em 1em 1em; margin: .2em 0; overflow-wrap: anywhere; padding: .5em 1em; white-space: pre-wrap }
+.text:dir(rtl) { border-radius: 1em .2em 1em 1em }
+.refused .text { background: none; border: 1px dashed #b3453a; color: #7a2e27 }
+.refused .answer { color: #b3453a }
+.away::before { background: #b3453a; color: #fff; content: "The gateway does not answer."; display: block; padding: .3em 1em }
+</style>
+<h1>Stand-in for the 3300 gateway</h1>
+<p class="none">$count{taken} taken, $count{accepted} accepted. Nothing here reaches a telephone.</p>
+<main>
+$messages</main>
+<script>
+setInterval(() => fetch('_count').then(answer => answer.json()).then(count => {
+	document.body.className = '';
+	if (count.taken != $count{taken} || count.accepted != $count{accepted}) location.reload();
+}).catch(() => { document.body.className = 'away' }), 1000);
+</script>
+END
+	return http_answer(200, html => encode('UTF-8', $html), 'Cache-Control' => 'no-store');
+}
+
+# Show an entry of the log: to whom, what, in how many parts, by which route, and the answer.
+sub shown ($entry)
+{
+	my ($fields, $answer) = @$entry{qw(fields answer)};
+	my $class  = ($answer->{api_status} // 0) < 0 ? 'accepted' : 'refused';
+	my $parts  = xml_escape(parts_in($fields->{message} // ''));
+	my $route  = xml_escape(route($fields, $answer));
+	my $result = xml_escape(result($answer));
+	my $to     = xml_escape($fields->{mobile}  // 'nobody');
+	my $text   = xml_escape($fields->{message} // '');
+	my $time   = strftime('%H:%M:%S', localtime $entry->{at});
+	return <<"END";
+<article class="$class" id="m$entry->{seq}">
+<header><time>$time</time> to <bdi class="mobile">$to</bdi></header>
+<div class="text" dir="auto">$text</div>
+<footer><span class="parts">$parts</span> · <span class="route">$route</span> · <span class="answer">$result</span></footer>
+</article>
+END
+}
+
+# Tell how many parts a text has, and in which encoding. A character never straddles two.
+sub parts_in ($text)
+{
+	my @widths = map { /\A$GSM7_TWICE\z/ ? 2 : /\A$GSM7\z/ ? 1 : 0 } split //, $text;
+	my ($name, $single, $multi) = ('GSM-7', 160, 153);
+	if (grep { !$_ } @widths)
+	{
+		@widths = map { ord > 0xffff ? 2 : 1 } split //, $text;
+		($name, $single, $multi) = ('UCS-2', 70, 67);
+	}
+
+	my ($parts, $used, $units) = (1, 0, 0);
+	for my $width (@widths)
+	{
+		($parts, $used) = ($parts + 1, 0) if $used + $width > $multi;
+		$used  += $width;
+		$units += $width;
+	}
+	$parts = 1 if $units <= $single;
+	return sprintf '%d part%s, %s', $parts, $parts == 1 ? '' : 's', $name;
+}
+
+# Tell the route that was asked for, and the line that carried the message if it is another.
+sub route ($fields, $answer)
+{
+	my ($line, $type) = ($fields->{line}, $fields->{type} // 0);
+	my $backup =
+		defined $fields->{line2} ? $fields->{line2}
+	  : $type eq '1'             ? 'Chelcheleh'
+	  : $type eq '2'             ? 'the service line'
+	  :                            undef;
+	my $route = defined $line ? "line $line" : $type eq '2' ? 'the service line' : 'no line';
+	$route .= ", backup $backup"               if defined $line && defined $backup;
+	$route .= ", template $fields->{template}" if defined $fields->{template};
+	$route .= ", carried by $answer->{line}"
+	  if defined $answer->{line} && defined $line && $answer->{line} ne $line;
+	return $route;
+}
+
+# Tell what was answered.
+sub result ($answer)
+{
+	my ($api, $http, $then) = @$answer{qw(api_status http then)};
+	my $result =
+		!defined $http  ? 'no answer'
+	  : !defined $api   ? "answered with HTTP $http"
+	  : $api >= 0       ? "refused with status $api"
+	  : defined $answer->{message_id} ? "accepted as $answer->{message_id}"
+	  :                   'accepted';
+	return ($then // '') =~ /\A(?:hang|reset)\z/ ? "$result, then $then" : $result;
 }
