@@ -93,6 +93,11 @@ ALTER TABLE @extschema@.sms_outbox
 	ALTER sender SET DEFAULT CURRENT_USER,
 	ALTER origin SET DEFAULT NULLIF(0::pg_catalog.int8, 0::pg_catalog.int8);
 
+CREATE POLICY sms_outbox_read_all ON @extschema@.sms_outbox FOR SELECT TO pg_read_all_data
+	USING (true);
+COMMENT ON POLICY sms_outbox_read_all ON @extschema@.sms_outbox IS
+	'Members of pg_read_all_data see all messages';
+
 -- Estimates of the planner would tell a role about other senders' messages, because
 -- row-level security does not apply to statistics.
 ALTER TABLE @extschema@.sms_outbox
@@ -206,9 +211,9 @@ COMMENT ON FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, in
 COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) IS
 	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 08006 or 08P01 if the gateway gives no usable reply; the detail says whether the message may have been sent.';
 COMMENT ON FUNCTION @extschema@.sms3300_cancel(bigint) IS
-	'Cancels a queued message. Returns false if the message is not queued or not visible to the caller.';
+	'Cancels a queued message. Returns false if the message is not queued or not visible to the caller. Raises 42501 unless the caller is its sender, the owner of sms_outbox or a superuser.';
 COMMENT ON FUNCTION @extschema@.sms3300_resend(bigint) IS
-	'Queues a finished message again unless it was sent. Returns false if there is no such message or it is not visible to the caller. Raises 55000 if its text was removed, and 42501 without USAGE on its account.';
+	'Queues a finished message again unless it was sent. Returns false if there is no such message or it is not visible to the caller. Raises 55000 if its text was removed, and 42501 unless the caller is its sender, the owner of sms_outbox or a superuser, and unless its sender has USAGE on its account.';
 COMMENT ON FUNCTION @extschema@.sms3300_adopt() IS
 	'Takes over the queued messages of another database, which were restored, copied or replicated into this one. Returns their number.';
 COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS

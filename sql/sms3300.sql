@@ -96,6 +96,10 @@ CREATE POLICY sms_outbox_own ON @extschema@.sms_outbox FOR SELECT
 	USING (sender OPERATOR(pg_catalog.=) CURRENT_USER);
 COMMENT ON POLICY sms_outbox_own ON @extschema@.sms_outbox IS
 	'A role sees the messages that it queued';
+CREATE POLICY sms_outbox_read_all ON @extschema@.sms_outbox FOR SELECT TO pg_read_all_data
+	USING (true);
+COMMENT ON POLICY sms_outbox_read_all ON @extschema@.sms_outbox IS
+	'Members of pg_read_all_data see all messages';
 
 -- There is no policy for UPDATE and DELETE. A role with these privileges on all tables could
 -- otherwise change a message and so send without USAGE on the account.
@@ -250,12 +254,12 @@ COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer
 CREATE FUNCTION @extschema@.sms3300_cancel(id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_cancel(bigint) IS
-	'Cancels a queued message. Returns false if the message is not queued or not visible to the caller.';
+	'Cancels a queued message. Returns false if the message is not queued or not visible to the caller. Raises 42501 unless the caller is its sender, the owner of sms_outbox or a superuser.';
 
 CREATE FUNCTION @extschema@.sms3300_resend(id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_resend(bigint) IS
-	'Queues a finished message again unless it was sent. Returns false if there is no such message or it is not visible to the caller. Raises 55000 if its text was removed, and 42501 without USAGE on its account.';
+	'Queues a finished message again unless it was sent. Returns false if there is no such message or it is not visible to the caller. Raises 55000 if its text was removed, and 42501 unless the caller is its sender, the owner of sms_outbox or a superuser, and unless its sender has USAGE on its account.';
 
 CREATE FUNCTION @extschema@.sms3300_adopt() RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;

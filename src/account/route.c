@@ -59,29 +59,35 @@ route_known_account(const char *name)
 }
 
 const Account *
-route_account(const char *name)
+route_account_of(const char *name, Oid role)
 {
 	const Account *account = route_known_account(name);
 
-	if (foreign_server_aclcheck(account->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+	if (foreign_server_aclcheck(account->serverid, role, ACL_USAGE) != ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for account \"%s\"", name),
 				 errdetail("Role \"%s\" has no USAGE privilege on the foreign server.",
-						   GetUserNameFromId(GetUserId(), false)),
+						   GetUserNameFromId(role, false)),
 				 errhint("Use GRANT USAGE ON FOREIGN SERVER %s TO %s.", quote_identifier(name),
-						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+						 quote_identifier(GetUserNameFromId(role, false)))));
 
-	if (!credentials_exist(account, GetUserId()))
+	if (!credentials_exist(account, role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("account \"%s\" has no credentials for role \"%s\"", name,
-						GetUserNameFromId(GetUserId(), false)),
+						GetUserNameFromId(role, false)),
 				 errdetail("There is no user mapping for the role or for PUBLIC."),
 				 errhint("Use CREATE USER MAPPING FOR %s SERVER %s OPTIONS (username '...', password '...').",
-						 quote_identifier(GetUserNameFromId(GetUserId(), false)),
+						 quote_identifier(GetUserNameFromId(role, false)),
 						 quote_identifier(name))));
 	return account;
+}
+
+const Account *
+route_account(const char *name)
+{
+	return route_account_of(name, GetUserId());
 }
 
 /* -------------------------------------------------------------------------

@@ -44,18 +44,6 @@ typedef struct OutboxRow
 extern int64 outbox_insert(Oid namespace, const Datum *values, const bool *nulls,
 						   bool *inserted);
 
-/* Tell whether the caller may see a message, its account, and whether its text is gone. */
-extern bool outbox_visible(Oid namespace, int64 id, char **account, bool *redacted);
-
-/* Cancel a message if it is still queued; the caller has checked who may. */
-extern bool outbox_cancel(Oid namespace, int64 id);
-
-/* Queue a finished message again; the caller has checked who may. */
-extern bool outbox_requeue(Oid namespace, int64 id);
-
-/* Make queued rows that came from elsewhere this database's; how many. */
-extern int64 outbox_adopt(Oid namespace);
-
 /* Read a row that the caller may see; false if there is none. */
 extern bool outbox_read(Oid namespace, int64 id, OutboxRow *row);
 

@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -108,7 +109,8 @@ become_reader(Oid namespace, Caller *caller)
 	Oid			table = find_table(namespace);
 
 	caller->nest_level = 0;
-	if (check_enable_rls(table, InvalidOid, true) != RLS_ENABLED &&
+	if ((check_enable_rls(table, InvalidOid, true) != RLS_ENABLED ||
+		 has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_DATA)) &&
 		pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
 		become_owner(namespace, caller);
 }

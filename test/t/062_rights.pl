@@ -18,12 +18,13 @@ create_account($node, 'postgres', %account, account => 'dear', username => 'dear
 run_sql($node, <<'END');
 CREATE ROLE alice LOGIN;
 CREATE ROLE bob LOGIN;
+CREATE ROLE guest LOGIN IN ROLE pg_monitor;
 CREATE ROLE reader LOGIN IN ROLE pg_read_all_data;
 CREATE ROLE writer LOGIN IN ROLE pg_read_all_data, pg_write_all_data;
 CREATE ROLE clerk LOGIN BYPASSRLS;
 GRANT UPDATE ON sms_outbox TO clerk;
-GRANT USAGE ON FOREIGN SERVER sms3300 TO alice, bob, reader, clerk;
-GRANT CREATE ON SCHEMA public TO alice, bob, reader;
+GRANT USAGE ON FOREIGN SERVER sms3300 TO alice, bob, guest, clerk;
+GRANT CREATE ON SCHEMA public TO alice, bob, guest;
 END
 
 # Expect what a role gets to see, or the SQLSTATE of its error.
@@ -58,7 +59,7 @@ sub sent
 # ---------------------------------------------------------------------------
 
 my $secret = send_as('alice', 'the code of alice');
-my %own    = map { $_ => send_as($_, "by $_") } qw(bob reader);
+my %own    = map { $_ => send_as($_, "by $_") } qw(bob guest);
 run_sql($node, <<'END');
 SET ROLE alice;
 CREATE VIEW alices AS SELECT message FROM sms_outbox;
@@ -67,7 +68,7 @@ CREATE VIEW everybodys AS SELECT message FROM sms_outbox;
 GRANT SELECT ON alices, everybodys TO PUBLIC;
 ANALYZE sms_outbox;
 END
-for my $role (qw(bob reader))
+for my $role (qw(bob guest))
 {
 	my $mine = "by $role";
 	may($role, 'SELECT message FROM sms_outbox', $mine, 'the table');
@@ -224,7 +225,7 @@ pause('false');
 wait_for_sql($node, 'postgres',
 	"SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending') AND origin = $origin", 0);
 is_deeply([ sort(sent()) ],
-	[ map { "$_ by user" } 'by bob', 'by reader', 'by writer', 'by writer', 'the code of alice' ],
+	[ map { "$_ by user" } 'by bob', 'by guest', 'by writer', 'by writer', 'the code of alice' ],
 	'what was sent, and by what credentials');
 
 # ---------------------------------------------------------------------------

@@ -1,0 +1,101 @@
+/*
+ * command.c
+ *		Cancel and resend a message, and adopt the messages of another database.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+
+#include "account/route.h"
+#include "compat.h"
+#include "outbox/commands.h"
+#include "shared/wake.h"
+
+PG_FUNCTION_INFO_V1(sms3300_cancel);
+PG_FUNCTION_INFO_V1(sms3300_resend);
+PG_FUNCTION_INFO_V1(sms3300_adopt);
+
+/* Return the schema of the calling function, which is also that of the table. */
+static Oid
+own_namespace(FunctionCallInfo fcinfo)
+{
+	return get_func_namespace(fcinfo->flinfo->fn_oid);
+}
+
+/*
+ * Find a message that the caller commands.  Returns false if the caller does not
+ * see it, and raises 42501 for one that the caller only sees.
+ */
+static bool
+find_own(FunctionCallInfo fcinfo, int64 id, Target *target)
+{
+	if (!target_find(own_namespace(fcinfo), id, target))
+		return false;
+	target_require(own_namespace(fcinfo), id, target);
+	return true;
+}
+
+/* sms3300_cancel(id): cancel a queued message. */
+Datum
+sms3300_cancel(PG_FUNCTION_ARGS)
+{
+	int64		id = PG_GETARG_INT64(0);
+	Target		target;
+
+	if (!find_own(fcinfo, id, &target) || !outbox_cancel(own_namespace(fcinfo), id))
+		PG_RETURN_BOOL(false);
+
+	/* The worker schedules the deletion and the redaction of finished messages. */
+	wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
+	PG_RETURN_BOOL(true);
+}
+
+/* Raise an error unless the sender of a message may still send with its account. */
+static void
+require_sender(int64 id, const Target *target)
+{
+	Oid			sender = get_role_oid(target->sender, true);
+
+	if (!OidIsValid(sender))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to resend message " INT64_FORMAT, id),
+				 errdetail("Role \"%s\", which queued it, does not exist.", target->sender),
+				 errhint("Queue a new message.")));
+	route_account_of(target->account, sender);
+}
+
+/* sms3300_resend(id): queue a finished message again, unless it was sent. */
+Datum
+sms3300_resend(PG_FUNCTION_ARGS)
+{
+	int64		id = PG_GETARG_INT64(0);
+	Target		target;
+
+	if (!find_own(fcinfo, id, &target))
+		PG_RETURN_BOOL(false);
+	if (target.redacted)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("message " INT64_FORMAT " no longer has a text", id),
+				 errdetail("The text was removed, for example by the option \"redact_after\" of the account."),
+				 errhint("Queue a new message.")));
+	require_sender(id, &target);
+	if (!outbox_requeue(own_namespace(fcinfo), id))
+		PG_RETURN_BOOL(false);
+	wake_for_anything();
+	PG_RETURN_BOOL(true);
+}
+
+/* sms3300_adopt(): take over the queued messages of other databases. */
+Datum
+sms3300_adopt(PG_FUNCTION_ARGS)
+{
+	int64		adopted = outbox_adopt(own_namespace(fcinfo));
+
+	wake_for_anything();
+	PG_RETURN_INT64(adopted);
+}
