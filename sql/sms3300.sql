@@ -261,6 +261,27 @@ CREATE FUNCTION @extschema@.sms3300_resend(id bigint) RETURNS boolean
 COMMENT ON FUNCTION @extschema@.sms3300_resend(bigint) IS
 	'Queues a finished message again unless it was sent. Returns false if there is no such message or it is not visible to the caller. Raises 55000 if its text was removed, and 42501 unless the caller is its sender, the owner of sms_outbox or a superuser, and unless its sender has USAGE on its account.';
 
+CREATE FUNCTION @extschema@.sms3300_cancel_many(ids bigint[]) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_cancel_many(bigint[]) IS
+	'Cancels many queued messages in one step and returns their number. Messages that the caller may not cancel are not counted.';
+
+CREATE FUNCTION @extschema@.sms3300_resend_many(ids bigint[]) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_resend_many(bigint[]) IS
+	'Queues many finished messages again in one step and returns their number. Messages that sms3300_resend() would refuse or return false for are not counted.';
+
+CREATE FUNCTION @extschema@.sms3300_resolve(id bigint, was_sent boolean, note text DEFAULT NULL)
+	RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_resolve(bigint, boolean, text) IS
+	'Settles a message with the status unknown by what a person has found out: sent or failed. The person and the note are appended to events. Returns false if the message is not unknown or not visible to the caller. Raises 42501 unless the caller is its sender, the owner of sms_outbox or a superuser.';
+
+CREATE FUNCTION @extschema@.sms3300_retry(account name DEFAULT NULL) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.sms3300_retry(name) IS
+	'Lets a stopped account try again at once, or all accounts that the caller owns. Raises 42501 unless the caller owns the account.';
+
 CREATE FUNCTION @extschema@.sms3300_adopt() RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_adopt() IS

@@ -58,7 +58,17 @@
 #define HAVE_SHMEM_REQUEST_HOOK
 #endif
 
-/* 16 replaced the aclcheck function of each kind of object by one. */
+/* 16 replaced the aclcheck and ownercheck functions of each kind of object by one each. */
+static inline bool
+foreign_server_ownercheck(Oid serverid, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ForeignServerRelationId, serverid, roleid);
+#else
+	return pg_foreign_server_ownercheck(serverid, roleid);
+#endif
+}
+
 static inline AclResult
 foreign_server_aclcheck(Oid serverid, Oid roleid, AclMode mode)
 {

@@ -58,6 +58,15 @@ route_known_account(const char *name)
 	return account;
 }
 
+bool
+route_may_send(const char *name, Oid role)
+{
+	const Account *account = account_find(name);
+
+	return account && foreign_server_aclcheck(account->serverid, role, ACL_USAGE) == ACLCHECK_OK &&
+		credentials_exist(account, role);
+}
+
 const Account *
 route_account_of(const char *name, Oid role)
 {

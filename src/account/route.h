@@ -31,6 +31,9 @@ extern const Account *route_account(const char *name);
 /* The same for another role. */
 extern const Account *route_account_of(const char *name, Oid role);
 
+/* Tell whether a role may send with the account of a name. */
+extern bool route_may_send(const char *name, Oid role);
+
 /* Complete a message's own route with the defaults of its account. */
 extern Route route_complete(const Route *own, const Account *account);
 

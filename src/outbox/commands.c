@@ -8,6 +8,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -75,18 +76,6 @@ target_require(Oid namespace, int64 id, const Target *target)
 					 OUTBOX_TABLE)));
 }
 
-/* -------------------------------------------------------------------------
- * What they did
- * ------------------------------------------------------------------------- */
-
-/*
- * Append what a person did to the events; "by" is the parameter with that person's
- * role.  The object is made once for all rows of a statement.
- */
-#define APPEND_ACTION(action, by) \
-	"%2$s = " STATEMENT_APPEND_EVENT("(SELECT pg_catalog.jsonb_build_object('at', pg_catalog.clock_timestamp()," \
-									 " 'by', " by ", 'action', " action ", 'note', NULL))")
-
 /* Return the name of the current role as an argument. */
 static Datum
 current_role_name(NameData *name)
@@ -95,10 +84,93 @@ current_role_name(NameData *name)
 	return NameGetDatum(name);
 }
 
+static Statement targets_statement = {
+	.sql = "SELECT o.account, o.sender, pg_catalog.array_agg(o.id)"
+	" FROM pg_catalog.unnest($1) AS u (id) JOIN %s AS o ON o.id OPERATOR(pg_catalog.=) u.id"
+	" WHERE $2 OR o.sender OPERATOR(pg_catalog.=) $3 GROUP BY o.account, o.sender",
+	.nargs = 3, .argtypes = {INT8ARRAYOID, BOOLOID, NAMEOID}
+};
+
+/* Read a row of the last result as targets, in memory of the caller. */
+static Targets *
+read_targets(uint64 row, MemoryContext context)
+{
+	MemoryContext former = MemoryContextSwitchTo(context);
+	Targets    *targets = palloc(sizeof(Targets));
+	bool		isnull;
+
+	targets->account = statement_name(row, 1);
+	targets->sender = statement_name(row, 2);
+	targets->ids = DatumGetArrayTypePCopy(statement_value(row, 3, &isnull));
+	MemoryContextSwitchTo(former);
+	return targets;
+}
+
+List *
+targets_find(Oid namespace, Datum ids)
+{
+	NameData	role;
+	Datum		values[] = {
+		ids, BoolGetDatum(commands_all(namespace)), current_role_name(&role)
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *found = NIL;
+	Caller		reader;
+
+	become_reader(namespace, &reader);
+	SPI_connect();
+	statement_run(namespace, &targets_statement, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Targets    *targets = read_targets(row, caller);
+
+		MemoryContextSwitchTo(caller);
+		found = lappend(found, targets);
+	}
+	SPI_finish();
+	become_caller(&reader);
+	return found;
+}
+
+/* Return the ids of all targets as an argument. */
+static Datum
+ids_of(List *found)
+{
+	ArrayBuildState *ids = initArrayResult(INT8OID, CurrentMemoryContext, false);
+	ListCell   *cell;
+
+	foreach(cell, found)
+	{
+		const Targets *targets = lfirst(cell);
+		ArrayIterator iterator = array_create_iterator(targets->ids, 0, NULL);
+		Datum		id;
+		bool		isnull;
+
+		while (array_iterate(iterator, &id, &isnull))
+			ids = accumArrayResult(ids, id, isnull, INT8OID, CurrentMemoryContext);
+		array_free_iterator(iterator);
+	}
+	return makeArrayResult(ids, CurrentMemoryContext);
+}
+
+/* -------------------------------------------------------------------------
+ * What they did
+ * ------------------------------------------------------------------------- */
+
+/*
+ * Append what a person did to the events; "by" and "note" are SQL.  The object is made
+ * once for all rows of a statement.
+ */
+#define APPEND_ACTION(action, by, note) \
+	"%2$s = " STATEMENT_APPEND_EVENT("(SELECT pg_catalog.jsonb_build_object('at', pg_catalog.clock_timestamp()," \
+									 " 'by', " by ", 'action', '" action "', 'note', " note "))")
+
+#define CANCEL(by) \
+	"UPDATE %1$s AS o SET status = 'cancelled', due_at = NULL," \
+	" finished_at = pg_catalog.clock_timestamp(), " APPEND_ACTION("cancel", by, "NULL")
+
 static Statement cancel_statement = {
-	.sql = "UPDATE %1$s AS o SET status = 'cancelled', due_at = NULL,"
-	" finished_at = pg_catalog.clock_timestamp(), " APPEND_ACTION("'cancel'", "$2")
-	" WHERE id = $1 AND status = 'queued'",
+	.sql = CANCEL("$2") " WHERE id = $1 AND status = 'queued'",
 	.nargs = 2, .argtypes = {INT8OID, NAMEOID}
 };
 
@@ -111,14 +183,33 @@ outbox_cancel(Oid namespace, int64 id)
 	return run_as_owner(namespace, &cancel_statement, values, NULL) > 0;
 }
 
+static Statement cancel_many_statement = {
+	.sql = CANCEL("$2") " FROM pg_catalog.unnest($1) AS u (id)"
+	" WHERE o.id = u.id AND o.status = 'queued'",
+	.nargs = 2, .argtypes = {INT8ARRAYOID, NAMEOID}
+};
+
+int64
+outbox_cancel_many(Oid namespace, List *found)
+{
+	NameData	by;
+	Datum		values[] = {ids_of(found), current_role_name(&by)};
+
+	return run_as_owner(namespace, &cancel_many_statement, values, NULL);
+}
+
 /* An expired message gets its original validity again. */
+#define REQUEUE(origin, by) \
+	"UPDATE %1$s AS o SET status = 'queued', attempts = 0, finished_at = NULL, origin = " origin "," \
+	" due_at = greatest(send_after, pg_catalog.now())," \
+	" send_before = CASE WHEN pg_catalog.isfinite(send_before) THEN" \
+	"  greatest(send_before, pg_catalog.now() + (send_before - send_after))" \
+	"  ELSE send_before END, " APPEND_ACTION("resend", by, "NULL")
+
+#define MAY_BE_REQUEUED "message IS NOT NULL AND status NOT IN ('queued', 'sending', 'sent')"
+
 static Statement requeue_statement = {
-	.sql = "UPDATE %1$s AS o SET status = 'queued', attempts = 0, finished_at = NULL, origin = $2,"
-	" due_at = greatest(send_after, pg_catalog.now()),"
-	" send_before = CASE WHEN pg_catalog.isfinite(send_before) THEN"
-	"  greatest(send_before, pg_catalog.now() + (send_before - send_after))"
-	"  ELSE send_before END, " APPEND_ACTION("'resend'", "$3")
-	" WHERE id = $1 AND message IS NOT NULL AND status NOT IN ('queued', 'sending', 'sent')",
+	.sql = REQUEUE("$2", "$3") " WHERE id = $1 AND " MAY_BE_REQUEUED,
 	.nargs = 3, .argtypes = {INT8OID, INT8OID, NAMEOID}
 };
 
@@ -133,13 +224,50 @@ outbox_requeue(Oid namespace, int64 id)
 	return run_as_owner(namespace, &requeue_statement, values, NULL) > 0;
 }
 
+static Statement requeue_many_statement = {
+	.sql = REQUEUE("$2", "$3") " FROM pg_catalog.unnest($1) AS u (id)"
+	" WHERE o.id = u.id AND " MAY_BE_REQUEUED,
+	.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, NAMEOID}
+};
+
+int64
+outbox_requeue_many(Oid namespace, List *found)
+{
+	NameData	by;
+	Datum		values[] = {ids_of(found), Int64GetDatum(outbox_origin()), current_role_name(&by)};
+
+	return run_as_owner(namespace, &requeue_many_statement, values, NULL);
+}
+
+/* Only an unknown message is settled; when it was sent, if it was, stays in "finished_at". */
+static Statement resolve_statement = {
+	.sql = "UPDATE %1$s AS o SET"
+	" status = CASE WHEN $2 THEN 'sent' WHEN o.status = 'unknown' THEN 'failed' ELSE o.status END,"
+	" error = CASE WHEN NOT $2 THEN"
+	"  pg_catalog.concat_ws(': ', pg_catalog.format('not sent, according to %%I', $4), nullif($3, '')) END, "
+	APPEND_ACTION("resolve", "$4", "nullif($3, '')")
+	" WHERE id = $1 AND status = 'unknown'",
+	.nargs = 4, .argtypes = {INT8OID, BOOLOID, TEXTOID, NAMEOID}
+};
+
+bool
+outbox_resolve(Oid namespace, int64 id, bool was_sent, const char *note)
+{
+	NameData	by;
+	Datum		values[] = {
+		Int64GetDatum(id), BoolGetDatum(was_sent), CStringGetTextDatum(note), current_role_name(&by)
+	};
+
+	return run_as_owner(namespace, &resolve_statement, values, NULL) > 0;
+}
+
 static Statement adopt_statement = {
 	.sql = "UPDATE %1$s AS o SET origin = $1,"
 	" status = CASE status WHEN 'sending' THEN 'unknown' ELSE status END,"
 	" finished_at = CASE status WHEN 'sending' THEN pg_catalog.now() END,"
 	" error = CASE status WHEN 'sending'"
 	"  THEN 'it was being sent when this copy of the row was made' ELSE error END,"
-	" due_at = CASE status WHEN 'queued' THEN due_at END, " APPEND_ACTION("'adopt'", "$2")
+	" due_at = CASE status WHEN 'queued' THEN due_at END, " APPEND_ACTION("adopt", "$2", "NULL")
 	" WHERE origin <> $1 AND due_at IS NOT NULL",
 	.nargs = 2, .argtypes = {INT8OID, NAMEOID}
 };

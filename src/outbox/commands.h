@@ -9,6 +9,9 @@
 #ifndef SMS3300_OUTBOX_COMMANDS_H
 #define SMS3300_OUTBOX_COMMANDS_H
 
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+
 /* A message that a person wants something of. */
 typedef struct Target
 {
@@ -20,6 +23,20 @@ typedef struct Target
 /* Find a message that the current role sees; false if there is none. */
 extern bool target_find(Oid namespace, int64 id, Target *target);
 
+/* Messages of one sender on one account. */
+typedef struct Targets
+{
+	char	   *account;
+	char	   *sender;
+	ArrayType  *ids;
+} Targets;
+
+/*
+ * Find those of many messages, an array of ids, that the current role sees and commands:
+ * a list of Targets.
+ */
+extern List *targets_find(Oid namespace, Datum ids);
+
 /* Tell whether the current role commands all messages: the table's owner and superusers do. */
 extern bool commands_all(Oid namespace);
 
@@ -29,8 +46,17 @@ extern void target_require(Oid namespace, int64 id, const Target *target);
 /* Cancel a message if it is still queued. */
 extern bool outbox_cancel(Oid namespace, int64 id);
 
+/* The same for many, in one statement; how many. */
+extern int64 outbox_cancel_many(Oid namespace, List *found);
+
 /* Queue a finished message again, unless it was sent. */
 extern bool outbox_requeue(Oid namespace, int64 id);
+
+/* The same for many, in one statement; how many. */
+extern int64 outbox_requeue_many(Oid namespace, List *found);
+
+/* Make an unknown message sent or failed, as a person has found out; the note may be empty. */
+extern bool outbox_resolve(Oid namespace, int64 id, bool was_sent, const char *note);
 
 /* Take over the queued rows of other databases, and return their number. */
 extern int64 outbox_adopt(Oid namespace);

@@ -150,6 +150,39 @@ counters_exchange_version(Oid server, uint64 version)
 }
 
 void
+counters_request_retry(Oid server)
+{
+	AccountCounters *slot;
+
+	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
+	slot = find_counters(server);
+	if (slot)
+		slot->retry = true;
+	LWLockRelease(shared_counters->lock);
+}
+
+void
+counters_take_retries(void (*open) (Oid server))
+{
+	Oid			servers[MAX_ACCOUNTS];
+	int			n = 0;
+
+	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+	{
+		AccountCounters *slot = &shared_counters->slots[i];
+
+		if (slot->database != MyDatabaseId || !slot->retry)
+			continue;
+		slot->retry = false;
+		servers[n++] = slot->server;
+	}
+	LWLockRelease(shared_counters->lock);
+	for (int i = 0; i < n; i++)
+		open(servers[i]);
+}
+
+void
 counters_forget_live(void)
 {
 	counters_begin();

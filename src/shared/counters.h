@@ -78,6 +78,7 @@ typedef struct AccountCounters
 	uint64		version;		/* of the account, as known to its worker; 0: unknown */
 	LiveState	live;			/* all zero without a worker */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
+	bool		retry;			/* asked for: the worker is to open it */
 } AccountCounters;
 
 /* While the shared memory is laid out */
@@ -109,6 +110,9 @@ extern void counters_end(void);
 /* Set the version of an account, and return the previous one (0: unknown). */
 extern uint64 counters_exchange_version(Oid server, uint64 version);
 
+/* Call a function for each account of this database that is to be opened, once. */
+extern void counters_take_retries(void (*open) (Oid server));
+
 /* Reset the current state of this database's accounts when its worker leaves. */
 extern void counters_forget_live(void);
 
@@ -116,6 +120,9 @@ extern void counters_forget_live(void);
 
 /* Copy the slot of an account.  Returns false if it has none. */
 extern bool counters_read(Oid server, AccountCounters *copy);
+
+/* Ask the worker to open an account at its next look. */
+extern void counters_request_retry(Oid server);
 
 /* Reset the counters of all accounts of this database. */
 extern void counters_reset(void);

@@ -1,12 +1,13 @@
 /*
  * command.c
- *		Cancel and resend a message, and adopt the messages of another database.
+ *		Cancel, resend and resolve messages, and adopt those of another database.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "fmgr.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "account/route.h"
@@ -16,6 +17,9 @@
 
 PG_FUNCTION_INFO_V1(sms3300_cancel);
 PG_FUNCTION_INFO_V1(sms3300_resend);
+PG_FUNCTION_INFO_V1(sms3300_cancel_many);
+PG_FUNCTION_INFO_V1(sms3300_resend_many);
+PG_FUNCTION_INFO_V1(sms3300_resolve);
 PG_FUNCTION_INFO_V1(sms3300_adopt);
 
 /* Return the schema of the calling function, which is also that of the table. */
@@ -53,6 +57,18 @@ sms3300_cancel(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
+/* sms3300_cancel_many(ids): cancel those of many messages that are queued and the caller's. */
+Datum
+sms3300_cancel_many(PG_FUNCTION_ARGS)
+{
+	List	   *found = targets_find(own_namespace(fcinfo), PG_GETARG_DATUM(0));
+	int64		cancelled = outbox_cancel_many(own_namespace(fcinfo), found);
+
+	if (cancelled > 0)
+		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
+	PG_RETURN_INT64(cancelled);
+}
+
 /* Raise an error unless the sender of a message may still send with its account. */
 static void
 require_sender(int64 id, const Target *target)
@@ -88,6 +104,47 @@ sms3300_resend(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(false);
 	wake_for_anything();
 	PG_RETURN_BOOL(true);
+}
+
+/*
+ * sms3300_resend_many(ids): queue those of many messages again that are finished and the
+ * caller's, unless they were sent, have no text, or their sender may not send any more.
+ */
+Datum
+sms3300_resend_many(PG_FUNCTION_ARGS)
+{
+	List	   *found = targets_find(own_namespace(fcinfo), PG_GETARG_DATUM(0));
+	List	   *allowed = NIL;
+	ListCell   *cell;
+	int64		queued;
+
+	foreach(cell, found)
+	{
+		Targets    *targets = lfirst(cell);
+		Oid			sender = get_role_oid(targets->sender, true);
+
+		if (OidIsValid(sender) && route_may_send(targets->account, sender))
+			allowed = lappend(allowed, targets);
+	}
+	queued = outbox_requeue_many(own_namespace(fcinfo), allowed);
+	if (queued > 0)
+		wake_for_anything();
+	PG_RETURN_INT64(queued);
+}
+
+/* sms3300_resolve(id, was_sent, note): settle an unknown message by what a person has found out. */
+Datum
+sms3300_resolve(PG_FUNCTION_ARGS)
+{
+	const char *note = PG_ARGISNULL(2) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	int64		id;
+	Target		target;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	id = PG_GETARG_INT64(0);
+	PG_RETURN_BOOL(find_own(fcinfo, id, &target) &&
+				   outbox_resolve(own_namespace(fcinfo), id, PG_GETARG_BOOL(1), note));
 }
 
 /* sms3300_adopt(): take over the queued messages of other databases. */

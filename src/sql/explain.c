@@ -306,9 +306,9 @@ explain_finished(const Question *question)
 		case STATUS_FAILED:
 			return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
 		case STATUS_UNKNOWN:
-			return psprintf("unknown since %s: %s; its request began at %s; ask the gateway, "
-							"and if it does not have the message, %s",
-							when, why, show(row->started_at), again);
+			return psprintf("unknown since %s: %s; its request began at %s; ask the gateway: "
+							"if it has the message, sms3300_resolve(" INT64_FORMAT ", true) notes that, else %s",
+							when, why, show(row->started_at), question->id, again);
 		case STATUS_EXPIRED:
 			return psprintf("expired at %s: %s; %s%s", when, why,
 							row->last_failure ?

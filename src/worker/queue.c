@@ -90,6 +90,33 @@ queue_note_version(AccountQueue *queue, const Account *account)
 		known != 0;
 }
 
+/* Open an account that may have stopped, and make its messages that wait for a retry due. */
+static void
+queue_open(AccountQueue *queue, bool paused)
+{
+	if (gate_set(&queue->gate, ACCOUNT_OPEN) && !paused)
+		tell_open(queue);
+	window_unmute(&queue->window);
+	outbox_hurry(queue->name);
+	window_go_back(&queue->window, DT_NOBEGIN);
+}
+
+/* Open a queue's account, as a person has asked for. */
+static void
+retry_account(Oid server)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &queues)
+	{
+		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
+
+		if (queue->exists && queue->serverid == server && queue->gate.state != ACCOUNT_PAUSED &&
+			queue->gate.state != ACCOUNT_CLOSED)
+			queue_open(queue, false);
+	}
+}
+
 /*
  * Copy the required options of a queue's account.  A change opens a stopped account
  * and makes its messages that wait for a retry due.
@@ -107,13 +134,7 @@ queue_configure(AccountQueue *queue)
 
 		/* Set before the update, so that it is not repeated if a user's trigger fails. */
 		if (queue_note_version(queue, account))
-		{
-			if (gate_set(&queue->gate, ACCOUNT_OPEN) && !account->paused)
-				tell_open(queue);
-			window_unmute(&queue->window);
-			outbox_hurry(queue->name);
-			window_go_back(&queue->window, DT_NOBEGIN);
-		}
+			queue_open(queue, account->paused);
 		queue->serverid = account->serverid;
 		if (account->paused)
 			gate_set(&queue->gate, ACCOUNT_PAUSED);
@@ -154,6 +175,8 @@ queues_begin(bool look, TimestampTz from)
 			pfree(queue);
 		}
 	}
+	if (look)
+		counters_take_retries(retry_account);
 	known_generation = generation;
 }
 

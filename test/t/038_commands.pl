@@ -91,7 +91,69 @@ like($error, qr/permission denied to resend message $left\nDETAIL:  Role "leaver
 is(statuses($node, [ $cancelled, $left ]), 'cancelled 2', 'none was queued again');
 run_sql($node, 'GRANT USAGE ON FOREIGN SERVER sms3300 TO alice');
 
+# Many, in one statement: those of the caller are counted.
+run_sql($node, 'DELETE FROM sms_outbox');
+run_sql($node, <<'END');
+CREATE TABLE statements (n int);
+CREATE FUNCTION note_statement() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+	AS $$ BEGIN
+		INSERT INTO public.statements SELECT 1 FROM pg_stat_activity
+		WHERE pid = pg_backend_pid() AND backend_type = 'client backend';
+		RETURN NULL;
+	END $$;
+CREATE TRIGGER note AFTER UPDATE ON sms_outbox EXECUTE FUNCTION note_statement();
+END
+my @many = queue($node, \"'many ' || n", role => 'alice', n => 100);
+my @desks = queue($node, \"'desk ' || n", role => 'desk', n => 10);
+my $all = 'ARRAY(SELECT id FROM sms_outbox ORDER BY id) || ARRAY[0, NULL]::bigint[]';
+may('reports', "SELECT sms3300_cancel_many($all)", 0, 'cancels none of many');
+may('desk', "SELECT sms3300_cancel_many($all)", 10, 'cancels its own among all');
+may('alice', 'SELECT sms3300_cancel_many(ARRAY[' . join(', ', @desks, (@many) x 2) . '])', 100, 'cancels her own, once');
+may('alice', "SELECT sms3300_cancel_many($all)", 0, 'cancels them once');
+is(statuses($node, [ @many, @desks ]), 'cancelled 110', 'all are cancelled');
+is(done_to($many[0]), 'cancel by alice', 'the events tell of it');
+run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE id = $many[0]; REVOKE USAGE ON FOREIGN SERVER sms3300 FROM desk");
+may('auditor', "SELECT sms3300_resend_many($all)", 0, 'resends none of many');
+may('desk', "SELECT sms3300_resend_many($all)", 0, 'resends none without USAGE');
+run_sql($node, 'TRUNCATE statements');
+is(run_sql($node, "SELECT sms3300_resend_many($all)"), 99, 'what has a text and a sender with USAGE is queued again');
+is(run_sql($node, 'SELECT count(*) FROM statements'), 1, 'by one statement');
+is(run_sql($node, "SELECT sms3300_resend_many($all)"), 0, 'once');
+is(run_sql($node, "SELECT sms3300_cancel_many('{}'), sms3300_cancel_many(NULL), sms3300_resend_many('{}')"), '0||0', 'nothing at all');
+may('owner', "SELECT sms3300_cancel_many($all)", 99, 'cancels all that is queued');
+is(done_to($many[1]), 'cancel by alice, resend by postgres, cancel by owner', 'the events tell of many');
+run_sql($node, 'DROP FUNCTION note_statement() CASCADE; GRANT USAGE ON FOREIGN SERVER sms3300 TO desk');
+
+# A stopped account tries again at once, for those who may alter it.
+run_sql($node, <<'END');
+CREATE ROLE keeper LOGIN;
+GRANT USAGE ON FOREIGN DATA WRAPPER sms3300 TO keeper;
+ALTER SERVER sms3300 OWNER TO keeper;
+END
+alter_account($node, paused => 'false');
+wait_for_end($node);
+my $text = '#http 503 retry-after=3600';
+my $refused = queue($node, $text);
+wait_for_sql($node, 'postgres', "SELECT state = 'stopped' AND next_probe_at > now() + interval '50 min' FROM sms3300_stat_account");
+my $tries = $gateway->taken($text);
+may('alice', "SELECT sms3300_retry('sms3300')", 42501, 'may not retry');
+may('alice', "SELECT sms3300_retry('nothing')", 42704, 'retries no account that there is not');
+may('alice', 'SELECT sms3300_retry()', '', 'retries all of her accounts, none');
+for my $call (q{sms3300_retry('sms3300')}, 'sms3300_retry()')
+{
+	run_as($node, 'keeper', "SELECT $call");
+	$tries++;
+	wait_until(sub { $gateway->taken($text) >= $tries }, "$call to try again");
+	wait_for_sql($node, 'postgres',
+		"SELECT state = 'stopped' AND next_probe_at > now() + interval '50 min' FROM sms3300_stat_account");
+	is(scalar $gateway->taken($text), $tries, "$call tries at once, and once");
+}
+run_sql($node, "SELECT sms3300_cancel($refused)");
+run_sql($node, 'DELETE FROM sms_outbox');
+
 # The last 50 events are kept.
+alter_account($node, paused => 'true');
+$queued = queue($node, 'often');
 run_sql($node, <<"END");
 SELECT sms3300_cancel($queued), sms3300_resend($queued) FROM generate_series(1, 30);
 SELECT sms3300_cancel($queued);

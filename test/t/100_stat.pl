@@ -97,8 +97,8 @@ explains($failed, "failed at $time after 1 attempt: the gateway answered with st
 	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
 my $unknown = queue_until($node, 'unknown', '#http 500');
 explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
-	  . " began at $time; ask the gateway, and if it does not have the message,"
-	  . " sms3300_resend\\($unknown\\) queues it again", 'unknown');
+	  . " began at $time; ask the gateway: if it has the message,"
+	  . " sms3300_resolve\\($unknown, true\\) notes that, else sms3300_resend\\($unknown\\) queues it again", 'unknown');
 
 # Paused: by the account, and by the setting.
 alter_account($node, paused => 'true');
@@ -128,7 +128,7 @@ run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE status <> 'sent'");
 my $gone = 'queue a new message, because the text of this one was removed';
 explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15: busy; $gone",
 	'failed, without a text');
-explains($unknown, "unknown since $time: .*, and if it does not have the message, $gone",
+explains($unknown, "unknown since $time: .*, true\\) notes that, else $gone",
 	'unknown, without a text');
 explains($rejected, "rejected at $time: .*; once that is corrected, $gone", 'rejected, without a text');
 explains($expired,   "expired at $time: it was not sent before .*; $gone", 'expired, without a text');
