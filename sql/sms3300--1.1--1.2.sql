@@ -230,7 +230,7 @@ COMMENT ON FUNCTION @extschema@.sms3300_segments(text) IS
 COMMENT ON FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) IS
 	'Queues a message in the current transaction and returns its id. If the caller already has a message with this dedup_key, queues nothing and returns the id of that message. Raises 22023 or 23502 for an invalid or missing value, 42704 for an unknown account or missing user mapping, and 42501 without USAGE on the account.';
 COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) IS
-	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 08006 or 08P01 if the gateway gives no usable reply; the detail says whether the message may have been sent.';
+	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 38000 if the message may have been sent, 08001 or 08P01 if it was not, 55000 or 53400 if the account''s rules or its rate do not allow it now, and 25006 in a read-only transaction.';
 COMMENT ON FUNCTION @extschema@.sms3300_cancel(bigint) IS
 	'Cancels a queued message. Returns false if the message is not queued or not visible to the caller. Raises 42501 unless the caller is its sender, the owner of sms_outbox or a superuser.';
 COMMENT ON FUNCTION @extschema@.sms3300_resend(bigint) IS

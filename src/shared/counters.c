@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "shared/counters.h"
+#include "shared/rate.h"
 
 #define MAX_ACCOUNTS 256
 
@@ -147,6 +148,46 @@ counters_exchange_version(Oid server, uint64 version)
 	}
 	LWLockRelease(shared_counters->lock);
 	return former;
+}
+
+/* A slot that is further away than any can be comes from a former rate, or the clock was set back. */
+static TimestampTz
+believed(TimestampTz slot, int64 width)
+{
+	return slot > now + Max(width, USECS_PER_SEC) ? 0 : slot;
+}
+
+bool
+counters_take_slot(Oid server, double rate, TimestampTz *next)
+{
+	int64		width = rate_slot_width(rate);
+	AccountCounters *slot;
+	bool		taken = true;
+
+	counters_begin();
+	slot = find_or_take_slot(server);
+	if (slot)
+	{
+		*next = Max(believed(slot->sessions_slot, width), believed(slot->live.next_slot, width));
+		taken = *next <= now;
+		if (taken)
+			slot->sessions_slot = now + width;
+	}
+	counters_end();
+	return taken;
+}
+
+TimestampTz
+counters_sessions_slot(Oid server)
+{
+	AccountCounters *slot;
+	TimestampTz next;
+
+	LWLockAcquire(shared_counters->lock, LW_SHARED);
+	slot = find_counters(server);
+	next = slot ? slot->sessions_slot : 0;
+	LWLockRelease(shared_counters->lock);
+	return next;
 }
 
 void

@@ -2,7 +2,8 @@
  * counters.h
  *		Counters and current state of each account, in shared memory.
  *
- * Only the worker of a database writes them; any backend may read them.
+ * The worker of a database writes them, and sms3300_send_now() counts its requests;
+ * any backend may read them.
  * Durations are in microseconds.
  */
 #ifndef SMS3300_SHARED_COUNTERS_H
@@ -65,6 +66,7 @@ typedef struct LiveState
 	int			in_flight;
 	AccountState state;
 	TimestampTz probe_at;		/* stopped: time of the next probe; 0: one is in progress */
+	TimestampTz next_slot;		/* when the rate allows the worker's next message */
 } LiveState;
 
 typedef struct AccountCounters
@@ -79,6 +81,7 @@ typedef struct AccountCounters
 	LiveState	live;			/* all zero without a worker */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 	bool		retry;			/* asked for: the worker is to open it */
+	TimestampTz sessions_slot;	/* when the rate allows another message after those of sessions */
 } AccountCounters;
 
 /* While the shared memory is laid out */
@@ -89,7 +92,7 @@ extern Size counters_size(void);
 /* Find or initialize the counters, which the lock protects. */
 extern void counters_startup(LWLock *lock);
 
-/* In a worker: counters_add*() and counters_set_live() need counters_begin() */
+/* In a worker, or for sms3300_send_now(): counters_add*() and counters_set_live() need counters_begin() */
 
 /* Lock the counters for writing. */
 extern void counters_begin(void);
@@ -120,6 +123,15 @@ extern void counters_forget_live(void);
 
 /* Copy the slot of an account.  Returns false if it has none. */
 extern bool counters_read(Oid server, AccountCounters *copy);
+
+/*
+ * Take the slot of an account's next message at a rate, for a session.  Returns false
+ * if there is none before the time that is returned.
+ */
+extern bool counters_take_slot(Oid server, double rate, TimestampTz *next);
+
+/* Return when the rate allows another message after those of sessions; 0: at any time. */
+extern TimestampTz counters_sessions_slot(Oid server);
 
 /* Ask the worker to open an account at its next look. */
 extern void counters_request_retry(Oid server);

@@ -6,7 +6,9 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "account/input.h"
 #include "account/request.h"
@@ -14,8 +16,11 @@
 #include "account/route.h"
 #include "account/rules.h"
 #include "compat.h"
+#include "gateway/gateway.h"
 #include "net/http.h"
 #include "shared/armed.h"
+#include "shared/clock.h"
+#include "shared/counters.h"
 #include "shared/registry.h"
 
 PG_FUNCTION_INFO_V1(sms3300_send_now);
@@ -61,33 +66,107 @@ await_reply(Http *http)
 	return reply;
 }
 
-/* Return a reply as jsonb, or raise an error that says whether the message may have been sent. */
+/* Return the verdict on a reply, and what it says. */
+static GatewayVerdict
+judge(const HttpReply *reply, const char *mobile, const GatewayCodes *codes, GatewayReply *said)
+{
+	memset(said, 0, sizeof(GatewayReply));
+	if (reply->phase == HTTP_DONE)
+		gateway_parse_reply(reply->body, reply->body_size, said);
+	return gateway_verdict(reply->request_left, reply->status, mobile, said, codes);
+}
+
+/* Describe what is wrong with a reply. */
+static const char *
+problem_of(const HttpReply *reply, const GatewayReply *said, const char *mobile)
+{
+	if (reply->error || reply->status == 0)
+		return psprintf("the gateway did not answer: %s", reply->error);
+	if (reply->status < 200 || reply->status >= 300)
+		return psprintf("the gateway answered with HTTP status %d", reply->status);
+	if (reply->body_size == 0)
+		return "the gateway sent an empty reply";
+	if (!gateway_is_reply_to(said, mobile))
+		return "the gateway's reply is for another recipient";
+	if (!said->has_status)
+		return "the gateway's reply is not readable";
+	return psprintf("the gateway answered with status %d, which does not say whether the message was sent",
+					said->status);
+}
+
+/*
+ * Return a reply as jsonb, or raise an error unless it is one of the gateway.  No driver
+ * or pool repeats a statement after an error of class 38; those of class 08 say that the
+ * message was not sent.
+ */
 static Jsonb *
-result_of(const HttpReply *reply)
+result_of(const HttpReply *reply, GatewayVerdict verdict, const GatewayReply *said, const char *mobile)
 {
 	Jsonb	   *result = response_as_jsonb(reply);
+	bool		is_http = reply->status >= 200 && reply->status < 300;
 
-	if (reply->error || reply->status == 0)
+	if (verdict != VERDICT_UNKNOWN && verdict != VERDICT_NOT_SENT && is_http)
+		return result;
+	ereport(ERROR,
+			(errcode(verdict == VERDICT_UNKNOWN ? ERRCODE_EXTERNAL_ROUTINE_EXCEPTION :
+					 verdict == VERDICT_NOT_SENT ? ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION :
+					 ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("%s", problem_of(reply, said, mobile)),
+			 errdetail("%s%s%s",
+					   result ? psprintf("Its reply was %s. ", JsonbToCString(NULL, &result->root, VARSIZE(result))) : "",
+					   reply->error && reply->request_left ? "The request was sent. " : "",
+					   verdict == VERDICT_UNKNOWN ? "The message may have been sent." : "The message was not sent."),
+			 verdict == VERDICT_UNKNOWN ?
+			 errhint("Look for the message in the gateway's panel before you send it again.") : 0));
+	return NULL;				/* keep compilers quiet */
+}
+
+/* Count a request and its outcome. */
+static void
+count(Oid server, GatewayVerdict verdict, int64 took)
+{
+	static const CounterId outcomes[] = {
+		[VERDICT_SENT] = COUNTER_SENT, [VERDICT_REJECTED] = COUNTER_REJECTED,
+		[VERDICT_TRANSIENT] = COUNTER_REJECTED, [VERDICT_ACCOUNT] = COUNTER_REJECTED,
+		[VERDICT_LINE] = COUNTER_REJECTED, [VERDICT_HOURS] = COUNTER_REJECTED,
+		[VERDICT_NOT_SENT] = COUNTER_FAILED, [VERDICT_UNKNOWN] = COUNTER_UNKNOWN
+	};
+
+	if (!registry_attached())
+		return;
+	counters_begin();
+	counters_add(server, COUNTER_REQUESTS, 1);
+	counters_add_time(server, TIME_REQUEST, took);
+	counters_add(server, outcomes[verdict], 1);
+	counters_end();
+}
+
+/* Have the worker open the account, if it has stopped: a message got through. */
+static void
+open_account(Oid server)
+{
+	AccountCounters counted;
+
+	if (!registry_attached() || !counters_read(server, &counted) ||
+		!account_has_stopped(counted.live.state))
+		return;
+	counters_request_retry(server);
+	registry_notify(MyDatabaseId, DT_NOBEGIN, DT_NOEND);
+}
+
+/* Raise 53400 if the account's rate does not allow a message now. */
+static void
+require_slot(const Account *account)
+{
+	TimestampTz next;
+
+	if (account->rate > 0 && registry_attached() &&
+		!counters_take_slot(account->serverid, account->rate, &next))
 		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("the gateway did not answer: %s", reply->error),
-				 reply->request_left ?
-				 errdetail("The request was sent. The message may have been sent.") :
-				 errdetail("The request was not sent. The message was not sent.")));
-	if (reply->status < 200 || reply->status >= 300)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the gateway answered with HTTP status %d", reply->status),
-				 errdetail("Its reply was %s.%s",
-						   result ? JsonbToCString(NULL, &result->root, VARSIZE(result)) : "empty",
-						   reply->status >= 500 && reply->status != 503 ?
-						   " The message may have been sent." : "")));
-	if (result == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the gateway sent an empty reply"),
-				 errdetail("The message may have been sent.")));
-	return result;
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the rate of account \"%s\", %g messages per second, allows no message now",
+						account->name, account->rate),
+				 errdetail("It allows the next one at %s.", timestamptz_to_str(next))));
 }
 
 /* Raise 55000 if a rule of the account forbids the message. */
@@ -102,6 +181,34 @@ require_allowed(const Account *account, const char *mobile)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a rule of account \"%s\" forbids the message: %s", account->name, verdict.reason)));
+}
+
+/*
+ * Post a request and return the gateway's reply.  A session that is cancelled meanwhile
+ * does not know what became of the message.
+ */
+static Jsonb *
+post(Http *http, const HttpRequest *request, const Account *account, const char *mobile)
+{
+	int64		began = clock_us();
+	volatile GatewayVerdict verdict = VERDICT_UNKNOWN;
+	GatewayReply said;
+	const HttpReply *volatile reply = NULL;
+
+	PG_TRY();
+	{
+		http_submit(http, request);
+		reply = await_reply(http);
+		verdict = judge(reply, mobile, &account->codes, &said);
+	}
+	PG_FINALLY();
+	{
+		count(account->serverid, verdict, clock_us() - began);
+	}
+	PG_END_TRY();
+	if (verdict == VERDICT_SENT)
+		open_account(account->serverid);
+	return result_of(reply, verdict, &said, mobile);
 }
 
 /*
@@ -126,6 +233,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	Http	   *http;
 	Jsonb	   *volatile result = NULL;
 
+	PreventCommandIfReadOnly("sms3300_send_now()");
 	input_require_recipient(mobile == NULL);
 	input_require_message(message == NULL, message ? strlen(message) : 0);
 	input_require_utf8(message, strlen(message));
@@ -144,6 +252,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 				 errhint("Set sms3300.enabled to on.")));
 
 	require_allowed(account, mobile);
+	require_slot(account);
 
 	http = http_open();
 	PG_TRY();
@@ -157,8 +266,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("account \"%s\" cannot send: %s", account->name, problem)));
-		http_submit(http, &request);
-		result = result_of(await_reply(http));
+		result = post(http, &request, account, mobile);
 	}
 	PG_FINALLY();
 	{

@@ -8,6 +8,7 @@
 
 
 #include "compat.h"
+#include "shared/rate.h"
 #include "worker/pace.h"
 
 #define MAX_DELAY (5 * USECS_PER_MINUTE)
@@ -15,28 +16,20 @@
 /*
  * Messages are laid out evenly, a little further apart than the rate demands,
  * and may catch up on a short delay of the worker.  Both together, t seconds
- * see at most (t + CATCH_UP_S) * rate / SPACING + 1 messages, for which from
+ * see at most (t + CATCH_UP_S) * rate / RATE_SPACING + 1 messages, for which from
  * half a second on there is no whole number above rate * t, rounded up; and a
  * pause is not followed by a burst.
  */
-#define SPACING 1.06
 #define CATCH_UP_S 0.03
 
 /* What was sent before a restart of the server is not known; no second shall see both. */
 #define HOLD USECS_PER_SEC
 
-/* The distance between two messages at a rate. */
-static int64
-slot_width(double rate)
-{
-	return (int64) ceil(SPACING * USECS_PER_SEC / rate);
-}
-
 /* A slot that is further away than any can be comes from a former rate, or the clock was set back. */
 TimestampTz
 pace_slot(const Pace *pace, double rate, TimestampTz now)
 {
-	if (rate <= 0 || pace->next_slot > now + Max(slot_width(rate), HOLD))
+	if (rate <= 0 || pace->next_slot > now + Max(rate_slot_width(rate), HOLD))
 		return DT_NOBEGIN;
 	return pace->next_slot;
 }
@@ -55,7 +48,7 @@ slots_due(TimestampTz slot, double rate, TimestampTz now)
 
 	if (slot > now)
 		return 0;
-	return (int) (Min(now - Max(slot, now - catch_up), catch_up) / slot_width(rate)) + 1;
+	return (int) (Min(now - Max(slot, now - catch_up), catch_up) / rate_slot_width(rate)) + 1;
 }
 
 int
@@ -80,7 +73,7 @@ pace_begin(Pace *pace, double rate, TimestampTz now)
 	pace->in_flight++;
 	if (rate > 0)
 	{
-		int64		width = slot_width(rate);
+		int64		width = rate_slot_width(rate);
 		int64		catch_up = (int64) (CATCH_UP_S * USECS_PER_SEC);
 		TimestampTz slot = Max(pace_slot(pace, rate, now), now - catch_up);
 

@@ -140,6 +140,8 @@ queue_configure(AccountQueue *queue)
 			gate_set(&queue->gate, ACCOUNT_PAUSED);
 		queue->max_in_flight = account->max_in_flight;
 		queue->rate = account->rate;
+		if (queue->rate > 0)
+			queue->pace.next_slot = Max(queue->pace.next_slot, counters_sessions_slot(queue->serverid));
 		queue->codes = account->codes;
 	}
 	else
@@ -425,12 +427,14 @@ queues_publish(void)
 		const Gate *gate = &queue->gate;
 		LiveState	now = {
 			queue->pace.in_flight, gate->state,
-			gate->state == ACCOUNT_STOPPED ? gate->probe_at : 0
+			gate->state == ACCOUNT_STOPPED ? gate->probe_at : 0,
+			queue->rate > 0 ? queue->pace.next_slot : 0
 		};
 
 		if (now.in_flight == queue->published.in_flight &&
 			now.state == queue->published.state &&
-			now.probe_at == queue->published.probe_at)
+			now.probe_at == queue->published.probe_at &&
+			now.next_slot == queue->published.next_slot)
 			continue;
 		if (!begun)
 			counters_begin();
