@@ -429,6 +429,7 @@ COMMENT ON COLUMN @extschema@.sms_report.reason IS
 	'What the message is waiting for, or why it was not sent';
 COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text is';
 
+REVOKE ALL ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;

@@ -198,6 +198,7 @@ COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS
 -- Accounts
 -- ---------------------------------------------------------------------------
 
+-- PostgreSQL calls it without regard to EXECUTE. It wakes the worker, which others must not.
 CREATE FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) IS
@@ -496,6 +497,7 @@ GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_adopt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_insert() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_update() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;

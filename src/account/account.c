@@ -139,21 +139,28 @@ stir(uint64 hash, HeapTuple tuple)
 	return hash_bytes_extended((const unsigned char *) key, sizeof(key), hash);
 }
 
-/* Return a number that changes when a server or any of its mappings is altered. */
+/* Return a number that changes when a server is altered. */
 static uint64
-account_version(Oid serverid)
+server_version(Oid serverid)
 {
 	HeapTuple	server = SearchSysCache1(FOREIGNSERVEROID, ObjectIdGetDatum(serverid));
 	uint64		version = 0;
-	Relation	mappings;
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
 	if (HeapTupleIsValid(server))
 	{
 		version = stir(version, server);
 		ReleaseSysCache(server);
 	}
+	return version;
+}
+
+/* Return a number that changes when a server of a version or any of its mappings is altered. */
+static uint64
+account_version(Oid serverid, uint64 version)
+{
+	Relation	mappings;
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
 	mappings = table_open(UserMappingRelationId, AccessShareLock);
 	scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
@@ -172,6 +179,7 @@ account_find(const char *name)
 	Oid			serverid;
 	ForeignServer *server;
 	Account    *account;
+	uint64		of_server;
 	uint64		version;
 	MemoryContext caller;
 
@@ -190,12 +198,14 @@ account_find(const char *name)
 	if (server->fdwid != get_foreign_data_wrapper_oid(WRAPPER_NAME, true))
 		return NULL;
 
-	version = account_version(serverid);
+	of_server = server_version(serverid);
+	version = account_version(serverid, of_server);
 
 	caller = MemoryContextSwitchTo(cache_context);
 	account = account_from_options(server->options);
 	account->serverid = serverid;
 	account->version = version;
+	account->server_version = of_server;
 	account->name = pstrdup(name);
 	cache = lappend(cache, account);
 	MemoryContextSwitchTo(caller);

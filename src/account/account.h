@@ -28,6 +28,7 @@ typedef struct Account
 {
 	Oid			serverid;
 	uint64		version;		/* changes when the server or one of its mappings is altered */
+	uint64		server_version; /* changes when the server is altered */
 	char	   *name;
 	char	   *url;
 	char	   *ca_file;		/* NULL: the system's */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "account/account.h"
 #include "outbox/candidates.h"
@@ -12,6 +13,12 @@
 #include "shared/registry.h"
 #include "worker/queue.h"
 #include "worker/wire.h"
+
+/*
+ * A role that may use a server can make and drop a mapping of its own again and again.
+ * Each change of a mapping opens the account, but not more often than this.
+ */
+#define REOPEN_PAUSE (10 * USECS_PER_SEC)
 
 static dlist_head queues = DLIST_STATIC_INIT(queues);
 static uint64 known_generation = 0;
@@ -117,6 +124,25 @@ retry_account(Oid server)
 	}
 }
 
+/* Open the account if it was altered, or later if its mappings were altered lately. */
+static void
+queue_follow(AccountQueue *queue, const Account *account)
+{
+	bool		of_mapping = queue->version != 0 && account->server_version == queue->server_version;
+	TimestampTz now = GetCurrentTimestamp();
+
+	queue->reopening = of_mapping && queue->reopen_at > now && queue->reopen_at <= now + REOPEN_PAUSE;
+	if (queue->reopening)
+		return;
+	if (of_mapping)
+		queue->reopen_at = now + REOPEN_PAUSE;
+	queue->server_version = account->server_version;
+
+	/* Set before the update, so that it is not repeated if a user's trigger fails. */
+	if (queue_note_version(queue, account))
+		queue_open(queue, account->paused);
+}
+
 /*
  * Copy the required options of a queue's account.  A change opens a stopped account
  * and makes its messages that wait for a retry due.
@@ -130,11 +156,10 @@ queue_configure(AccountQueue *queue)
 	if (account)
 	{
 		if (account->version != queue->version)
+		{
 			retention_configure(&queue->retention, account->retention, account->redact_after);
-
-		/* Set before the update, so that it is not repeated if a user's trigger fails. */
-		if (queue_note_version(queue, account))
-			queue_open(queue, account->paused);
+			queue_follow(queue, account);
+		}
 		queue->serverid = account->serverid;
 		if (account->paused)
 			gate_set(&queue->gate, ACCOUNT_PAUSED);
@@ -219,6 +244,22 @@ queues_tidy_at(void)
 	return queue ? retention_next(&queue->retention) : DT_NOEND;
 }
 
+TimestampTz
+queues_reopen_at(void)
+{
+	dlist_iter	iter;
+	TimestampTz first = DT_NOEND;
+
+	dlist_foreach(iter, &queues)
+	{
+		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
+
+		if (queue->exists && queue->reopening)
+			first = Min(first, queue->reopen_at);
+	}
+	return first;
+}
+
 void
 queues_set_back(TimestampTz now)
 {
@@ -229,6 +270,7 @@ queues_set_back(TimestampTz now)
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
 		gate_set_back(&queue->gate, now);
+		queue->reopen_at = Min(queue->reopen_at, now);
 		retention_set_back(&queue->retention, now);
 		window_set_back(&queue->window, now);
 	}
@@ -411,6 +453,8 @@ queues_stay_until(TimestampTz now)
 		if (account_has_stopped(queue->gate.state) && window_next(&queue->window) != DT_NOEND)
 			return DT_NOEND;
 		until = Max(until, pace_slot(&queue->pace, queue->rate, now));
+		if (queue->reopening)
+			until = Max(until, queue->reopen_at);
 	}
 	return until;
 }

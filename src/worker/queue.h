@@ -28,6 +28,9 @@ typedef struct AccountQueue
 	bool		exists;
 	Oid			serverid;
 	uint64		version;
+	uint64		server_version;
+	TimestampTz reopen_at;		/* a change of a mapping opens the account from then on */
+	bool		reopening;		/* there was one, and it is not yet time */
 	int			max_in_flight;
 	double		rate;
 	GatewayCodes codes;
@@ -70,6 +73,9 @@ extern void queue_release(AccountQueue *queue);
 /* Return the queue whose finished messages are due first for retention, or NULL; and when. */
 extern AccountQueue *queues_to_tidy(void);
 extern TimestampTz queues_tidy_at(void);
+
+/* Return when an account is to be opened because of its mappings; DT_NOEND: none is. */
+extern TimestampTz queues_reopen_at(void);
 
 /* Return how many messages may be claimed now, as far as known, and there is room for. */
 extern int	queues_wanted(struct Wire *wire, TimestampTz now);

@@ -351,7 +351,7 @@ round_is_wanted(Worker *worker, TimestampTz now)
 		return true;
 	if (worker->outdated)
 		return false;
-	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now ||
+	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now || queues_reopen_at() <= now ||
 		(worker->prepared && worker->poll_at <= now))
 		return true;
 	return queues_wanted(&worker->wire, now) > 0;
@@ -386,7 +386,7 @@ round_next_event(Worker *worker, TimestampTz now)
 	if (!is_armed() && expiry_next(&worker->expiry) != DT_NOEND)
 		next = Min(next, now + Max((int64) queue_poll_interval * 1000, USECS_PER_SEC));
 
-	next = Min(next, queues_next_event(&worker->wire, now));
+	next = Min(next, Min(queues_next_event(&worker->wire, now), queues_reopen_at()));
 	return Max(next, worker->retry_at);
 }
 

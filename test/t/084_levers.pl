@@ -1,0 +1,50 @@
+
+# What a role can do with the rights that everybody has, or with USAGE on an account, does
+# not wake, rewind or open anything that is not its own, however often it does it.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "log_statement = none\n");
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+run_sql($node, <<'END');
+CREATE ROLE alice LOGIN;
+CREATE ROLE mallory LOGIN;
+GRANT USAGE ON FOREIGN SERVER sms3300 TO alice, mallory;
+END
+
+# The validator, which wakes the worker, is PostgreSQL's to call.
+is(run_as($node, 'mallory', "SELECT sms3300_fdw_validator('{}', 'pg_foreign_server'::regclass)"), 42501,
+	'others do not call the validator');
+my $mapping = 'USER MAPPING FOR mallory SERVER sms3300';
+my $create  = "CREATE $mapping OPTIONS (username 'm', password 'p')";
+is(run_as($node, 'mallory', "$create; ALTER $mapping OPTIONS (SET password 'q'); DROP $mapping"), '',
+	'a role that may use a server makes its own mapping');
+
+# A mapping that is made and dropped again and again does not open a stopped account as often.
+my $text = '#http 503 retry-after=3600';
+my $held = queue($node, $text, role => 'alice');
+wait_for_log($node, qr/account "sms3300" stopped/);
+my $offset = -s $node->logfile;
+my $tries  = $gateway->taken($text);
+my $began  = clock_gettime(CLOCK_MONOTONIC);
+is(run_as($node, 'mallory', $create . ";\nDROP $mapping; $create" x 300), '', 'a mapping comes and goes');
+my $most  = 2 + (clock_gettime(CLOCK_MONOTONIC) - $began) / 10;
+my $again = $gateway->taken($text) - $tries;
+cmp_ok($again, '<=', $most, "a stopped account is opened at a pace: $again times");
+my $lines = () = slurp_file($node->logfile, $offset) =~ /account "sms3300" (?:stopped|is sending again)/g;
+cmp_ok($lines, '<=', 2 * $most, 'the log is not filled');
+
+# The last change counts all the same.
+my $now = $gateway->taken($text);
+run_as($node, 'mallory', "ALTER $mapping OPTIONS (SET password 'last')");
+wait_until(sub { $gateway->taken($text) > $now }, 'the account to be opened by the last change');
+
+$node->stop;
+done_testing();
