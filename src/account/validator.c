@@ -122,7 +122,13 @@ check_mapping(List *options)
 		password |= strcmp(name, "password") == 0;
 	}
 
-	if (!username || password == password_file)
+	/* A dump by a role that may not see the options is restored like this. */
+	if (options == NIL)
+		ereport(WARNING,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("the user mapping has no credentials, so nothing is sent with it"),
+				 errhint("Use ALTER USER MAPPING ... OPTIONS (ADD username '...', ADD password '...').")));
+	else if (!username || password == password_file)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
 				 errmsg("user mapping requires \"username\" and either \"password\" or \"password_file\""),

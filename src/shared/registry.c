@@ -23,6 +23,7 @@
 #include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/slot.h"
+#include "shared/stuck.h"
 
 bool		registry_enabled = true;
 int			registry_max_workers = 8;
@@ -42,7 +43,8 @@ request_memory(void)
 #endif
 	RequestAddinShmemSpace(MAXALIGN(sizeof(Registry)));
 	RequestAddinShmemSpace(counters_size());
-	RequestNamedLWLockTranche("sms3300", 2);
+	RequestAddinShmemSpace(stuck_size());
+	RequestNamedLWLockTranche("sms3300", 3);
 }
 
 /* Find the shared state, or lay it out after the server's start or a crash. */
@@ -64,6 +66,7 @@ lay_out_memory(void)
 		registry->lock = &GetNamedLWLockTranche("sms3300")[0].lock;
 	}
 	counters_startup(&GetNamedLWLockTranche("sms3300")[1].lock);
+	stuck_startup(&GetNamedLWLockTranche("sms3300")[2].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 

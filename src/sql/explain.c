@@ -19,11 +19,13 @@
 #include "account/credentials.h"
 #include "account/rules.h"
 #include "compat.h"
+#include "gateway/gateway.h"
 #include "outbox/access.h"
 #include "outbox/callers.h"
 #include "shared/counters.h"
 #include "shared/armed.h"
 #include "shared/registry.h"
+#include "shared/stuck.h"
 
 PG_FUNCTION_INFO_V1(sms3300_explain);
 
@@ -250,12 +252,17 @@ explain_queued(Question *question)
 
 /* Explain a message whose request is on the wire. */
 static const char *
-explain_sending(const OutboxRow *row)
+explain_sending(int64 id, const OutboxRow *row)
 {
 	WorkerStat	worker = {0};
+	StuckResult stuck;
 	const char *since = psprintf("being sent since %s, attempt %d",
 								 show(row->started_at), row->attempts);
 
+	if (stuck_find(id, row->started_at, &stuck))
+		return psprintf("its reply came, %s, but cannot be recorded since %s: %s; it is tried again until it can be",
+						stuck.verdict == VERDICT_SENT ? "the gateway accepted it" : stuck.reason,
+						show(stuck.since), stuck.obstacle);
 	if (row->origin != outbox_origin())
 		return psprintf("%s, in the database that this one was copied from: "
 						"sms3300_adopt() marks it unknown here", since);
@@ -336,7 +343,7 @@ sms3300_explain(PG_FUNCTION_ARGS)
 	else if (row.status == STATUS_QUEUED)
 		answer = psprintf("queued: %s", explain_queued(&question));
 	else if (row.status == STATUS_SENDING)
-		answer = explain_sending(&row);
+		answer = explain_sending(question.id, &row);
 	else if (row.status == STATUS_SENT)
 		answer = explain_sent(&row);
 	else

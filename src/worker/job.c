@@ -13,6 +13,7 @@
 #include "account/response.h"
 #include "compat.h"
 #include "shared/clock.h"
+#include "shared/stuck.h"
 #include "worker/job.h"
 #include "worker/pace.h"
 
@@ -126,6 +127,41 @@ job_fail(Job *job, GatewayVerdict verdict, const char *problem)
 	job->finished_at = GetCurrentTimestamp();
 }
 
+void
+job_keep(const Job *job, const char *obstacle)
+{
+	StuckResult kept = {
+		.id = job->id, .started_at = job->started_at, .since = GetCurrentTimestamp(),
+		.verdict = job->verdict, .http_status = job->reply ? job->reply->status : job->kept_status,
+		.has_api_status = job->said.has_status, .api_status = job->said.status,
+		.has_message_id = job->said.has_message_id, .message_id = job->said.message_id
+	};
+
+	strlcpy(kept.line, job->said.line, STUCK_LINE_SIZE);
+	strlcpy(kept.reason, job->verdict == VERDICT_SENT ? "" : job_reason(job), STUCK_TEXT_SIZE);
+	strlcpy(kept.obstacle, obstacle, STUCK_TEXT_SIZE);
+	stuck_put(&kept);
+}
+
+void
+job_inherit(Job *job)
+{
+	StuckResult kept;
+
+	if (!stuck_find(job->id, job->started_at, &kept))
+	{
+		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a result was recorded");
+		return;
+	}
+	job->kept_status = kept.http_status;
+	job->said.has_status = kept.has_api_status;
+	job->said.status = kept.api_status;
+	job->said.has_message_id = kept.has_message_id;
+	job->said.message_id = kept.message_id;
+	strlcpy(job->said.line, kept.line, GATEWAY_LINE_SIZE);
+	job_fail(job, (GatewayVerdict) kept.verdict, kept.reason);
+}
+
 /* Free a job. */
 void
 job_destroy(Job *job)
@@ -167,7 +203,7 @@ static const char *
 job_describe(const Job *job, Jsonb *response)
 {
 	const char *reason = job_reason(job);
-	const char *text = job->said.has_status ? response_text(response, "msg") : NULL;
+	const char *text = job->said.has_status && response ? response_text(response, "msg") : NULL;
 
 	if (job->verdict == VERDICT_SENT)
 		return NULL;
@@ -197,6 +233,7 @@ job_result(const Job *job, MessageResult *result)
 	const Account *account = account_find(job->queue->name);
 	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
 	const HttpReply *reply = job->reply;
+	int			http_status = reply ? reply->status : job->kept_status;
 
 	Assert(IsTransactionState() && job->finished_at != 0);
 	memset(result, 0, sizeof(MessageResult));
@@ -206,15 +243,15 @@ job_result(const Job *job, MessageResult *result)
 	result->due_at = DT_NOBEGIN;
 	result->counted = true;
 
-	if (reply && reply->status != 0)
+	if (http_status != 0)
 	{
-		result->http_status = reply->status;
+		result->http_status = http_status;
 		result->has_api_status = job->said.has_status;
 		result->api_status = job->said.status;
 		result->has_message_id = job->said.has_message_id;
 		result->message_id = job->said.message_id;
 		result->sent_line = job->said.line[0] ? job->said.line : NULL;
-		result->response = response_as_jsonb(reply);
+		result->response = reply ? response_as_jsonb(reply) : NULL;
 	}
 	result->error = job_describe(job, result->response);
 	result->phase = reply ? http_phase_name(reply->phase) : "none";

@@ -32,6 +32,7 @@ typedef struct Job
 
 	/* Once it is finished */
 	const HttpReply *reply;		/* NULL: no request was made, or nobody waits for it */
+	int			kept_status;	/* the HTTP status of a reply that a former worker had; 0: none */
 	GatewayReply said;			/* content of the reply's JSON */
 	GatewayVerdict verdict;
 	char		problem[JOB_PROBLEM_SIZE];	/* why there is no complete reply, or empty */
@@ -52,6 +53,12 @@ extern void job_finish(Job *job, const HttpReply *reply, const GatewayCodes *cod
 
 /* Finish a job without a request having been made, or anybody waiting for its reply. */
 extern void job_fail(Job *job, GatewayVerdict verdict, const char *problem);
+
+/* Keep the result of a finished job, which the database refuses, in shared memory. */
+extern void job_keep(const Job *job, const char *obstacle);
+
+/* Finish a job of a former worker: with the result that was kept, or as it may have been sent. */
+extern void job_inherit(Job *job);
 
 /* Say in short why a job did not end as 'sent'; in memory of the current context. */
 extern const char *job_reason(const Job *job);

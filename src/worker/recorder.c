@@ -9,6 +9,7 @@
 
 #include "outbox/candidates.h"
 #include "shared/counters.h"
+#include "shared/stuck.h"
 #include "worker/recorder.h"
 
 /* -------------------------------------------------------------------------
@@ -150,6 +151,8 @@ settle_job(Job *job, const MessageResult *result, Wire *wire)
 		window_due(&job->queue->window, result->due_at);
 	else
 		retention_recorded(&job->queue->retention, result->at);
+	if (job->failures > 0)
+		stuck_remove(job->id);
 	dlist_delete(&job->node);
 	wire_release(wire, job);
 }
@@ -196,6 +199,19 @@ record_body(OutboxAccess access, void *arg)
 	recording_write(arg);
 }
 
+/* Keep the result of a job that the database refuses, and say so once. */
+static void
+keep_refused(const Job *job, const char *obstacle)
+{
+	job_keep(job, obstacle);
+	if (job->failures == 0)
+		ereport(LOG,
+				(errmsg("sms3300: the result of message " INT64_FORMAT " cannot be recorded: %s",
+						job->id, obstacle),
+				 errdetail("%s. It is tried again until it can be.",
+						   job->verdict == VERDICT_SENT ? "The gateway accepted the message" : job_reason(job))));
+}
+
 bool
 recorder_record_alone(Job *job, Wire *wire)
 {
@@ -221,7 +237,11 @@ recorder_record_alone(Job *job, Wire *wire)
 		if (outcome == TRANSACTION_LOCKED || outcome == TRANSACTION_MISSING ||
 			(outcome == TRANSACTION_FAILED && error.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE) ||
 			options & TRANSACTION_TRIGGERS_OFF)
+		{
+			if (outcome == TRANSACTION_FAILED && error.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE)
+				keep_refused(job, error.message);
 			break;
+		}
 		options = TRANSACTION_TRIGGERS_OFF;
 	}
 	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
@@ -257,9 +277,10 @@ recorder_find_orphans(Recorder *recorder)
 		Job		   *job = job_create(orphan->id, orphan->started_at,
 									 queue_find_or_add(orphan->account), orphan->attempts);
 
-		job_fail(job, VERDICT_UNKNOWN, "the worker ended before a reply arrived");
+		job_inherit(job);
 		recorder_add(recorder, job);
 	}
+	stuck_remove_all();
 	if (orphans != NIL)
 		ereport(LOG,
 				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",

@@ -267,6 +267,29 @@ $wrong{ $_->{message} } -= $_->{attempts} && $_->{status} eq 'sent' && $_->{orig
 is( scalar(grep { $_ } values %wrong), $status{queued}, 'while sending: only what was queued is sent by both');
 is( count_rows($node, "status = 'unknown'", 'copy'),
 	$status{sending}, 'while sending: what was on the wire is unknown');
+without_worker('DROP DATABASE copy');
+
+# The owner of a database who is not a superuser dumps it if the extension's tables are that
+# role's, too. Passwords are not in the dump, and all else is restored.
+run_sql($node, 'CREATE ROLE keeper LOGIN; CREATE DATABASE kept OWNER keeper;', 'template1');
+run_sql($node, 'CREATE DATABASE copy', 'template1');
+create_account($node, 'kept', url => $gateway->url, line => '983000330000', paused => 'true');
+queue($node, 'kept', database => 'kept');
+$node->command_fails_like([ 'pg_dump', '-U', 'keeper', '-f', "$folder/kept", 'kept' ],
+	qr/would be affected by row-level security policy/, 'the owner of the database alone cannot dump the rows of others');
+run_sql($node, <<'END', 'kept');
+SELECT format('ALTER TABLE %s OWNER TO keeper', c.oid::regclass)
+FROM pg_extension, unnest(extconfig) AS u JOIN pg_class AS c ON c.oid = u WHERE extname = 'sms3300' AND relkind = 'r'
+\gexec
+END
+run_program('pg_dump', '-U', 'keeper', '-Fc', '-f', "$folder/kept", 'kept');
+run_program('pg_restore', '-e', '-d', 'copy', "$folder/kept");
+is(run_sql($node, 'SELECT srvname, umoptions FROM pg_user_mappings', 'copy'), 'sms3300|', 'a mapping is back without its password');
+alter_account($node, database => 'copy', paused => undef);
+run_sql($node, 'SELECT sms3300_adopt()', 'copy');
+wait_for_sql($node, 'copy', "SELECT sms3300_explain(id) ~ 'the user mapping has no credentials' FROM sms_outbox");
+run_sql($node, q{ALTER USER MAPPING FOR PUBLIC SERVER sms3300 OPTIONS (ADD username 'user', ADD password 'secret')}, 'copy');
+wait_for_status($node, 'kept', 'sent', 'copy');
 
 $node->stop;
 done_testing();
