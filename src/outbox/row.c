@@ -97,10 +97,10 @@ transition_trigger(Relation table)
 	return NULL;
 }
 
-/* Refuse to write a table where that would leave out what an UPDATE does. */
-static void
-check_writable(Relation table)
+void
+rows_check(void)
 {
+	Relation	table = table_open(outbox_table(), NoLock);
 	const char *name = RelationGetRelationName(table);
 	const char *problem;
 
@@ -126,6 +126,7 @@ check_writable(Relation table)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("row-level security of %s is forced on its owner, which is not supported", name),
 				 errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.")));
+	table_close(table, NoLock);
 }
 
 /* Return the index of the primary key, among those that are open. */
@@ -206,20 +207,27 @@ rows_end(void)
 	started = NULL;
 }
 
+void
+rows_start(void)
+{
+	if (started != NULL)
+		return;
+	start_executor();
+	(void) primary_key(started->target);
+}
+
 Rows *
 rows_open(const enum OutboxColumn *columns, int ncolumns)
 {
 	Rows	   *rows;
 
-	if (started == NULL)
-		start_executor();
+	rows_start();
 	rows = started;
 	rows->writes = ncolumns > 0;
 	set_updated_columns(rows->estate, column_set(columns, ncolumns));
 	rows->lock_mode = ExecUpdateLockMode(rows->estate, rows->target);
 	if (rows->writes)
 	{
-		check_writable(rows->table);
 		AfterTriggerBeginQuery();
 		ExecBSUpdateTriggers(rows->estate, rows->target);
 	}

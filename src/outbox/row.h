@@ -22,6 +22,19 @@ typedef enum RowLock
 } RowLock;
 
 /*
+ * Raise an error if a row cannot be written without leaving out what an UPDATE does:
+ * it lacks the right, or there are rules, transition tables or forced row security.
+ * While sms_outbox is open.
+ */
+extern void rows_check(void);
+
+/*
+ * Make what the transaction needs to work on rows, as the first rows_open() does.  An
+ * error is the table's, not that of a row.
+ */
+extern void rows_start(void);
+
+/*
  * For the worker, while sms_outbox is open.  What the transaction did before
  * rows_open() is seen; what it writes afterwards is seen after rows_close().
  * Columns: those that are going to be set; none to read only.

@@ -12,6 +12,7 @@
 
 #include "account/request.h"
 #include "outbox/claim.h"
+#include "outbox/row.h"
 #include "worker/dispatch.h"
 #include "worker/shunned.h"
 
@@ -165,6 +166,8 @@ claim_body(OutboxAccess access, void *arg)
 
 	if (access == OUTBOX_NEWER)
 		return;
+	/* A table without its primary key is not the fault of a message. */
+	rows_start();
 	queues_begin(false, DT_NOEND);
 	if (alone->dispatch->nids > 0)
 		claim_chosen(alone->dispatch, now);

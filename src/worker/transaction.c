@@ -162,6 +162,7 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 		access = outbox_open();
 		if (access == OUTBOX_OPEN || access == OUTBOX_NEWER)
 		{
+			rows_check();
 			MemoryContextSwitchTo(caller);
 			body(access, arg);
 			rows_end();

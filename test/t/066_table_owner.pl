@@ -375,6 +375,7 @@ wait_for_status($node, queue($node, 'beside a child'), 'sent');
 # A claim is of a row, not of a place: there is one of the child's at the same.
 run_sql($node, q{ALTER SERVER sms3300 OPTIONS (ADD paused 'true')});
 $id = queue($node, 'has a twin');
+run_sql($node, 'VACUUM FULL sms_outbox');
 as_owner(<<"END");
 INSERT INTO child (id, mobile, message, account, send_after, send_before, status, due_at, origin)
 	SELECT -n, mobile, 'a twin', account, 'infinity', 'infinity', 'queued', 'infinity', origin
