@@ -56,8 +56,10 @@ read_name(Oid serverid, NameData *name)
 }
 
 static Statement waiting_statement = {
-	.sql = "SELECT pg_catalog.count(*) FROM (SELECT FROM %1$s AS o"
-	" WHERE o.origin = $1 AND o.account = $2 AND o.due_at IS NOT NULL LIMIT 1) AS q",
+	.sql = "SELECT pg_catalog.count(*) FROM"
+	" ((SELECT FROM %1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.due_at IS NOT NULL LIMIT 1)"
+	" UNION ALL (SELECT FROM %1$s AS o"
+	"  WHERE o.origin <> $1 AND o.account = $2 AND o.due_at IS NOT NULL LIMIT 1)) AS q",
 	.nargs = 2, .argtypes = {INT8OID, NAMEOID}, .reads = true
 };
 

@@ -29,6 +29,17 @@ is(run_as($node, 'mallory', 'ALTER SERVER mine RENAME TO sms3300'), 42501, 'nor 
 is(run_as($node, 'mallory', q{ALTER SERVER mine OPTIONS (ADD line '983000330001')}), '', 'its own server can be altered');
 is(run_as($node, 'mallory', 'BEGIN; ALTER SERVER mine RENAME TO theirs; ALTER SERVER theirs RENAME TO sms3300; COMMIT'),
 	42501, 'nor in two steps');
+run_sql($node, <<'END');
+INSERT INTO sms_outbox (mobile, message, account, sender, send_before, due_at, origin)
+VALUES ('989123456789', 'restored', 'lost', 'alice', 'infinity', now(), 1);
+CREATE SERVER dropped FOREIGN DATA WRAPPER sms3300 OPTIONS (line '983000330000', paused 'true');
+CREATE USER MAPPING FOR PUBLIC SERVER dropped OPTIONS (username 'user', password 'secret');
+INSERT INTO sms_outbox (mobile, message, account) VALUES ('09123456789', 'left', 'dropped');
+DROP SERVER dropped CASCADE;
+END
+is(run_as($node, 'mallory', "CREATE SERVER lost $options"), 42501, 'nor one for which messages wait that were restored');
+is(run_as($node, 'mallory', "CREATE SERVER dropped $options"), 42501, 'nor that of a dropped server');
+run_sql($node, q{DELETE FROM sms_outbox WHERE account <> 'sms3300'});
 run_sql($node, 'GRANT USAGE ON FOREIGN DATA WRAPPER sms3300 TO alice');
 is(run_as($node, 'alice', "BEGIN; CREATE SERVER sms3300 $options; ROLLBACK"), '', 'the owner of the table may take it');
 run_sql($node, 'ALTER SERVER another RENAME TO sms3300; ALTER SERVER sms3300 RENAME TO another');
