@@ -110,7 +110,6 @@ http_open(void)
 	dlist_init(&http->held);
 
 	ReserveExternalFD();
-	ReserveExternalFD();
 	lookup_reserve();
 	http->clock_watch = clock_watch_open();
 	endpoints_open(&http->endpoints);
@@ -135,15 +134,12 @@ http_open(void)
 	return http;
 }
 
-/* Free a list of transfers and release their descriptors. */
+/* Free a list of transfers. */
 static void
 destroy_all(dlist_head *transfers)
 {
 	while (!dlist_is_empty(transfers))
-	{
 		transfer_destroy(dlist_container(Transfer, node, dlist_pop_head_node(transfers)));
-		ReleaseExternalFD();
-	}
 }
 
 void
@@ -166,7 +162,6 @@ http_close(Http *http)
 	sockets_close(&http->sockets);
 	endpoints_close(&http->endpoints);
 	ReleaseExternalFD();
-	ReleaseExternalFD();
 	lookup_release_all(http->nlookups);
 	pfree(http);
 }
@@ -179,16 +174,10 @@ provide(Http *http, int wanted)
 
 	while (http->nfree < wanted)
 	{
-		Transfer   *transfer;
+		Transfer   *transfer = transfer_create(&http->sockets, http->sessions);
 
-		if (!AcquireExternalFD())
-			break;
-		transfer = transfer_create(&http->sockets, http->sessions);
 		if (transfer == NULL)
-		{
-			ReleaseExternalFD();
 			break;
-		}
 		dlist_push_head(&http->free, &transfer->node);
 		http->nfree++;
 		http->ntransfers++;
@@ -516,10 +505,8 @@ run(Http *http)
 	 * A libcurl that may not look whether a connection is dead before it uses it
 	 * again is told to keep none.
 	 */
-	sockets_retire(&http->sockets);
-	if (http->sockets.retired)
+	if (sockets_retire(&http->sockets))
 		curl_close_idle(http->multi);
-	http->sockets.retired = false;
 
 	act_on_timer(http);
 	check_lookups(http);

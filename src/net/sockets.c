@@ -199,6 +199,7 @@ sockets_open(Sockets *sockets)
 {
 	memset(sockets, 0, sizeof(Sockets));
 	sockets->retire_at = PG_INT64_MAX;
+	ReserveExternalFD();
 	sockets->epoll = epoll_create1(EPOLL_CLOEXEC);
 	return sockets->epoll >= 0;
 }
@@ -214,6 +215,7 @@ sockets_close(Sockets *sockets)
 		ReleaseExternalFD();
 	if (sockets->epoll >= 0)
 		close(sockets->epoll);
+	ReleaseExternalFD();
 	free(sockets->connections);
 }
 
@@ -363,8 +365,8 @@ sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more)
 }
 
 /* Shut down connections that have been idle for too long. */
-void
-sockets_retire(Sockets *sockets)
+static void
+retire_idle(Sockets *sockets)
 {
 	int64		now = clock_us();
 
@@ -392,4 +394,16 @@ sockets_retire(Sockets *sockets)
 			end_scout(sockets, endpoint);
 		}
 	}
+}
+
+/* Do so, and return whether an idle connection was shut down since the last call. */
+bool
+sockets_retire(Sockets *sockets)
+{
+	bool		retired;
+
+	retire_idle(sockets);
+	retired = sockets->retired;
+	sockets->retired = false;
+	return retired;
 }

@@ -43,7 +43,7 @@ struct Sockets
 	int			nconnections;
 	int			nscouts;		/* scouts that are out, each with a descriptor set aside */
 	int64		retire_at;		/* when an idle one may be too old; PG_INT64_MAX: none */
-	bool		retired;		/* some were shut down; for the caller to take note and unset */
+	bool		retired;		/* some were shut down; see sockets_retire() */
 };
 
 /* A socket that is ready, and for what, in libcurl's terms. */
@@ -58,7 +58,7 @@ extern void sockets_close(Sockets *sockets);
 extern void sockets_follow(Sockets *sockets, CURLM *multi);
 extern void sockets_use(Opener *opener, CURL *easy);
 extern int	sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more);
-extern void sockets_retire(Sockets *sockets);
+extern bool sockets_retire(Sockets *sockets);
 
 /* Make an opener's connection a scout if one is wanted and there is room.  Return whether it is. */
 extern bool sockets_send_scout(Opener *opener);

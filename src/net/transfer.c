@@ -13,6 +13,8 @@
 
 #include <curl/curl.h>
 
+#include "storage/fd.h"
+
 #include "compat.h"
 #include "net/transfer.h"
 #include "shared/clock.h"
@@ -316,24 +318,31 @@ request_left(Transfer *transfer, CURLcode code)
 		(transfer->opener.begun && sent == 0 && code != CURLE_SEND_ERROR);
 }
 
-/* Create a transfer, or return NULL if memory runs out. */
+/* Create a transfer and set a descriptor aside; NULL if there is none, or no memory. */
 Transfer *
 transfer_create(Sockets *sockets, CURLSH *sessions)
 {
-	Transfer   *transfer = calloc(1, sizeof(Transfer));
+	Transfer   *transfer;
 
-	if (transfer == NULL)
+	if (!AcquireExternalFD())
 		return NULL;
+	transfer = calloc(1, sizeof(Transfer));
+	if (transfer == NULL)
+	{
+		ReleaseExternalFD();
+		return NULL;
+	}
 	transfer->opener.sockets = sockets;
 	transfer->sessions = sessions;
 	transfer_clear(transfer);
 	return transfer;
 }
 
-/* Free a transfer. */
+/* Free a transfer and release its descriptor. */
 void
 transfer_destroy(Transfer *transfer)
 {
+	ReleaseExternalFD();
 	transfer_clear(transfer);
 	drop_handle(transfer);
 	free(transfer->buffer);
