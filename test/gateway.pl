@@ -303,7 +303,7 @@ sub main
 	# Forms are compared with these, decoded.
 	$_ = decode('UTF-8', $_) for grep { defined } @option{qw(username password)};
 
-	# The log is opened before it listens, so that whoever waits for the port
+	# The log is opened before it listens, so that a test that waits for the port
 	# finds the log there.
 	if ($option{log})
 	{

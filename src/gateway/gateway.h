@@ -40,7 +40,7 @@ typedef enum GatewayVerdict
 	VERDICT_REJECTED,			/* the gateway refused this message */
 	VERDICT_TRANSIENT,			/* refused for now; counts as an attempt */
 	VERDICT_ACCOUNT,			/* refused because of the account */
-	VERDICT_LINE,				/* refused because of the line, whoever gave it */
+	VERDICT_LINE,				/* refused because of the line, from the message or the account */
 	VERDICT_HOURS,				/* refused outside the hours of advertising */
 	VERDICT_NOT_SENT,			/* provably never reached the gateway */
 	VERDICT_UNKNOWN				/* it may have been sent */

@@ -304,7 +304,7 @@ phase_reached(Transfer *transfer, CURLcode code)
 
 /*
  * Tell whether a request was handed to the network whole, or may have been.  When
- * a kept connection dies, libcurl begins anew and counts from nothing: it has asked
+ * a kept connection dies, libcurl starts over and counts from zero: it has asked
  * to send again, or could not even connect for that.  Only where sending itself
  * failed does a count of nothing say that nothing left.
  */

@@ -181,8 +181,8 @@ static Statement expiring_statement = {
 };
 
 /*
- * Find queued messages whose time is over, but for those given and what
- * somebody has locked; no more than limit.
+ * Find at most "limit" queued messages whose deadline has passed, except for the
+ * given ones and those that another session has locked.
  */
 int
 outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids)
@@ -271,7 +271,7 @@ outbox_oldest_finished(const char *account, bool with_text)
 	return oldest;
 }
 
-/* What is locked by somebody is left for later. */
+/* Rows that another session has locked are left for later. */
 #define OLD_MESSAGES \
 	"SELECT id, finished_at FROM ONLY %s WHERE account = $1 AND (message IS NULL)::integer = $2" \
 	" AND finished_at <= $3 AND (finished_at, id) > ($4, $5)" \

@@ -4,7 +4,7 @@
  *
  * A message names its account.  When a server is renamed or dropped, its messages
  * stay queued, and an account that takes the name later sends them.  Their texts
- * must not go to whoever may create a server, and so to any URL.
+ * must not go to any role that may create a server, and so to any URL.
  */
 #include "postgres.h"
 

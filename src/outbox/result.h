@@ -29,7 +29,7 @@ typedef struct MessageResult
 	const char *error;			/* NULL: none */
 	const char *phase;			/* of the error */
 	bool		recorded;		/* set by results_record */
-	bool		locked;			/* likewise: somebody holds a lock on the row */
+	bool		locked;			/* likewise: another session holds a lock on the row */
 } MessageResult;
 
 /*

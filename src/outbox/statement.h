@@ -59,8 +59,8 @@ extern int	statement_number(uint64 row, int column, Oid type);
 extern char *statement_string(uint64 row, int column);
 
 /*
- * The same of a column that is not null; empty if somebody has seen to it that
- * it is, by dropping the constraint or with a rule.
+ * The same of a column that is declared not null; empty if it is null all the
+ * same, because the constraint was dropped or by a rule.
  */
 extern char *statement_name(uint64 row, int column);
 

@@ -3,7 +3,7 @@
  *		Which databases have something to send, and who serves them.
  *
  * A slot says what is known of a database without connecting to it: whether
- * somebody should look at its table, when the next message is due, and whose
+ * a worker should look at its table, when the next message is due, and whose
  * latch to set.  This file has the memory, and what any backend does with it;
  * slot.c has the states, registry_launcher.c and registry_worker.c the rest.
  *

@@ -207,9 +207,9 @@ wait_for_sql($node, 'renamed', "SELECT count(*) FROM sms_outbox WHERE message = 
 $queued += 3;
 is_taken($gateway, 'queued', $queued, 'a renamed database sends what was queued before');
 
-# The dump of before that comes back into its database, over what was sent since: all
-# anew, or the rows alone. Then it is no longer the database's own. The database itself is made
-# anew last: after that, the dump is another's anyway.
+# The dump of before that comes back into its database, over what was sent since: everything,
+# or the rows alone. Then they are no longer the database's own. The database itself is
+# recreated last: after that, the dump is another database's anyway.
 my %back = (
 	'over itself' => sub {
 		run_program('pg_restore', '-e', '--clean', '--if-exists', '-d', 'renamed', "$folder/before");

@@ -72,7 +72,7 @@ for my $script ($install, $update)
 	my $text = slurp_file("$tree/$script");
 	write_file($script, "$text\n");
 	fails("$script: FAILED", "frozen: $script changes");
-	isnt(system(@check, '--freeze'), 0, 'frozen: and is not frozen anew');
+	isnt(system(@check, '--freeze'), 0, 'frozen: and is not frozen again');
 	fails("$script: FAILED", 'frozen: so that it still fails');
 	unlink "$tree/$script" or die "could not remove $script: $!";
 	fails("$script: FAILED open or read", "frozen: $script is missing");
