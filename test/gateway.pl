@@ -842,6 +842,7 @@ sub page
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,">
 <title>$count{taken} taken: stand-in for the 3300 gateway</title>
 <style>
 body { background: #e9edf1; color: #1c2733; font: 15px/1.5 Vazirmatn, Tahoma, sans-serif; max-width: 34em; margin: 1em auto; padding: 0 1em }

@@ -180,7 +180,7 @@ install_extension()
 }
 
 # Start a private server that listens on a socket in the private folder only, and
-# have psql and others find it.
+# have psql and others find it. Arguments are more lines of its postgresql.conf.
 start_server()
 {
 	as_owner "$bindir/initdb" -D "$work/data" -U postgres -A trust -E UTF8 --locale=C \
@@ -189,6 +189,7 @@ start_server()
 		listen_addresses = ''
 		unix_socket_directories = '$work'
 		shared_preload_libraries = 'sms3300'
+		$([ $# = 0 ] || printf '%s\n' "$@")
 	CONF
 	as_owner "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -s -w start || {
 		cat "$work/server.log"
@@ -198,10 +199,12 @@ start_server()
 	export PGHOST PGPORT PGUSER PGDATABASE
 }
 
-# Start the test gateway on a free port, $gateway_port; the arguments go to it.
+# Start the test gateway on a free port, $gateway_port; the arguments go to it. $GATEWAY is
+# the command, if it is installed.
 start_gateway()
 {
-	as_owner perl test/gateway.pl --port-file "$work/gateway.port" \
+	# shellcheck disable=SC2086
+	as_owner ${GATEWAY:-perl test/gateway.pl} --port-file "$work/gateway.port" \
 		--pid-file "$work/gateway.pid" "$@" >"$work/gateway.out" 2>&1 &
 	wait_until 30 test -s "$work/gateway.port" || {
 		cat "$work/gateway.out"

@@ -28,6 +28,7 @@ sub newest
 }
 
 like(page()->at('main')->all_text, qr/Nothing yet/, 'before the first message');
+like(page()->at('link[rel=icon]')->{href}, qr/^data:/, 'browsers ask for no picture, which would count as a request');
 
 # Texts at the ends of parts: the page counts as the extension does.
 my @texts = (
