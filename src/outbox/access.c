@@ -17,6 +17,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xlog.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
@@ -41,7 +42,7 @@ static Oid	namespace = InvalidOid;
 static Oid	saved_user;
 static int	saved_security_context;
 static int	saved_nest_level;
-static Oid	table = InvalidOid;
+static Oid	table = InvalidOid;	/* stays, to find it again */
 
 /* Compare versions: numbers with dots between them. */
 static int
@@ -155,6 +156,20 @@ outbox_owner(Oid table)
 }
 
 /*
+ * Find the table.  One that has been renamed, or moved to another schema, since this
+ * process used it is found all the same, as requests on the wire await their results.
+ */
+static Oid
+find_table(Oid namespace, bool *moved)
+{
+	Oid			found = get_relname_relid(OUTBOX_TABLE, namespace);
+
+	*moved = !OidIsValid(found) && OidIsValid(table) &&
+		getExtensionOfObject(RelationRelationId, table) == get_extension_oid("sms3300", true);
+	return *moved ? table : found;
+}
+
+/*
  * Begin to work on the table in the current transaction.  Never waits for a
  * lock: who holds one, such as DROP EXTENSION, may hold it for long.
  *
@@ -167,9 +182,10 @@ outbox_open(void)
 	Oid			found = InvalidOid;
 	ExtensionAge age = extension_find(&found);
 	Oid			owner;
+	bool		moved;
 	ConstraintsSetStmt immediate = {.type = T_ConstraintsSetStmt};
 
-	table = OidIsValid(found) ? get_relname_relid(OUTBOX_TABLE, found) : InvalidOid;
+	table = OidIsValid(found) ? find_table(found, &moved) : InvalidOid;
 	if (!OidIsValid(table))
 		return OUTBOX_MISSING;
 	if (!ConditionalLockRelationOid(table, RowExclusiveLock))
@@ -185,7 +201,7 @@ outbox_open(void)
 	SPI_connect();
 	AfterTriggerSetState(&immediate);
 	namespace = found;
-	return age == EXTENSION_NEWER ? OUTBOX_NEWER : OUTBOX_OPEN;
+	return moved ? OUTBOX_MOVED : age == EXTENSION_NEWER ? OUTBOX_NEWER : OUTBOX_OPEN;
 }
 
 /* End the work on the table, before the transaction commits. */

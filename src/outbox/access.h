@@ -28,6 +28,7 @@ typedef enum OutboxAccess
 {
 	OUTBOX_OPEN,
 	OUTBOX_NEWER,				/* open, but for more than results this library is too old */
+	OUTBOX_MOVED,				/* open, but for results only: it has another name or schema now */
 	OUTBOX_LOCKED,				/* another session holds a lock on it: try again */
 	OUTBOX_MISSING				/* the extension is not in this database */
 } OutboxAccess;

@@ -37,16 +37,6 @@ timestamp_or_never(void)
 	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
 }
 
-/* A name as a parameter. */
-static Datum
-name_datum(const char *text)
-{
-	Name		name = palloc0(sizeof(NameData));
-
-	namestrcpy(name, text);
-	return NameGetDatum(name);
-}
-
 /* An array of names as a parameter. */
 static Datum
 name_array(const NameData *names, int n)
@@ -73,10 +63,10 @@ static Statement candidates_statement = {
 	.sql = "SELECT q.id, p.priority, q.due_at"
 	" FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
 	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM " QUEUE_OF_PRIORITY
-	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7 + $8) AS q"
-	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7 OFFSET $8",
-	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
-		TIMESTAMPTZOID, INT8OID, INT8OID}
+	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7) AS q"
+	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7",
+	.nargs = 7, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
+		TIMESTAMPTZOID, INT8OID}
 };
 
 /* The parameters $1 to $5 of statements on the queue. */
@@ -93,7 +83,7 @@ queue_parameters(Datum *values, const char *account, const NameData *but, int nb
 		ids[i] = after[i].id;
 	}
 	values[0] = Int64GetDatum(outbox_origin());
-	values[1] = name_datum(account);
+	values[1] = statement_name_datum(account);
 	values[2] = name_array(but, nbut);
 	values[3] = PointerGetDatum(construct_array(times, NUM_PRIORITIES, TIMESTAMPTZOID,
 												sizeof(TimestampTz), FLOAT8PASSBYVAL,
@@ -103,20 +93,19 @@ queue_parameters(Datum *values, const char *account, const NameData *but, int nb
 
 /*
  * The messages of an account that are due, but for those of some senders, best
- * first: as many as asked for, from behind a place in each priority on, after as
- * many as are to be skipped.  Returns how many there are.
+ * first: as many as asked for, from behind a place in each priority on.  Returns how
+ * many there are.
  */
 int
 outbox_candidates(const char *account, const NameData *but, int nbut, const QueuePlace *after,
-				 TimestampTz now, int skip, int limit, Candidate *candidates)
+				 TimestampTz now, int limit, Candidate *candidates)
 {
-	Datum		values[8];
+	Datum		values[7];
 	int			n;
 
 	queue_parameters(values, account, but, nbut, after);
 	values[5] = TimestampTzGetDatum(now);
 	values[6] = Int64GetDatum(limit);
-	values[7] = Int64GetDatum(skip);
 
 	statement_run(outbox_namespace(), &candidates_statement, values, NULL);
 	n = (int) SPI_processed;
@@ -156,15 +145,18 @@ outbox_next_due(const char *account, const NameData *but, int nbut, const QueueP
 
 static Statement next_expiry_statement = {
 	.sql = "SELECT send_before FROM ONLY %s WHERE origin = $1 AND finished_at IS NULL"
-	" AND status = 'queued' ORDER BY send_before LIMIT 1",
-	.nargs = 1, .argtypes = {INT8OID}
+	" AND status = 'queued' AND send_before >= $2 AND (send_before, id) > ($2, $3)"
+	" ORDER BY send_before LIMIT 1",
+	.nargs = 3, .argtypes = {INT8OID, TIMESTAMPTZOID, INT8OID}
 };
 
-/* When the next queued message expires; DT_NOEND: nothing is queued. */
+/* When the next queued message behind a place expires; DT_NOEND: there is none. */
 TimestampTz
-outbox_next_expiry(void)
+outbox_next_expiry(QueuePlace after)
 {
-	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(after.at), Int64GetDatum(after.id)
+	};
 	TimestampTz next;
 
 	statement_run(outbox_namespace(), &next_expiry_statement, values, NULL);
@@ -174,29 +166,30 @@ outbox_next_expiry(void)
 }
 
 static Statement expiring_statement = {
-	.sql = "SELECT id FROM ONLY %s WHERE origin = $1 AND send_before <= $2 AND finished_at IS NULL"
-	" AND status = 'queued' AND id <> ALL ($4)"
-	" ORDER BY send_before LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
-	.nargs = 4, .argtypes = {INT8OID, TIMESTAMPTZOID, INT8OID, INT8ARRAYOID}
+	.sql = "SELECT id, send_before FROM ONLY %s WHERE origin = $1 AND send_before <= $2"
+	" AND finished_at IS NULL AND status = 'queued'"
+	" AND send_before >= $4 AND (send_before, id) > ($4, $5)"
+	" ORDER BY send_before, id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED",
+	.nargs = 5, .argtypes = {INT8OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}
 };
 
 /*
- * Find at most "limit" queued messages whose deadline has passed, except for the
- * given ones and those that another session has locked.
+ * Find at most "limit" queued messages whose deadline has passed, behind a place in that
+ * order, except for those that another session has locked.
  */
 int
-outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids)
+outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiring)
 {
 	Datum		values[] = {
 		Int64GetDatum(outbox_origin()), TimestampTzGetDatum(now), Int64GetDatum(limit),
-		statement_id_array(but, nbut)
+		TimestampTzGetDatum(after.at), Int64GetDatum(after.id)
 	};
 	int			n;
 
 	statement_run(outbox_namespace(), &expiring_statement, values, NULL);
 	n = (int) SPI_processed;
 	for (int i = 0; i < n; i++)
-		ids[i] = statement_int64(i, 1);
+		expiring[i] = (QueuePlace) {statement_int64(i, 2), statement_int64(i, 1)};
 	SPI_freetuptable(SPI_tuptable);
 	return n;
 }
@@ -239,95 +232,10 @@ void
 outbox_hurry(const char *account)
 {
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), name_datum(account), Int64GetDatum(HURRY_LIMIT)
+		Int64GetDatum(outbox_origin()), statement_name_datum(account), Int64GetDatum(HURRY_LIMIT)
 	};
 
 	statement_run(outbox_namespace(), &hurry_statement, values, NULL);
-}
-
-/* The index has the redacted rows and the others apart, hence the two descents. */
-static Statement oldest_finished_statement = {
-	.sql = "SELECT pg_catalog.min(q.finished_at)"
-	" FROM pg_catalog.generate_series(0, $2) AS p(redacted)"
-	" CROSS JOIN LATERAL (SELECT o.finished_at FROM ONLY %s AS o"
-	"  WHERE o.account = $1 AND (o.message IS NULL)::integer = p.redacted"
-	"  AND o.finished_at IS NOT NULL ORDER BY o.finished_at LIMIT 1) AS q",
-	.nargs = 2, .argtypes = {NAMEOID, INT4OID}
-};
-
-/*
- * When the oldest finished message of an account was finished, or the oldest
- * that still has its text; DT_NOEND: there is none.
- */
-TimestampTz
-outbox_oldest_finished(const char *account, bool with_text)
-{
-	Datum		values[] = {name_datum(account), Int32GetDatum(with_text ? 0 : 1)};
-	TimestampTz oldest;
-
-	statement_run(outbox_namespace(), &oldest_finished_statement, values, NULL);
-	oldest = timestamp_or_never();
-	SPI_freetuptable(SPI_tuptable);
-	return oldest;
-}
-
-/* Rows that another session has locked are left for later. */
-#define OLD_MESSAGES \
-	"SELECT id, finished_at FROM ONLY %s WHERE account = $1 AND (message IS NULL)::integer = $2" \
-	" AND finished_at <= $3 AND (finished_at, id) > ($4, $5)" \
-	" ORDER BY finished_at, id LIMIT $6 FOR "
-
-static Statement old_to_delete_statement = {
-	.sql = OLD_MESSAGES "UPDATE SKIP LOCKED",
-	.nargs = 6, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
-};
-
-static Statement old_to_redact_statement = {
-	.sql = OLD_MESSAGES "NO KEY UPDATE SKIP LOCKED",
-	.nargs = 6, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
-};
-
-static Statement delete_statement = {
-	.sql = "DELETE FROM ONLY %s WHERE id = ANY ($1)",
-	.nargs = 1, .argtypes = {INT8ARRAYOID}
-};
-
-static Statement redact_statement = {
-	.sql = "UPDATE ONLY %s SET message = NULL WHERE id = ANY ($1)",
-	.nargs = 1, .argtypes = {INT8ARRAYOID}
-};
-
-/*
- * Delete messages of an account that were finished by a time, or only their
- * texts: the first after a place, which becomes that of the last of them.  False
- * if there are none.  Wherever they were queued: a copied text is as private.
- */
-bool
-outbox_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
-			 int limit, QueuePlace *place)
-{
-	Datum		values[] = {
-		name_datum(account), Int32GetDatum(redacted), TimestampTzGetDatum(until),
-		TimestampTzGetDatum(place->at), Int64GetDatum(place->id), Int64GetDatum(limit)
-	};
-	int64	   *ids = palloc(sizeof(int64) * limit);
-	int			n;
-
-	statement_run(outbox_namespace(), only_text ? &old_to_redact_statement : &old_to_delete_statement,
-				  values, NULL);
-	n = (int) SPI_processed;
-	for (int i = 0; i < n; i++)
-	{
-		ids[i] = place->id = statement_int64(i, 1);
-		place->at = statement_int64(i, 2);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	if (n == 0)
-		return false;
-
-	values[0] = statement_id_array(ids, n);
-	statement_run(outbox_namespace(), only_text ? &redact_statement : &delete_statement, values, NULL);
-	return true;
 }
 
 static Statement orphans_statement = {

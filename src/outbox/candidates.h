@@ -17,7 +17,7 @@ typedef struct Orphan
 	TimestampTz started_at;
 } Orphan;
 
-/* A place among messages in the order of a time, when they are due or were finished. */
+/* A place among messages in the order of a time: when they are due, expire or were finished. */
 typedef struct QueuePlace
 {
 	TimestampTz at;
@@ -37,17 +37,14 @@ typedef struct Candidate
 
 /* For the worker, between outbox_open() and outbox_close() */
 extern int	outbox_candidates(const char *account, const NameData *but, int nbut,
-							 const QueuePlace *after, TimestampTz now, int skip, int limit,
+							 const QueuePlace *after, TimestampTz now, int limit,
 							 Candidate *candidates);
 extern TimestampTz outbox_next_due(const char *account, const NameData *but, int nbut,
 								  const QueuePlace *after);
-extern TimestampTz outbox_next_expiry(void);
-extern int	outbox_expiring(TimestampTz now, const int64 *but, int nbut, int limit, int64 *ids);
+extern TimestampTz outbox_next_expiry(QueuePlace after);
+extern int	outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiring);
 extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids);
 extern void outbox_hurry(const char *account);
-extern TimestampTz outbox_oldest_finished(const char *account, bool with_text);
-extern bool outbox_remove(const char *account, bool only_text, bool redacted, TimestampTz until,
-						 int limit, QueuePlace *place);
 extern List *outbox_orphans(void);
 extern bool outbox_has_foreign(void);
 extern bool outbox_has_prepared(void);

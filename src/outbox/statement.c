@@ -155,6 +155,15 @@ statement_int64(uint64 row, int column)
 }
 
 Datum
+statement_name_datum(const char *text)
+{
+	Name		name = palloc0(sizeof(NameData));
+
+	namestrcpy(name, text);
+	return NameGetDatum(name);
+}
+
+Datum
 statement_id_array(const int64 *ids, int n)
 {
 	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));

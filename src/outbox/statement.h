@@ -49,6 +49,9 @@ extern Datum statement_value(uint64 row, int column, bool *isnull);
 /* A 64-bit value of a row of the last result, such as an id or a time, not null. */
 extern int64 statement_int64(uint64 row, int column);
 
+/* A name as a parameter. */
+extern Datum statement_name_datum(const char *text);
+
 /* Ids as a parameter. */
 extern Datum statement_id_array(const int64 *ids, int n);
 

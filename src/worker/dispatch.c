@@ -13,20 +13,25 @@
 #include "account/request.h"
 #include "outbox/claim.h"
 #include "outbox/row.h"
+#include "shared/clock.h"
 #include "worker/dispatch.h"
+#include "worker/repeats.h"
 #include "worker/shunned.h"
 
-/* A message that cannot be claimed even with triggers disabled is skipped for this long. */
-#define SHUN_TIME USECS_PER_MINUTE
+/* Messages claimed with triggers disabled of which the log tells, within a minute. */
+#define TELL_FEW 20
 
 Dispatch *
-dispatch_create(int limit)
+dispatch_create(int limit, bool careful)
 {
 	Dispatch   *dispatch = palloc(sizeof(Dispatch));
 
 	Assert(limit <= DISPATCH_MAX);
 	dispatch->limit = limit;
+	dispatch->careful = careful;
 	dispatch->nids = 0;
+	dispatch->at = -1;
+	dispatch->took = 0;
 	dlist_init(&dispatch->jobs);
 	return dispatch;
 }
@@ -83,21 +88,36 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	}
 }
 
-/* Claim the selected messages. */
+/* Claim some of the selected messages. */
 static void
-claim_chosen(Dispatch *dispatch, TimestampTz now)
+claim_some(Dispatch *dispatch, const int64 *ids, int nids, TimestampTz now)
 {
 	Claims		claimed;
 
-	if (dispatch->nids == 0)
-		return;
 	transaction_limit_triggers();
-	claimed = claim_messages(dispatch->ids, dispatch->nids, now);
+	claimed = claim_messages(ids, nids, now);
 	transaction_unlimit_triggers();
 	for (int i = 0; i < claimed.nsuppressed; i++)
 		queue_suppressed(queue_find_or_add(claimed.suppressed[i]));
 	for (int i = 0; i < claimed.nclaims; i++)
 		begin_job(dispatch, &claimed.claims[i], now);
+}
+
+/* Claim the selected messages. */
+static void
+claim_chosen(Dispatch *dispatch, TimestampTz now)
+{
+	int64		begun_at = clock_us();
+
+	if (!dispatch->careful && dispatch->nids > 0)
+		claim_some(dispatch, dispatch->ids, dispatch->nids, now);
+	for (int i = 0; dispatch->careful && i < dispatch->nids; i++)
+	{
+		dispatch->at = i;
+		claim_some(dispatch, &dispatch->ids[i], 1, now);
+	}
+	dispatch->at = -1;
+	dispatch->took = clock_us() - begun_at;
 }
 
 void
@@ -119,7 +139,10 @@ dispatch_undo(Dispatch *dispatch)
 		request_discard(&job->request);
 		job_destroy(job);
 	}
-	queues_reset();
+	if (dispatch->at >= 0)
+		queues_untake();
+	else
+		queues_reset();
 }
 
 void
@@ -146,65 +169,45 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 	}
 }
 
-/* -------------------------------------------------------------------------
- * Single claims
- * ------------------------------------------------------------------------- */
-
-typedef struct ClaimAlone
-{
-	Dispatch   *dispatch;
-	Wire	   *wire;
-} ClaimAlone;
-
-/* Transaction body: claim the selected message, after selecting one if necessary. */
+/* Transaction body: claim the selected message. */
 static void
 claim_body(OutboxAccess access, void *arg)
 {
-	ClaimAlone *alone = arg;
-	Recording	nothing = {0};
-	TimestampTz now = GetCurrentTimestamp();
+	Dispatch   *dispatch = arg;
 
-	if (access == OUTBOX_NEWER)
+	if (access != OUTBOX_OPEN)
 		return;
 	/* A table without its primary key is not the fault of a message. */
 	rows_start();
 	queues_begin(false, DT_NOEND);
-	if (alone->dispatch->nids > 0)
-		claim_chosen(alone->dispatch, now);
-	else
-		dispatch_claim(alone->dispatch, &nothing, alone->wire, now);
-	queues_end(now);
+	claim_chosen(dispatch, GetCurrentTimestamp());
 }
 
-DispatchAlone
-dispatch_alone(Wire *wire, Recorder *recorder)
+void
+dispatch_anyway(const Dispatch *failed, const TransactionError *error, Wire *wire,
+				Recorder *recorder)
 {
-	Dispatch   *dispatch = dispatch_create(1);
-	ClaimAlone	alone = {dispatch, wire};
-	TransactionError error;
-	TransactionOutcome outcome = transaction_run(0, claim_body, &alone, &error);
+	int64		id = failed->ids[failed->at];
+	Dispatch   *dispatch = dispatch_create(1, true);
+	TransactionError again;
+	TransactionOutcome outcome = TRANSACTION_FAILED;
 
-	if (outcome == TRANSACTION_FAILED)
-		dispatch_undo(dispatch);
-	if (outcome == TRANSACTION_FAILED && dispatch->nids == 1)
+	dispatch->ids[0] = id;
+	dispatch->nids = 1;
+	if (transaction_may_disable_triggers(error))
+		outcome = transaction_run(TRANSACTION_TRIGGERS_OFF, claim_body, dispatch, &again);
+	if (outcome == TRANSACTION_DONE)
 	{
-		outcome = transaction_run(TRANSACTION_TRIGGERS_OFF, claim_body, &alone, &error);
-		if (outcome == TRANSACTION_DONE)
+		if (!dlist_is_empty(&dispatch->jobs) && repeats_log("claimed with triggers disabled", TELL_FEW))
 			ereport(LOG,
-					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers disabled",
-							dispatch->ids[0]),
+					(errmsg("sms3300: message " INT64_FORMAT " was claimed with triggers disabled", id),
 					 errdetail("A trigger on sms_outbox failed.")));
-		else
-		{
-			dispatch_undo(dispatch);
-
-			/* That another session has locked the table is not the message's fault. */
-			if (outcome == TRANSACTION_FAILED)
-				shun(dispatch->ids[0], GetCurrentTimestamp() + SHUN_TIME);
-		}
+		dispatch_send(dispatch, wire, recorder);
+		return;
 	}
-	if (outcome != TRANSACTION_DONE)
-		return dispatch->nids > 0 ? DISPATCH_FAILED_ONE : DISPATCH_FAILED;
-	dispatch_send(dispatch, wire, recorder);
-	return dispatch->nids > 0 ? DISPATCHED_ONE : DISPATCHED_NONE;
+	dispatch_undo(dispatch);
+
+	/* That another session has locked the table is not the message's fault. */
+	if (outcome == TRANSACTION_FAILED)
+		shun(id, GetCurrentTimestamp());
 }

@@ -73,6 +73,15 @@ queues_reset(void)
 	reset_all(DT_NOBEGIN);
 }
 
+void
+queues_untake(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &queues)
+		window_untake(&dlist_container(AccountQueue, node, iter.cur)->window);
+}
+
 /* Say that an account that had stopped is open. */
 static void
 tell_open(const AccountQueue *queue)
@@ -199,6 +208,7 @@ queues_begin(bool look, TimestampTz from)
 		if (!queue->exists && queue->nholds == 0)
 		{
 			dlist_delete(&queue->node);
+			window_clear(&queue->window);
 			pfree(queue);
 		}
 	}

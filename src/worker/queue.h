@@ -63,6 +63,9 @@ extern void queues_count_suppressed(TimestampTz now);
 /* Discard all candidates, because a transaction failed. */
 extern void queues_reset(void);
 
+/* Take back the candidates that a transaction has taken, because it failed for one of them. */
+extern void queues_untake(void);
+
 /* Return the queue of an account, creating it if necessary. */
 extern AccountQueue *queue_find_or_add(const char *name);
 

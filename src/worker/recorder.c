@@ -8,9 +8,20 @@
 #include "utils/timestamp.h"
 
 #include "outbox/candidates.h"
+#include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/stuck.h"
 #include "worker/recorder.h"
+#include "worker/repeats.h"
+
+/* Maximum number of results recorded by a transaction. */
+#define MAX_RECORDED 10000
+
+/* Maximum number of results that are retried one by one without serving the network. */
+#define MAX_RETRIED 8
+
+/* Results recorded with triggers disabled of which the log tells, within a minute. */
+#define TELL_FEW 20
 
 /* -------------------------------------------------------------------------
  * Finished jobs
@@ -20,6 +31,7 @@ void
 recorder_init(Recorder *recorder)
 {
 	dlist_init(&recorder->jobs);
+	batch_init(&recorder->batch, MAX_RECORDED, MAX_RECORDED);
 }
 
 bool
@@ -60,9 +72,10 @@ recorder_set_back(Recorder *recorder, TimestampTz now)
 }
 
 Recording
-recorder_due(Recorder *recorder, TimestampTz now, bool all)
+recorder_due(Recorder *recorder, TimestampTz now, bool all, bool careful)
 {
-	Recording	recording = {0};
+	Recording	recording = {.careful = careful, .at = -1};
+	int			limit = batch_next(&recorder->batch);
 	dlist_iter	iter;
 	int			n = 0;
 
@@ -73,8 +86,10 @@ recorder_due(Recorder *recorder, TimestampTz now, bool all)
 	{
 		Job		   *job = dlist_container(Job, node, iter.cur);
 
-		if (job->retry_at > now && !all)
+		if ((job->retry_at > now && !all) || job->failures > 0)
 			continue;
+		if (recording.njobs == limit)
+			break;
 		recording.jobs[recording.njobs++] = job;
 		recording.skip_locked |= job->retry_at != 0;
 	}
@@ -85,17 +100,37 @@ recorder_due(Recorder *recorder, TimestampTz now, bool all)
  * Recording in a transaction
  * ------------------------------------------------------------------------- */
 
-void
-recording_write(Recording *recording)
+/* Write some of the results. */
+static void
+write_some(Recording *recording, int first, int n)
 {
-	if (recording->njobs == 0)
-		return;
-	recording->results = palloc(sizeof(MessageResult) * recording->njobs);
-	for (int i = 0; i < recording->njobs; i++)
+	for (int i = first; i < first + n; i++)
 		job_result(recording->jobs[i], &recording->results[i]);
 	transaction_limit_triggers();
-	results_record(recording->results, recording->njobs, recording->skip_locked);
+	results_record(&recording->results[first], n, recording->skip_locked);
 	transaction_unlimit_triggers();
+}
+
+/* The number of jobs becomes that of the results that were written. */
+void
+recording_write(Recorder *recorder, Recording *recording)
+{
+	int64		begun_at = clock_us();
+	int			step = recording->careful ? 1 : recording->njobs;
+	int			n = 0;
+
+	if (recording->njobs == 0)
+		return;
+	recording->results = palloc0(sizeof(MessageResult) * recording->njobs);
+	while (n < recording->njobs && (n == 0 || clock_us() - begun_at < BATCH_TIME))
+	{
+		recording->at = recording->careful ? n : -1;
+		write_some(recording, n, step);
+		n += step;
+	}
+	recording->at = -1;
+	recording->njobs = n;
+	batch_took(&recorder->batch, n, clock_us() - begun_at, BATCH_TIME);
 }
 
 bool
@@ -189,14 +224,23 @@ recording_settle(Recording *recording, Wire *wire)
 }
 
 /* -------------------------------------------------------------------------
- * Single results
+ * Results that fail
  * ------------------------------------------------------------------------- */
 
-/* Transaction body: write the result of one job. */
+/* A recording in its own transaction. */
+typedef struct Apart
+{
+	Recorder   *recorder;
+	Recording	recording;
+} Apart;
+
+/* Transaction body: write the results of some jobs. */
 static void
 record_body(OutboxAccess access, void *arg)
 {
-	recording_write(arg);
+	Apart	   *apart = arg;
+
+	recording_write(apart->recorder, &apart->recording);
 }
 
 /* Keep the result of a job that the database refuses, and say so once. */
@@ -212,40 +256,102 @@ keep_refused(const Job *job, const char *obstacle)
 						   job->verdict == VERDICT_SENT ? "The gateway accepted the message" : job_reason(job))));
 }
 
-bool
-recorder_record_alone(Job *job, Wire *wire)
+/*
+ * Record the results of some jobs in their own transaction.  Returns its outcome, and
+ * whether all of them were recorded.
+ */
+static TransactionOutcome
+record_apart(Recorder *recorder, Job **jobs, int n, int options, Wire *wire,
+			 TransactionError *error, bool *recorded)
+{
+	Apart		apart = {recorder, {.jobs = jobs, .njobs = n, .skip_locked = n > 1, .at = -1}};
+	TransactionOutcome outcome = transaction_run(options, record_body, &apart, error);
+
+	*recorded = outcome == TRANSACTION_DONE;
+	if (outcome != TRANSACTION_DONE)
+		return outcome;
+	for (int i = 0; i < apart.recording.njobs; i++)
+		*recorded &= apart.recording.results[i].recorded;
+	recording_settle(&apart.recording, wire);
+	return outcome;
+}
+
+/* Retry a result later; "error" is why it could not be recorded, NULL if it was suppressed. */
+static void
+put_off(Job *job, const TransactionError *error)
+{
+	if (error && error->sqlstate != ERRCODE_LOCK_NOT_AVAILABLE)
+		keep_refused(job, error->message);
+	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
+}
+
+void
+recorder_insist(Recorder *recorder, Job *job, Wire *wire)
 {
 	int64		id = job->id;
-	int			options = 0;
+	TransactionError error;
+	bool		recorded;
+	TransactionOutcome outcome = record_apart(recorder, &job, 1, TRANSACTION_TRIGGERS_OFF, wire,
+											  &error, &recorded);
 
-	for (;;)
+	if (!recorded)
+		put_off(job, outcome == TRANSACTION_FAILED ? &error : NULL);
+	else if (repeats_log("recorded with triggers disabled", TELL_FEW))
+		ereport(LOG,
+				(errmsg("sms3300: the result of message " INT64_FORMAT
+						" was recorded with triggers disabled", id),
+				 errdetail("A trigger on sms_outbox failed or suppressed the update.")));
+}
+
+void
+recorder_record_anyway(Recorder *recorder, const Recording *failed, const TransactionError *error,
+					   Wire *wire)
+{
+	Job		   *culprit = failed->jobs[failed->at];
+	TransactionError again;
+	bool		recorded;
+
+	if (failed->at > 0)
+		record_apart(recorder, failed->jobs, failed->at, 0, wire, &again, &recorded);
+	if (transaction_may_disable_triggers(error))
+		recorder_insist(recorder, culprit, wire);
+	else
+		put_off(culprit, error);
+}
+
+/* Record a result that failed by itself, as a last resort with triggers disabled. */
+static void
+retry(Recorder *recorder, Job *job, Wire *wire)
+{
+	TransactionError error;
+	bool		recorded;
+	TransactionOutcome outcome = record_apart(recorder, &job, 1, 0, wire, &error, &recorded);
+
+	if (recorded)
+		return;
+	if (outcome == TRANSACTION_DONE ||
+		(outcome == TRANSACTION_FAILED && transaction_may_disable_triggers(&error)))
+		recorder_insist(recorder, job, wire);
+	else
+		put_off(job, outcome == TRANSACTION_FAILED ? &error : NULL);
+}
+
+void
+recorder_retry(Recorder *recorder, TimestampTz now, bool all, Wire *wire)
+{
+	Job		   *due[MAX_RETRIED];
+	int			ndue = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &recorder->jobs)
 	{
-		Recording	recording = {.jobs = &job, .njobs = 1};
-		TransactionError error;
-		TransactionOutcome outcome = transaction_run(options, record_body, &recording, &error);
+		Job		   *job = dlist_container(Job, node, iter.cur);
 
-		if (outcome == TRANSACTION_DONE && recording.results[0].recorded)
-		{
-			if (options & TRANSACTION_TRIGGERS_OFF)
-				ereport(LOG,
-						(errmsg("sms3300: the result of message " INT64_FORMAT
-								" was recorded with triggers disabled", id),
-						 errdetail("A trigger on sms_outbox failed or suppressed the update.")));
-			recording_settle(&recording, wire);
-			return true;
-		}
-		if (outcome == TRANSACTION_LOCKED || outcome == TRANSACTION_MISSING ||
-			(outcome == TRANSACTION_FAILED && error.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE) ||
-			options & TRANSACTION_TRIGGERS_OFF)
-		{
-			if (outcome == TRANSACTION_FAILED && error.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE)
-				keep_refused(job, error.message);
-			break;
-		}
-		options = TRANSACTION_TRIGGERS_OFF;
+		if (job->failures > 0 && (job->retry_at <= now || all) && ndue < MAX_RETRIED)
+			due[ndue++] = job;
 	}
-	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
-	return false;
+	for (int i = 0; i < ndue; i++)
+		retry(recorder, due[i], wire);
 }
 
 /* -------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #ifndef SMS3300_WORKER_RECORDER_H
 #define SMS3300_WORKER_RECORDER_H
 
+#include "worker/batch.h"
 #include "worker/transaction.h"
 #include "worker/wire.h"
 
@@ -15,6 +16,7 @@
 typedef struct Recorder
 {
 	dlist_head	jobs;
+	Batch		batch;
 } Recorder;
 
 /* The results that a transaction records. */
@@ -23,6 +25,8 @@ typedef struct Recording
 	Job		  **jobs;
 	int			njobs;
 	bool		skip_locked;	/* skip results whose row is locked */
+	bool		careful;		/* write one after the other, to see which one fails */
+	int			at;				/* careful: which of them is being written; -1: none */
 	MessageResult *results;		/* of the jobs, once written */
 } Recording;
 
@@ -39,13 +43,14 @@ extern TimestampTz recorder_next(Recorder *recorder);
 extern void recorder_set_back(Recorder *recorder, TimestampTz now);
 
 /*
- * Return the results that may be recorded now, with "all" also the others.  A
- * recording is allocated in the current memory context.
+ * Return the results that may be recorded now, with "all" also the others; no more than
+ * a transaction has time for, and none that has failed by itself.  A recording is
+ * allocated in the current memory context.
  */
-extern Recording recorder_due(Recorder *recorder, TimestampTz now, bool all);
+extern Recording recorder_due(Recorder *recorder, TimestampTz now, bool all, bool careful);
 
-/* Write the results.  Needs a transaction. */
-extern void recording_write(Recording *recording);
+/* Write the results, as many as there is time for.  Needs a transaction. */
+extern void recording_write(Recorder *recorder, Recording *recording);
 
 /* Return whether the current transaction has written the result of a job. */
 extern bool recording_has(const Recording *recording, const Job *job);
@@ -57,10 +62,18 @@ extern bool recording_has(const Recording *recording, const Job *job);
 extern void recording_settle(Recording *recording, Wire *wire);
 
 /*
- * Record one result in its own transaction, as a last resort with triggers
- * disabled.  Returns false if that failed; it is retried later.
+ * See to the results after the transaction of a careful recording failed for one of
+ * them: record those before it, and that one with triggers disabled, if the error may
+ * be a trigger's.  If that fails, it is retried later.
  */
-extern bool recorder_record_alone(Job *job, Wire *wire);
+extern void recorder_record_anyway(Recorder *recorder, const Recording *failed,
+								   const TransactionError *error, Wire *wire);
+
+/* Record a result whose update a trigger suppressed, with triggers disabled. */
+extern void recorder_insist(Recorder *recorder, Job *job, Wire *wire);
+
+/* Retry results that failed by themselves, each in its own transaction, if they are due. */
+extern void recorder_retry(Recorder *recorder, TimestampTz now, bool all, Wire *wire);
 
 /*
  * Take over the rows that a previous worker left with status 'sending', in a

@@ -2,9 +2,9 @@
  * retention.c
  *		Delete and redact the old finished messages of an account.
  *
- * A pass processes them in the order in which they were finished, a few per
- * transaction.  If a transaction fails because of a user's trigger or foreign key,
- * it is repeated with fewer messages, down to one.  A message that fails by itself
+ * A pass processes them in the order in which they were finished, as many per
+ * transaction as take little time.  If a transaction fails because of a user's trigger
+ * or foreign key, it is repeated with fewer messages, down to one.  A message that fails by itself
  * is skipped until the next pass, so that it does not block others.
  */
 #include "postgres.h"
@@ -14,14 +14,17 @@
 
 #include "account/account.h"
 #include "compat.h"
+#include "outbox/old.h"
+#include "shared/clock.h"
 #include "worker/retention.h"
 #include "worker/transaction.h"
 
 /* Maximum number of messages deleted or redacted by a transaction. */
 #define MAX_LIMIT 1000
 
-/* Factor by which the number falls after a failure and rises after a success. */
-#define LIMIT_FACTOR 10
+/* What a transaction may take, and how much of that is left to others between two. */
+#define WISH (50 * INT64CONST(1000))
+#define BUSY_FACTOR 9
 
 /* Interval between passes if no other messages were finished ... */
 #define PASS_INTERVAL USECS_PER_MINUTE
@@ -51,7 +54,7 @@ retention_configure(Retention *retention, int64 delete_after, int64 redact_after
 	retention->delete_after = delete_after;
 	retention->redact_after = redact_after;
 	retention->not_before = DT_NOBEGIN;
-	retention->limit = MAX_LIMIT;
+	batch_init(&retention->batch, 1, MAX_LIMIT);
 	retention->failed = false;
 	begin_step(&retention->pass, 0);
 }
@@ -106,9 +109,10 @@ retention_tidy(Retention *retention, const char *account, TimestampTz now)
 		bool		only_text = steps[ahead->step].only_text;
 		int64		age = only_text ? retention->redact_after : retention->delete_after;
 
-		if (age >= 0 &&
+		retention->removed = age < 0 ? 0 :
 			outbox_remove(account, only_text, steps[ahead->step].redacted, now - age,
-						 retention->limit, &ahead->place))
+						  retention->batch.limit, &ahead->place);
+		if (retention->removed > 0)
 			return;
 	}
 
@@ -122,7 +126,6 @@ static void
 retention_tidied(Retention *retention, TimestampTz now)
 {
 	retention->pass = retention->ahead;
-	retention->limit = Min(retention->limit * LIMIT_FACTOR, MAX_LIMIT);
 	if (retention->pass.step < (int) lengthof(steps))
 		return;
 
@@ -144,8 +147,8 @@ retention_failed(Retention *retention, TimestampTz now, int64 *id)
 
 	if (retention->ahead.place.id == retention->pass.place.id)
 		retention->not_before = now + RETRY_DELAY;	/* it failed before the first message */
-	else if (retention->limit > 1)
-		retention->limit /= LIMIT_FACTOR;
+	else if (retention->batch.limit > 1)
+		batch_halve(&retention->batch, retention->batch.limit);
 	else
 	{
 		*id = retention->ahead.place.id;
@@ -175,7 +178,8 @@ retention_body(OutboxAccess access, void *arg)
 	int64		redact_after = account ? account->redact_after : -1;
 
 	retention->ahead = retention->pass;
-	if (access == OUTBOX_NEWER)
+	retention->removed = 0;
+	if (access != OUTBOX_OPEN)
 		return;
 	if (retention->delete_after != delete_after || retention->redact_after != redact_after)
 		retention_configure(retention, delete_after, redact_after);
@@ -184,18 +188,64 @@ retention_body(OutboxAccess access, void *arg)
 	transaction_unlimit_triggers();
 }
 
+/* A transaction body that finds a table whose foreign key makes deletions slow. */
+static void
+reference_body(OutboxAccess access, void *arg)
+{
+	char	  **name = arg;
+
+	*name = access == OUTBOX_OPEN ? outbox_unindexed_reference() : NULL;
+}
+
+/* Log once that a message takes longer than a transaction should, and why, if that is known. */
+static void
+tell_slow(Retention *retention, const char *account, int64 each)
+{
+	char	   *name = NULL;
+	TransactionError error;
+
+	if (retention->told_slow)
+		return;
+	retention->told_slow = true;
+	transaction_run(TRANSACTION_QUIET, reference_body, &name, &error);
+	ereport(LOG,
+			(errmsg("sms3300: deleting or redacting old messages of account \"%s\" is slow: " INT64_FORMAT " ms each",
+					account, each / 1000),
+			 name ? errdetail("Table %s references sms_outbox, and the columns of its foreign key have no index.", name) :
+			 errdetail("A trigger or a foreign key of another table on sms_outbox takes that time."),
+			 name ? errhint("Create an index on these columns.") : 0));
+}
+
+/* Adapt to what a committed transaction took. */
+static void
+retention_took(Retention *retention, const char *account, int64 took, bool busy)
+{
+	int			n = retention->removed;
+
+	batch_took(&retention->batch, n, took, WISH);
+	if (busy && n > 0)
+		retention->not_before = Max(retention->not_before,
+									GetCurrentTimestamp() + BUSY_FACTOR * took);
+	if (n > 0 && took / n > WISH)
+		tell_slow(retention, account, took / n);
+}
+
 /* Delete or redact, never with triggers disabled: users' foreign keys are triggers too. */
 void
-retention_run(Retention *retention, const char *account)
+retention_run(Retention *retention, const char *account, bool busy)
 {
 	Tidying		tidying = {retention, account};
+	int64		begun_at = clock_us();
 	TransactionError error;
 	TransactionOutcome outcome = transaction_run(TRANSACTION_QUIET, retention_body, &tidying, &error);
 	TimestampTz now = GetCurrentTimestamp();
 	int64		id;
 
 	if (outcome == TRANSACTION_DONE)
+	{
 		retention_tidied(retention, now);
+		retention_took(retention, account, clock_us() - begun_at, busy);
+	}
 	else if (outcome == TRANSACTION_FAILED && !ShutdownRequestPending &&
 			 retention_failed(retention, now, &id))
 		transaction_report(&error, psprintf("could not delete or redact message " INT64_FORMAT

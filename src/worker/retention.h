@@ -6,6 +6,7 @@
 #define SMS3300_WORKER_RETENTION_H
 
 #include "outbox/candidates.h"
+#include "worker/batch.h"
 
 /* The position of a pass over the old messages. */
 typedef struct RetentionPass
@@ -24,9 +25,11 @@ typedef struct Retention
 	TimestampTz not_before;		/* no attempt before this */
 	RetentionPass pass;
 	RetentionPass ahead;		/* the position after the current transaction */
-	int			limit;			/* messages per transaction */
+	Batch		batch;			/* messages per transaction */
+	int			removed;		/* by the current one */
 	bool		failed;			/* a message was skipped in this pass */
 	bool		told;			/* and that was logged */
+	bool		told_slow;		/* it was logged that it is slow */
 } Retention;
 
 /* Set the options of the account (-1: none), and retry at once. */
@@ -44,7 +47,10 @@ extern void retention_set_back(Retention *retention, TimestampTz now);
 /* Find out from the table when there is work.  Needs a transaction. */
 extern void retention_look(Retention *retention, const char *account);
 
-/* Delete and redact some old messages in a separate transaction. */
-extern void retention_run(Retention *retention, const char *account);
+/*
+ * Delete and redact some old messages in a separate transaction of some 50 ms.  If the
+ * worker is busy, leave most of the time to what else it does.
+ */
+extern void retention_run(Retention *retention, const char *account, bool busy);
 
 #endif							/* SMS3300_WORKER_RETENTION_H */

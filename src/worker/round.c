@@ -5,9 +5,10 @@
  * A round records the available results and claims as many messages as there is
  * room for, in one short transaction.
  *
- * If a round fails, each result and each claim gets its own transaction, so that a
- * bad row, or a user's trigger that fails for it, does not delay the others.  A row
- * that still fails is written with triggers disabled.
+ * If a round fails, the next ones are careful: results and claims have a transaction
+ * each, which writes row by row, so that the row that fails is known.  That row alone
+ * is written with triggers disabled, or left for later, and the others go on.  If
+ * user triggers are too slow, the next round has half as many rows.
  */
 #include "postgres.h"
 
@@ -28,19 +29,27 @@
 /* A locked table is tried again after this. */
 #define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
 
-/* Give up writing row by row once this many more have failed than succeeded. */
-#define MAX_FAILURES 10
+/* Rounds that are careful after one failed. */
+#define CAREFUL_ROUNDS 30
 
-/* Maximum number of single claims without serving the network. */
-#define MAX_CLAIMS_ALONE 32
+/* What a round's transaction does, and where it is. */
+typedef enum RoundPart
+{
+	ROUND_LOOK,					/* at the accounts and what is new */
+	ROUND_RECORD,
+	ROUND_CLAIM,
+	ROUND_END
+} RoundPart;
 
 /* The work of a round's transaction. */
 typedef struct Round
 {
 	Worker	   *worker;
+	bool		records;		/* it records results */
+	bool		claims;			/* it claims messages */
+	RoundPart	part;			/* where it is */
 	Recording	recording;
 	Dispatch   *dispatch;
-	TimestampTz now;
 } Round;
 
 /* Let the next round read everything from the table. */
@@ -61,32 +70,48 @@ round_init(Worker *worker, bool orphans)
 	worker->orphans = orphans;
 	look_at_everything(worker);
 	worker->prepared = true;
-	worker->poll_at = worker->retry_at = DT_NOBEGIN;
+	worker->moved_at = DT_NOEND;
+	worker->poll_at = worker->retry_at = worker->claim_at = DT_NOBEGIN;
+	batch_init(&worker->claims, DISPATCH_MAX, DISPATCH_MAX);
 }
 
 /* -------------------------------------------------------------------------
  * A round's transaction
  * ------------------------------------------------------------------------- */
 
-/*
- * Record whether the extension is newer than this library, which then only records
- * the results of active requests.
- */
+/* Log it once that nothing is sent, and why. */
 static void
-note_extension_version(Worker *worker, OutboxAccess access)
+tell_outdated(const char *why, const char *hint)
 {
-	bool		was_outdated = worker->outdated;
-	const char *mismatch;
-
-	worker->outdated = access == OUTBOX_NEWER;
-	if (was_outdated || !worker->outdated)
-		return;
-	mismatch = extension_mismatch(EXTENSION_NEWER);
-	if (mismatch && registry_worker_error(mismatch))
+	if (why && registry_worker_error(why))
 		ereport(LOG,
 				(errmsg("sms3300: no messages are sent in database \"%s\" because %s",
-						get_database_name(MyDatabaseId), mismatch),
-				 errhint("Restart the server to load the installed library.")));
+						get_database_name(MyDatabaseId), why),
+				 errhint("%s", hint)));
+}
+
+/*
+ * Record whether the extension is newer than this library, or the table has another
+ * name.  Only the results of active requests are recorded then.
+ */
+static void
+note_access(Worker *worker, OutboxAccess access, TimestampTz now)
+{
+	bool		was_outdated = worker->outdated;
+
+	worker->outdated = access != OUTBOX_OPEN;
+	worker->moved_at = access == OUTBOX_MOVED ?
+		now + Max((int64) queue_poll_interval * 1000, USECS_PER_SEC) : DT_NOEND;
+	if (was_outdated && !worker->outdated)
+		look_at_everything(worker);
+	if (was_outdated || !worker->outdated)
+		return;
+	if (access == OUTBOX_MOVED)
+		tell_outdated("the table sms_outbox has been renamed or moved to another schema",
+					  "Use ALTER TABLE to give it its name and schema back.");
+	else
+		tell_outdated(extension_mismatch(EXTENSION_NEWER),
+					  "Restart the server to load the installed library.");
 }
 
 /* Log it once where messages wait and this server may not send them. */
@@ -120,6 +145,24 @@ look_around(Worker *worker, TimestampTz now)
 				 errhint("Run SELECT sms3300_adopt() to send them from this database.")));
 }
 
+/* Take in what is new, and claim messages. */
+static void
+claim_part(Round *round, TimestampTz now)
+{
+	Worker	   *worker = round->worker;
+
+	if (!worker->stopping && worker->claim_at <= now)
+	{
+		round->part = ROUND_CLAIM;
+		dispatch_claim(round->dispatch, &round->recording, &worker->wire, now);
+		queues_end(now);
+	}
+	round->part = ROUND_LOOK;
+	if (worker->look && worker->look_from == DT_NOBEGIN)
+		expiry_look(&worker->expiry);
+	note_unarmed(worker);
+}
+
 /* Transaction body: record results and claim messages. */
 static void
 round_body(OutboxAccess access, void *arg)
@@ -128,87 +171,98 @@ round_body(OutboxAccess access, void *arg)
 	Worker	   *worker = round->worker;
 	TimestampTz now = GetCurrentTimestamp();
 
-	note_extension_version(worker, access);
-	if (worker->outdated)
+	round->part = ROUND_LOOK;
+	note_access(worker, access, now);
+	if (!worker->outdated && round->claims)
 	{
-		recording_write(&round->recording);
-		return;
+		if (worker->look)
+			look_around(worker, now);
+		queues_begin(worker->look, worker->look_from);
 	}
-	if (worker->look)
-		look_around(worker, now);
-	queues_begin(worker->look, worker->look_from);
-	recording_write(&round->recording);
-	if (!worker->stopping)
-	{
-		dispatch_claim(round->dispatch, &round->recording, &worker->wire, now);
-		queues_end(now);
-	}
-	if (worker->look && worker->look_from == DT_NOBEGIN)
-		expiry_look(&worker->expiry);
-	note_unarmed(worker);
+	round->part = ROUND_RECORD;
+	if (round->records)
+		recording_write(&worker->recorder, &round->recording);
+	if (!worker->outdated && round->claims)
+		claim_part(round, now);
+	round->part = ROUND_END;
 }
 
 /* Run the transaction; if the row of a result is locked, repeat it without locked rows. */
 static TransactionOutcome
-run_round(Round *round)
+run_transaction(Round *round, TransactionError *error)
 {
 	for (;;)
 	{
-		TransactionError error;
-		TransactionOutcome outcome = transaction_run(0, round_body, round, &error);
+		TransactionOutcome outcome;
 
+		/* It may fail before its body. */
+		round->part = ROUND_LOOK;
+		round->recording.at = round->dispatch->at = -1;
+		outcome = transaction_run(0, round_body, round, error);
 		if (outcome != TRANSACTION_FAILED)
 			return outcome;
 		dispatch_undo(round->dispatch);
-		if (error.sqlstate != ERRCODE_LOCK_NOT_AVAILABLE || round->recording.skip_locked)
+		if (error->sqlstate != ERRCODE_LOCK_NOT_AVAILABLE || round->recording.skip_locked ||
+			round->part != ROUND_RECORD)
 			return outcome;
 		round->recording.skip_locked = true;
 	}
 }
 
 /* -------------------------------------------------------------------------
- * Row by row
+ * After a failure
  * ------------------------------------------------------------------------- */
 
-/* Delay the next round after a failure. */
-static void
+/* Return how long to wait after a failure. */
+static int64
 back_off(Worker *worker)
 {
 	worker->failures++;
-	worker->retry_at = GetCurrentTimestamp() +
-		pace_backoff(USECS_PER_SEC, worker->failures) / (worker->stopping ? 10 : 1);
+	return pace_backoff(USECS_PER_SEC, worker->failures) / (worker->stopping ? 10 : 1);
+}
+
+/* Handle a failed transaction that was not careful: be careful, or do less at a time. */
+static void
+look_closer(Worker *worker, const Round *round, const TransactionError *error)
+{
+	int			nresults = round->recording.njobs;
+	int			nclaims = round->dispatch->nids;
+
+	if (error->too_slow && round->part == ROUND_RECORD && nresults > 1)
+		batch_halve(&worker->recorder.batch, nresults);
+	else if (error->too_slow && round->part == ROUND_CLAIM && nclaims > 1)
+		batch_halve(&worker->claims, nclaims);
+	else
+		worker->careful = CAREFUL_ROUNDS;
 }
 
 /*
- * Repeat the work of a failed round row by row.  Rows that fail by themselves are
- * left for later.  If no row succeeds, the rows are not the cause, and everything is
- * delayed.
+ * Handle a failed transaction.  What is known to fail for a row concerns that row; what
+ * fails otherwise delays the claims if it happened there, and else the next round.
  */
 static void
-one_by_one(Worker *worker, const Recording *recording)
+handle_failure(Worker *worker, Round *round, const TransactionError *error)
 {
-	DispatchAlone last = DISPATCHED_ONE;
-	int			worked = 0;
-	int			failed = 0;
+	TimestampTz now = GetCurrentTimestamp();
 
-	for (int i = 0; i < recording->njobs && failed - worked < MAX_FAILURES; i++)
+	if (round->part == ROUND_RECORD && round->recording.at >= 0)
 	{
-		if (recorder_record_alone(recording->jobs[i], &worker->wire))
-			worked++;
-		else
-			failed++;
+		worker->careful = CAREFUL_ROUNDS;
+		recorder_record_anyway(&worker->recorder, &round->recording, error, &worker->wire);
 	}
-	for (int i = 0; !worker->stopping && i < MAX_CLAIMS_ALONE && failed - worked < MAX_FAILURES &&
-		 (last == DISPATCHED_ONE || last == DISPATCH_FAILED_ONE) && !ShutdownRequestPending; i++)
+	else if (round->part == ROUND_CLAIM && round->dispatch->at >= 0)
 	{
-		last = dispatch_alone(&worker->wire, &worker->recorder);
-		if (last == DISPATCHED_ONE)
-			worked++;
-		else if (last != DISPATCHED_NONE)
-			failed++;
+		worker->careful = CAREFUL_ROUNDS;
+		worker->claims.once = round->dispatch->at;
+		dispatch_anyway(round->dispatch, error, &worker->wire, &worker->recorder);
 	}
-	if (failed > 0 && worked == 0)
-		back_off(worker);
+	else if ((round->part == ROUND_RECORD || round->part == ROUND_CLAIM) &&
+			 !round->dispatch->careful)
+		look_closer(worker, round, error);
+	else if (round->part == ROUND_CLAIM)
+		worker->claim_at = now + back_off(worker);
+	else
+		worker->retry_at = now + back_off(worker);
 }
 
 /* -------------------------------------------------------------------------
@@ -228,39 +282,84 @@ take_news(Worker *worker, TimestampTz now)
 		worker->look_from = Min(worker->look_from, news.due);
 		expiry_expect(&worker->expiry, news.expires);
 		worker->look = true;
+		worker->claim_at = DT_NOBEGIN;
 	}
 	if (worker->prepared && worker->poll_at <= now)
 		look_at_everything(worker);
 }
 
-/* Run the expiry and the retention if they are due. */
+/* Delete or redact old messages, if that is due. */
 static void
-keep_house(Worker *worker, TimestampTz now)
+tidy(Worker *worker, TimestampTz now)
 {
-	if (expiry_next(&worker->expiry) <= now)
-		expiry_run(&worker->expiry);
-	if (queues_tidy_at() <= now)
-	{
-		AccountQueue *queue = queues_to_tidy();
+	AccountQueue *queue = queues_tidy_at() <= now ? queues_to_tidy() : NULL;
 
-		queue_hold(queue);
-		retention_run(&queue->retention, queue->name);
-		queue_release(queue);
-	}
+	if (queue == NULL)
+		return;
+	queue_hold(queue);
+	retention_run(&queue->retention, queue->name,
+				  worker->wire.in_flight > 0 || queues_wanted(&worker->wire, now) > 0);
+	queue_release(queue);
 }
 
 /* Send the claimed messages after the commit, and handle results that were not recorded. */
 static void
 settle_round(Worker *worker, Round *round)
 {
-	worker->look = false;
-	worker->look_from = DT_NOEND;
-	worker->failures = 0;
 	worker->retry_at = DT_NOBEGIN;
-	recording_settle(&round->recording, &worker->wire);
-	dispatch_send(round->dispatch, &worker->wire, &worker->recorder);
-	for (int i = 0; i < round->recording.njobs; i++)
-		recorder_record_alone(round->recording.jobs[i], &worker->wire);
+	if (round->records)
+		recording_settle(&round->recording, &worker->wire);
+	if (round->claims)
+	{
+		worker->look = false;
+		worker->look_from = DT_NOEND;
+		if (worker->claim_at <= GetCurrentTimestamp())
+			worker->failures = 0;
+		batch_took(&worker->claims, round->dispatch->nids, round->dispatch->took, BATCH_TIME);
+		dispatch_send(round->dispatch, &worker->wire, &worker->recorder);
+	}
+	for (int i = 0; round->records && i < round->recording.njobs; i++)
+		recorder_insist(&worker->recorder, round->recording.jobs[i], &worker->wire);
+}
+
+/* Run a round's transaction, and do what is to be done after it. */
+static TransactionOutcome
+run_part(Worker *worker, Round *round, bool records, bool claims)
+{
+	TransactionError error;
+	TransactionOutcome outcome;
+
+	round->records = records;
+	round->claims = claims;
+	outcome = run_transaction(round, &error);
+	if (outcome == TRANSACTION_DONE)
+		settle_round(worker, round);
+	else if (outcome == TRANSACTION_FAILED)
+		handle_failure(worker, round, &error);
+	return outcome;
+}
+
+/* Run a round: a transaction, or if it is careful one for results and one for claims. */
+static TransactionOutcome
+run_round(Worker *worker, TimestampTz now)
+{
+	bool		careful = worker->careful > 0;
+	Round		round = {
+		.worker = worker,
+		.recording = recorder_due(&worker->recorder, now, worker->stopping, careful),
+		.dispatch = dispatch_create(batch_next(&worker->claims), careful)
+	};
+	TransactionOutcome outcome = TRANSACTION_DONE;
+
+	if (!careful)
+		return run_part(worker, &round, true, true);
+	worker->careful--;
+	if (round.recording.njobs > 0)
+		outcome = run_part(worker, &round, true, false);
+	round.recording = (Recording) {.at = -1};
+	if (outcome == TRANSACTION_DONE)
+		outcome = run_part(worker, &round, false, true);
+	return outcome;
 }
 
 /* Take over the rows of a previous worker, once.  Returns the outcome of the transaction. */
@@ -281,35 +380,24 @@ static bool
 round_in_context(Worker *worker)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	Round		round = {.worker = worker};
 	TransactionOutcome outcome = find_orphans(worker);
 
-	if (outcome == TRANSACTION_DONE)
+	if (outcome == TRANSACTION_FAILED)
+		worker->retry_at = now + back_off(worker);
+	else if (outcome == TRANSACTION_DONE)
 	{
-		if (!worker->stopping && !worker->outdated)
-			keep_house(worker, now);
+		if (!worker->stopping && !worker->outdated && expiry_next(&worker->expiry) <= now)
+			expiry_run(&worker->expiry);
 		take_news(worker, now);
-		round.recording = recorder_due(&worker->recorder, now, worker->stopping);
-		round.dispatch = dispatch_create(DISPATCH_MAX);
-		outcome = run_round(&round);
+		recorder_retry(&worker->recorder, now, worker->stopping, &worker->wire);
+		outcome = run_round(worker, now);
+		if (outcome == TRANSACTION_DONE && !worker->stopping && !worker->outdated)
+			tidy(worker, now);
 	}
-	switch (outcome)
-	{
-		case TRANSACTION_DONE:
-			settle_round(worker, &round);
-			break;
-		case TRANSACTION_LOCKED:
-			worker->retry_at = now + LOCKED_TABLE_DELAY;
-			break;
-		case TRANSACTION_MISSING:
-			return false;
-		case TRANSACTION_FAILED:
-			if (worker->orphans)
-				back_off(worker);
-			else
-				one_by_one(worker, &round.recording);
-			break;
-	}
+	if (outcome == TRANSACTION_MISSING)
+		return false;
+	if (outcome == TRANSACTION_LOCKED)
+		worker->retry_at = now + LOCKED_TABLE_DELAY;
 	registry_worker_end_look(outcome == TRANSACTION_LOCKED);
 	return true;
 }
@@ -347,20 +435,21 @@ round_is_wanted(Worker *worker, TimestampTz now)
 		return true;
 	if (worker->stopping)
 		return false;
-	if (worker->look || registry_worker_wanted(now))
+	if (worker->look || registry_worker_wanted(now) || worker->moved_at <= now)
 		return true;
 	if (worker->outdated)
 		return false;
 	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now || queues_reopen_at() <= now ||
 		(worker->prepared && worker->poll_at <= now))
 		return true;
-	return queues_wanted(&worker->wire, now) > 0;
+	return worker->claim_at <= now && queues_wanted(&worker->wire, now) > 0;
 }
 
 void
 round_set_back(Worker *worker, TimestampTz now)
 {
 	worker->retry_at = Min(worker->retry_at, now);
+	worker->claim_at = Min(worker->claim_at, now);
 	expiry_set_back(&worker->expiry, now);
 	look_at_everything(worker);
 	recorder_set_back(&worker->recorder, now);
@@ -377,7 +466,7 @@ round_next_event(Worker *worker, TimestampTz now)
 	if (worker->stopping)
 		return Max(recorder_next(&worker->recorder), worker->retry_at);
 	if (worker->outdated)
-		return Max(next, worker->retry_at);
+		return Max(Min(next, worker->moved_at), worker->retry_at);
 	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at()));
 	if (worker->prepared)
 		next = Min(next, worker->poll_at);
@@ -386,16 +475,17 @@ round_next_event(Worker *worker, TimestampTz now)
 	if (!is_armed() && expiry_next(&worker->expiry) != DT_NOEND)
 		next = Min(next, now + Max((int64) queue_poll_interval * 1000, USECS_PER_SEC));
 
-	next = Min(next, Min(queues_next_event(&worker->wire, now), queues_reopen_at()));
+	next = Min(next, Max(queues_next_event(&worker->wire, now), worker->claim_at));
+	next = Min(next, queues_reopen_at());
 	return Max(next, worker->retry_at);
 }
 
 TimestampTz
 round_stay_until(Worker *worker, TimestampTz now)
 {
-	if (worker->wire.in_flight > 0 || worker->retry_at > now ||
+	if (worker->wire.in_flight > 0 || worker->retry_at > now || worker->claim_at > now ||
 		!recorder_is_empty(&worker->recorder) || worker->look ||
-		(worker->prepared && !worker->outdated))
+		(worker->prepared && !worker->outdated) || worker->moved_at != DT_NOEND)
 		return DT_NOEND;
 	return worker->outdated ? DT_NOBEGIN : queues_stay_until(now);
 }

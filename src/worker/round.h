@@ -20,13 +20,18 @@ typedef struct Worker
 
 	/* Written by round.c only */
 	bool		orphans;		/* rows of a previous worker may exist */
-	bool		outdated;		/* record, but claim nothing: the extension is newer than this library */
+	bool		outdated;		/* record, but claim nothing: the extension is newer than this
+								 * library, or the table has another name */
+	TimestampTz moved_at;		/* when to see if it has its name again; DT_NOEND: it has */
 	bool		look;			/* the table or the accounts have changed */
 	TimestampTz look_from;		/* no new message is due before this */
 	bool		prepared;		/* prepared transactions may contain messages */
 	TimestampTz poll_at;		/* time of the next check for prepared transactions */
 	TimestampTz retry_at;		/* after a failure: no transaction before this */
+	TimestampTz claim_at;		/* likewise: no claim before this */
 	int			failures;		/* consecutive */
+	int			careful;		/* rounds that still go row by row */
+	Batch		claims;			/* messages claimed by a transaction */
 } Worker;
 
 /*

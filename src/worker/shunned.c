@@ -3,44 +3,87 @@
  *		Messages that are skipped for a while.
  *
  * They cannot be claimed or expired because a trigger or a constraint fails for
- * them.
+ * them.  However many there are, each waits for its own time only.
  */
 #include "postgres.h"
 
+#include "utils/hsearch.h"
+
+#include "worker/pace.h"
 #include "worker/shunned.h"
 
-static struct
+/* The first time that a message is skipped for; it doubles. */
+#define FIRST_SHUN_TIME USECS_PER_SEC
+
+/* An entry is kept for this long after its time, to know how often its message has failed. */
+#define KEEP_TIME (10 * USECS_PER_MINUTE)
+
+/* Beyond this number, messages that fail are tried each time that they are met. */
+#define MAX_SHUNNED 100000
+
+typedef struct Shunned
 {
-	int64		id;
+	int64		id;				/* first: the key */
 	TimestampTz until;
-}			shunned[MAX_SHUNNED];
+	int			times;
+} Shunned;
+
+static HTAB *shunned = NULL;
+
+/* Remove the entries that are no longer needed. */
+static void
+clean_up(TimestampTz now)
+{
+	HASH_SEQ_STATUS scan;
+	Shunned    *entry;
+
+	hash_seq_init(&scan, shunned);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (entry->until + KEEP_TIME <= now)
+			hash_search(shunned, &entry->id, HASH_REMOVE, NULL);
+}
+
+/* Return whether there is room for another entry. */
+static bool
+has_room(TimestampTz now)
+{
+	static TimestampTz cleaned_at = 0;
+
+	if (hash_get_num_entries(shunned) < MAX_SHUNNED)
+		return true;
+	if (cleaned_at + USECS_PER_MINUTE > now && cleaned_at <= now)
+		return false;
+	cleaned_at = now;
+	clean_up(now);
+	return hash_get_num_entries(shunned) < MAX_SHUNNED;
+}
 
 void
-shun(int64 id, TimestampTz until)
+shun(int64 id, TimestampTz now)
 {
-	static int	next = 0;
+	Shunned    *entry;
+	bool		found;
 
-	shunned[next].id = id;
-	shunned[next].until = until;
-	next = (next + 1) % MAX_SHUNNED;
+	if (shunned == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(Shunned)};
+
+		shunned = hash_create("sms3300 shunned", 64, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(shunned, &id, HASH_FIND, NULL);
+	if (entry == NULL && !has_room(now))
+		return;
+	entry = hash_search(shunned, &id, HASH_ENTER, &found);
+	if (!found)
+		entry->times = 0;
+	entry->times++;
+	entry->until = now + pace_backoff(FIRST_SHUN_TIME, entry->times);
 }
 
 bool
 is_shunned(int64 id, TimestampTz now)
 {
-	for (int i = 0; i < MAX_SHUNNED; i++)
-		if (shunned[i].id == id && shunned[i].until > now)
-			return true;
-	return false;
-}
+	const Shunned *entry = shunned ? hash_search(shunned, &id, HASH_FIND, NULL) : NULL;
 
-int
-shunned_now(TimestampTz now, int64 *ids)
-{
-	int			n = 0;
-
-	for (int i = 0; i < MAX_SHUNNED; i++)
-		if (shunned[i].until > now)
-			ids[n++] = shunned[i].id;
-	return n;
+	return entry && entry->until > now;
 }

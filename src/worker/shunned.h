@@ -7,16 +7,10 @@
 
 #include "datatype/timestamp.h"
 
-/* Maximum number at a time; the oldest entries are replaced. */
-#define MAX_SHUNNED 32
-
-/* Skip a message until a time. */
-extern void shun(int64 id, TimestampTz until);
+/* Skip a message from a time on: each time for longer, up to five minutes. */
+extern void shun(int64 id, TimestampTz now);
 
 /* Return whether a message is skipped now. */
 extern bool is_shunned(int64 id, TimestampTz now);
-
-/* Return the messages skipped now, at most MAX_SHUNNED, and their number. */
-extern int	shunned_now(TimestampTz now, int64 *ids);
 
 #endif							/* SMS3300_WORKER_SHUNNED_H */

@@ -18,7 +18,9 @@
 #include "utils/timeout.h"
 
 #include "outbox/row.h"
+#include "shared/clock.h"
 #include "shared/registry.h"
+#include "worker/repeats.h"
 #include "worker/transaction.h"
 
 /* Time limit for user triggers, and grace period if a trigger catches the cancellation. */
@@ -30,6 +32,9 @@ volatile sig_atomic_t transaction_overrun = false;
 
 /* The timeout for triggers that ignore their cancellation, once it is registered */
 static TimeoutId overrun = MAX_TIMEOUTS;
+
+/* When the time limit began, by clock_us(); 0: there is none */
+static int64 limited_at = 0;
 
 /*
  * Terminate the process because a trigger has caught its cancellation and keeps
@@ -70,6 +75,7 @@ transaction_limit_triggers(void)
 	};
 
 	Assert(IsTransactionState());
+	limited_at = clock_us();
 	enable_timeouts(timeouts, lengthof(timeouts));
 }
 
@@ -82,6 +88,7 @@ drop_limits(void)
 	};
 
 	disable_timeouts(timeouts, lengthof(timeouts));
+	limited_at = 0;
 }
 
 /*
@@ -123,6 +130,8 @@ roll_back(TransactionError *error)
 	ErrorData  *data = CopyErrorData();
 
 	FlushErrorState();
+	error->too_slow = data->sqlerrcode == ERRCODE_QUERY_CANCELED && limited_at != 0 &&
+		clock_us() - limited_at >= (int64) TRIGGER_TIMEOUT_MS * 1000;
 	drop_limits();
 	AbortCurrentTransaction();
 	QueryCancelPending = false;
@@ -131,12 +140,31 @@ roll_back(TransactionError *error)
 	error->message = data->message;
 }
 
+/* A cancel by an administrator, a deadlock, or lack of memory or disk space is not a trigger's. */
+bool
+transaction_may_disable_triggers(const TransactionError *error)
+{
+	if (error->too_slow)
+		return true;
+	switch (ERRCODE_TO_CATEGORY(error->sqlstate))
+	{
+		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* transaction rollback: deadlock */
+		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):	/* insufficient resources */
+		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* operator intervention: cancel */
+		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system error */
+			return false;
+	}
+	return error->sqlstate != ERRCODE_LOCK_NOT_AVAILABLE &&
+		error->sqlstate != ERRCODE_DATA_CORRUPTED && error->sqlstate != ERRCODE_INDEX_CORRUPTED;
+}
+
 void
 transaction_report(const TransactionError *error, const char *what)
 {
-	ereport(LOG,
-			(errcode(error->sqlstate),
-			 errmsg("sms3300: %s: %s", what, error->message)));
+	if (repeats_log(psprintf("%s: %s", what, error->message), 1))
+		ereport(LOG,
+				(errcode(error->sqlstate),
+				 errmsg("sms3300: %s: %s", what, error->message)));
 	registry_worker_error(error->message);
 }
 
@@ -160,7 +188,7 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 		if (options & TRANSACTION_TRIGGERS_OFF)
 			set_for_transaction("session_replication_role", "replica", PGC_SUSET);
 		access = outbox_open();
-		if (access == OUTBOX_OPEN || access == OUTBOX_NEWER)
+		if (access != OUTBOX_LOCKED && access != OUTBOX_MISSING)
 		{
 			rows_check();
 			MemoryContextSwitchTo(caller);

@@ -26,11 +26,12 @@ typedef struct TransactionError
 {
 	int			sqlstate;
 	const char *message;
+	bool		too_slow;		/* user triggers took longer than they may */
 } TransactionError;
 
 /*
  * The body of a transaction, which runs with the table open in the caller's memory
- * context.  "access" is OUTBOX_OPEN or OUTBOX_NEWER.  If the transaction fails, the
+ * context.  "access" is OUTBOX_OPEN, OUTBOX_NEWER or OUTBOX_MOVED.  If the transaction fails, the
  * caller must undo the changes in memory.
  */
 typedef void (*TransactionBody) (OutboxAccess access, void *arg);
@@ -56,7 +57,13 @@ extern TransactionOutcome transaction_run(int options, TransactionBody body, voi
 extern void transaction_limit_triggers(void);
 extern void transaction_unlimit_triggers(void);
 
-/* Log why a transaction failed, and record it for sms3300_stat_worker. */
+/*
+ * Return whether an error may have been raised by a user's trigger, which is the only
+ * reason to do the work with triggers disabled.
+ */
+extern bool transaction_may_disable_triggers(const TransactionError *error);
+
+/* Log why a transaction failed, unless that was logged within the last minute, and record it for sms3300_stat_worker. */
 extern void transaction_report(const TransactionError *error, const char *what);
 
 #endif							/* SMS3300_WORKER_TRANSACTION_H */

@@ -9,10 +9,14 @@
  * Once per poll_interval the scan starts from the beginning, to find rows changed
  * by hand.  While messages are being queued, a window would be outdated before it
  * is used up.  Only messages that can be sent at once are fetched then.
+ *
+ * Messages that are locked, or cannot be claimed, are passed by, however many they
+ * are.  They are tried again from the head at a pace: the more of them, the rarer.
  */
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "worker/shunned.h"
 #include "worker/window.h"
@@ -23,8 +27,9 @@
 /* A window is used for this long, as messages with precedence may become due. */
 #define WINDOW_AGE USECS_PER_SEC
 
-/* Locked messages are checked again after this. */
-#define LOCKED_RETRY_DELAY USECS_PER_SEC
+/* Messages that were passed by are tried again after this, and this for each of them. */
+#define HEAD_DELAY USECS_PER_SEC
+#define HEAD_DELAY_EACH 200
 
 int			queue_poll_interval = 60 * 1000;
 
@@ -33,6 +38,16 @@ window_init(Window *window)
 {
 	window->begin_at = DT_NOBEGIN;
 	window->next_due = DT_NOBEGIN;
+	window->head_at = DT_NOEND;
+}
+
+void
+window_clear(Window *window)
+{
+	if (window->candidates)
+		pfree(window->candidates);
+	window->candidates = NULL;
+	window->ncandidates = window->next = window->passed = window->begun = 0;
 }
 
 /* Return whether there are candidates that have not been taken. */
@@ -54,24 +69,37 @@ window_next(const Window *window)
 	return has_untaken(window) ? DT_NOBEGIN : window->next_due;
 }
 
+/* Move a place back, if it is behind a time.  Returns whether it was. */
+static bool
+place_go_back(QueuePlace *place, TimestampTz from)
+{
+	if (place->at < from)
+		return false;
+	place->at = from == DT_NOBEGIN ? DT_NOBEGIN : from - 1;
+	place->id = from == DT_NOBEGIN ? 0 : PG_INT64_MAX;
+	return true;
+}
+
 void
 window_go_back(Window *window, TimestampTz from)
 {
 	for (int i = 0; i < NUM_PRIORITIES; i++)
 	{
-		if (window->places[i].at < from)
-			continue;
-		window->places[i].at = from == DT_NOBEGIN ? DT_NOBEGIN : from - 1;
-		window->places[i].id = from == DT_NOBEGIN ? 0 : PG_INT64_MAX;
-		window->unbroken = false;
+		window->detached |= place_go_back(&window->places[i], from);
+		place_go_back(&window->head[i], from);
+	}
+	if (from == DT_NOBEGIN)
+	{
+		window->npassed = 0;
+		window->head_at = DT_NOEND;
 	}
 }
 
 void
 window_reset(Window *window, TimestampTz from)
 {
+	window_clear(window);
 	window_go_back(window, from);
-	window->ncandidates = window->next = window->skip = window->passed = 0;
 	window->fetched_all = false;
 	window->next_due = DT_NOBEGIN;
 }
@@ -116,7 +144,17 @@ void
 window_begin(Window *window, bool fresh)
 {
 	window->fresh = fresh;
+	window->begun = window->next;
 	window->taken = window->claimed = 0;
+}
+
+/* Go back to the head, where messages were passed by. */
+static void
+go_to_head(Window *window)
+{
+	memcpy(window->places, window->head, sizeof(window->places));
+	window->npassed = 0;
+	window->head_at = DT_NOEND;
 }
 
 /* Fetch the candidates of an account. */
@@ -128,6 +166,7 @@ fetch(Window *window, const char *account, bool stopped, int wanted, TimestampTz
 	if (stopped)
 		size = Max(size, 2);	/* see prefer_another() */
 
+	window_clear(window);
 	if (window->muted_until <= now)
 		window_unmute(window);
 	if (window->begin_at <= now)
@@ -135,14 +174,15 @@ fetch(Window *window, const char *account, bool stopped, int wanted, TimestampTz
 		window_go_back(window, DT_NOBEGIN);
 		window->begin_at = now + (int64) queue_poll_interval * 1000;
 	}
+	else if (window->head_at <= now)
+		go_to_head(window);
+	window->candidates = MemoryContextAlloc(TopMemoryContext, size * sizeof(Candidate));
 	window->ncandidates = outbox_candidates(account, window->muted, window->nmuted, window->places,
-											now, window->skip, size, window->candidates);
-	window->next = window->passed = 0;
-	window->unbroken = window->skip == 0;
+											now, size, window->candidates);
+	window->detached = false;
 	window->fetched_all = window->ncandidates < size;
 	window->stale_at = now + WINDOW_AGE;
 	window->next_due = DT_NOEND;	/* until window_end() sets it */
-	window->any_claimed = false;
 }
 
 /*
@@ -160,7 +200,7 @@ prefer_another(Window *window, int64 avoid)
 
 		next[0] = next[1];
 		next[1] = refused;
-		window->unbroken = false;
+		window->detached = true;
 	}
 }
 
@@ -179,12 +219,8 @@ window_take(Window *window, const char *account, bool stopped, int64 avoid,
 	{
 		const Candidate *candidate = &window->candidates[window->next];
 
-		if (is_shunned(candidate->id, now))
-		{
-			window->unbroken = false;
-			continue;
-		}
-		ids[taken++] = candidate->id;
+		if (!is_shunned(candidate->id, now))
+			ids[taken++] = candidate->id;
 	}
 	window->taken += taken;
 	return taken;
@@ -196,46 +232,59 @@ window_claimed(Window *window)
 	window->claimed++;
 }
 
-/*
- * Move the places past the claimed candidates.  If one was not claimed, it may
- * still be queued, and the places remain where they are until the next window.
- */
-static void
-advance(Window *window)
+void
+window_untake(Window *window)
 {
-	if (window->claimed != window->taken)
-		window->unbroken = false;
-	if (!window->unbroken)
-		return;
-	for (; window->passed < window->next; window->passed++)
-	{
-		const Candidate *claimed = &window->candidates[window->passed];
+	window->next = window->begun;
+	window->taken = window->claimed = 0;
+}
 
-		window->places[claimed->priority] = (QueuePlace) {claimed->due_at, claimed->id};
-	}
+/* Note that some candidates were passed by, although they may still be queued. */
+static void
+pass_by(Window *window, int n, TimestampTz now)
+{
+	if (n <= 0)
+		return;
+	if (window->npassed == 0)
+		window->head_at = now + HEAD_DELAY;
+	window->npassed += n;
+	window->head_at += (int64) n * HEAD_DELAY_EACH;
 }
 
 /*
- * Determine when to fetch again after a window was used up.  Rows that are locked,
- * or whose claim a trigger suppresses, are skipped until the end of the queue and
- * checked again after a while.
+ * Move the places past the candidates that were taken or skipped, and the head with
+ * them unless one was not claimed.
  */
 static void
-use_up(Window *window, const char *account, TimestampTz now)
+advance(Window *window, TimestampTz now)
 {
-	bool		passed_over = window->skip > 0 || !window->any_claimed;
-
-	if (!window->fetched_all)
+	if (!window->detached)
+		pass_by(window, window->next - window->passed - window->claimed, now);
+	for (; window->passed < window->next; window->passed++)
 	{
-		if (!window->any_claimed)
-			window->skip += window->ncandidates;
+		const Candidate *passed = &window->candidates[window->passed];
+
+		if (!window->detached)
+			window->places[passed->priority] = (QueuePlace) {passed->due_at, passed->id};
+	}
+	if (window->npassed == 0)
+		memcpy(window->head, window->places, sizeof(window->head));
+}
+
+/* Determine when to fetch again after a window was used up. */
+static void
+use_up(Window *window, const char *account)
+{
+	bool		fetched_all = window->fetched_all;
+
+	window_clear(window);
+	if (!fetched_all)
+	{
 		window->next_due = DT_NOBEGIN;
 		return;
 	}
-	window->skip = 0;
 	window->next_due = outbox_next_due(account, window->muted, window->nmuted, window->places);
-	if (window->next_due <= now)
-		window->next_due = passed_over ? now + LOCKED_RETRY_DELAY : DT_NOBEGIN;
+	window->next_due = Min(window->next_due, window->head_at);
 	if (window->nmuted > 0)
 		window->next_due = Min(window->next_due, window->muted_until);
 }
@@ -243,8 +292,7 @@ use_up(Window *window, const char *account, TimestampTz now)
 void
 window_end(Window *window, const char *account, TimestampTz now)
 {
-	window->any_claimed |= window->claimed > 0;
-	advance(window);
+	advance(window, now);
 	if (!has_untaken(window) && (window->taken > 0 || window->next_due == DT_NOEND))
-		use_up(window, account, now);
+		use_up(window, account);
 }

@@ -20,23 +20,25 @@ extern int	queue_poll_interval;	/* ms, sms3300.poll_interval */
 typedef struct Window
 {
 	/* Position in the table */
-	QueuePlace	places[NUM_PRIORITIES];	/* nothing is queued before these */
+	QueuePlace	places[NUM_PRIORITIES];	/* the next candidates are behind these */
+	QueuePlace	head[NUM_PRIORITIES];	/* nothing is queued before these */
+	int			npassed;		/* messages passed by between head and places */
+	TimestampTz head_at;		/* when to go back to the head; DT_NOEND: nothing was passed by */
 	TimestampTz begin_at;		/* time of the next scan from the beginning */
-	int			skip;			/* locked rows before the candidates */
 	bool		fresh;			/* new messages may soon precede the candidates */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when notified */
 
 	/* The rows found there */
-	Candidate	candidates[WINDOW_SIZE];	/* in the order of sending */
+	Candidate  *candidates;		/* in the order of sending; NULL: none */
 	int			ncandidates;
 	int			next;			/* those before it have been taken */
-	int			passed;			/* those before it have been claimed, and places moved past them */
-	bool		unbroken;		/* all taken candidates were claimed, in order */
+	int			passed;			/* those before it are behind the places */
+	bool		detached;		/* they no longer move the places: those went back */
 	bool		fetched_all;	/* no others were due when they were fetched */
-	bool		any_claimed;	/* a candidate was claimed */
 	TimestampTz stale_at;		/* others may precede them from this time on */
 
 	/* In this transaction */
+	int			begun;			/* "next" at its beginning */
 	int			taken;
 	int			claimed;
 
@@ -83,6 +85,12 @@ extern int	window_take(Window *window, const char *account, bool stopped, int64 
 
 /* Record that a taken candidate was claimed. */
 extern void window_claimed(Window *window);
+
+/* Take back the candidates that this transaction has taken, because it failed for one of them. */
+extern void window_untake(Window *window);
+
+/* Free the candidates. */
+extern void window_clear(Window *window);
 
 /* Finish after the claims of a transaction. */
 extern void window_end(Window *window, const char *account, TimestampTz now);

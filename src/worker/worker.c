@@ -356,7 +356,7 @@ extension_is_here(bool probe)
 	registry_worker_begin_look(&news);
 	StartTransactionCommand();
 	access = outbox_open();
-	if (access == OUTBOX_OPEN || access == OUTBOX_NEWER)
+	if (access != OUTBOX_LOCKED && access != OUTBOX_MISSING)
 		outbox_close();
 	mismatch = probe ? extension_mismatch(EXTENSION_OLDER) : NULL;
 	if (mismatch)

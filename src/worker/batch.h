@@ -1,0 +1,31 @@
+/*
+ * batch.h
+ *		How many rows a transaction works on: as many as the time allows.
+ *
+ * Pure: it knows nothing of rows.  Durations are in microseconds.
+ */
+#ifndef SMS3300_WORKER_BATCH_H
+#define SMS3300_WORKER_BATCH_H
+
+/* What results or claims may take in a transaction, so that the network is heard. */
+#define BATCH_TIME (USECS_PER_SEC / 4)
+
+typedef struct Batch
+{
+	int			limit;			/* rows in the next transaction */
+	int			max;
+	int			once;			/* fewer, in that one only; 0: not fewer */
+} Batch;
+
+extern void batch_init(Batch *batch, int first, int max);
+
+/* Return how many rows the next transaction may work on. */
+extern int	batch_next(Batch *batch);
+
+/* Adapt to what a number of rows took, of a time that they may take. */
+extern void batch_took(Batch *batch, int n, int64 took, int64 wish);
+
+/* Halve, because a number of rows took too long. */
+extern void batch_halve(Batch *batch, int n);
+
+#endif							/* SMS3300_WORKER_BATCH_H */
