@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/reloptions.h"
+#include "access/xact.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
@@ -198,7 +199,10 @@ sms3300_fdw_validator(PG_FUNCTION_ARGS)
 
 	error_context_stack = context.previous;
 
-	if (catalog != ForeignDataWrapperRelationId)
+	/* The account that a mapping belongs to is opened, but nothing else is looked at again. */
+	if (catalog == ForeignServerRelationId)
 		wake_for_anything();
+	else if (catalog == UserMappingRelationId)
+		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 	PG_RETURN_VOID();
 }

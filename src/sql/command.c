@@ -84,6 +84,18 @@ require_sender(int64 id, const Target *target)
 	route_account_of(target->account, sender);
 }
 
+/*
+ * Wake the worker at commit for messages that are queued again: they are due from now on.
+ * When they expire is looked up.
+ */
+static void
+wake_for_resent(void)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+
+	wake_at_commit(now, now);
+}
+
 /* sms3300_resend(id): queue a finished message again, unless it was sent. */
 Datum
 sms3300_resend(PG_FUNCTION_ARGS)
@@ -102,7 +114,7 @@ sms3300_resend(PG_FUNCTION_ARGS)
 	require_sender(id, &target);
 	if (!outbox_requeue(own_namespace(fcinfo), id))
 		PG_RETURN_BOOL(false);
-	wake_for_anything();
+	wake_for_resent();
 	PG_RETURN_BOOL(true);
 }
 
@@ -128,7 +140,7 @@ sms3300_resend_many(PG_FUNCTION_ARGS)
 	}
 	queued = outbox_requeue_many(own_namespace(fcinfo), allowed);
 	if (queued > 0)
-		wake_for_anything();
+		wake_for_resent();
 	PG_RETURN_INT64(queued);
 }
 

@@ -18,12 +18,13 @@
 
 PG_FUNCTION_INFO_V1(sms3300_retry);
 
-/* Have the worker open an account at its next look. */
+/* Have the worker open an account. */
 static void
 retry(const Account *account)
 {
 	if (registry_attached())
 		counters_request_retry(account->serverid);
+	wake_for_anything();
 }
 
 /* Have the worker open all accounts that the current role may alter. */
@@ -62,6 +63,5 @@ sms3300_retry(PG_FUNCTION_ARGS)
 			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, name);
 		retry(account);
 	}
-	wake_for_anything();
 	PG_RETURN_VOID();
 }
