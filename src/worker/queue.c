@@ -114,7 +114,7 @@ queue_open(AccountQueue *queue, bool paused)
 		tell_open(queue);
 	window_unmute(&queue->window);
 	outbox_hurry(queue->name);
-	window_go_back(&queue->window, DT_NOBEGIN);
+	window_reset(&queue->window, DT_NOBEGIN);
 }
 
 /* Open a queue's account, as a person has asked for. */
