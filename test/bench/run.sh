@@ -19,7 +19,7 @@
 #     growth       throughput in a table with a long history and a long queue
 #     snapshot     throughput while another session holds an old snapshot
 #     bloat        the table's size after much was sent
-#     queueing     the cost of INSERT and of sms3300_send
+#     queueing     the cost of INSERT, of sms3300_send and of sms3300_cancel_many
 #     many         more requests in flight than the server may have files
 #     https        the same over http and https: throughput, bursts, single messages, memory,
 #                  and what an unrelated DROP DATABASE waits
