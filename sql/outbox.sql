@@ -115,9 +115,12 @@ INSERT INTO sms_outbox (mobile, message, account, type, send_after)
 	VALUES ('9123456789', 'x', 'regress_sms3300_bare', 2, '294276-12-31'),
 		('9123456789', 'x', 'regress_sms3300_bare', 2, '294200-01-01')
 	RETURNING send_before;
--- a message may never expire, and may be long overdue
+-- a message may never expire; a send_after that has passed is now
 INSERT INTO sms_outbox (mobile, message, send_after, send_before)
-	VALUES ('9123456789', 'x', '2000-01-01', 'infinity') RETURNING send_before, due_at;
+	VALUES ('9123456789', 'x', now() - interval '23 hours', 'infinity')
+	RETURNING send_before, send_after = now(), due_at = now();
+INSERT INTO sms_outbox (mobile, message, send_after)
+	VALUES ('9123456789', 'x', now() - interval '1 minute') RETURNING send_before - now();
 
 -- the parts of the text
 INSERT INTO sms_outbox (mobile, message)
@@ -174,7 +177,12 @@ FROM (VALUES
 	('mobile', $$'09123456789'$$),
 	('mobile, message', $$'09123456789', NULL$$),
 	('mobile, message', $$'09123456789', ''$$),
+	('mobile, message', $$'09123456789', E' \n\t\r'$$),
+	('mobile, message', $$'09123456789', U&'\200C\00A0\FEFF\202B'$$),
 	-- times
+	('mobile, message, send_after', $$'09123456789', 'x', '1405-09-07 10:00'$$),
+	('mobile, message, send_after', $$'09123456789', 'x', '2000-01-01'$$),
+	('mobile, message, send_before', $$'09123456789', 'x', '2000-01-01'$$),
 	('mobile, message, send_after', $$'09123456789', 'x', 'infinity'$$),
 	('mobile, message, send_after', $$'09123456789', 'x', '-infinity'$$),
 	('mobile, message, send_after, send_before', $$'09123456789', 'x', '2100-01-02', '2100-01-01'$$),
@@ -189,6 +197,13 @@ FROM (VALUES
 	('mobile, message, template', $$'09123456789', 'x', -1$$),
 	-- a key that is no key
 	('mobile, message, dedup_key', $$'09123456789', 'x', ''$$)) AS v (columns, value);
+SELECT columns, value, split_part(pg_temp.row_of(columns, value), E'\n', 1)
+FROM (VALUES
+	('mobile, message, send_after', $$'09123456789', 'x', now() - interval '25 hours'$$),
+	('mobile, message, send_before', $$'09123456789', 'x', now()$$),
+	('mobile, message, send_after, send_before', $$'09123456789', 'x', now() - interval '2 hours', now() - interval '1 hour'$$)) AS v (columns, value);
+-- a text with something to see in it
+SELECT pg_temp.row_of('mobile, message', $$'09123456789', E'\n.'$$);
 -- one invalid row aborts the whole statement
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x'), ('0912', 'x')$$);
 
@@ -350,7 +365,16 @@ UPDATE sms_outbox SET message = repeat('س', 135) WHERE status = 'queued' RETURN
 UPDATE sms_outbox SET status = 'failed', due_at = NULL, finished_at = now() WHERE status = 'queued';
 UPDATE sms_outbox SET message = NULL WHERE status = 'failed' RETURNING parts;
 UPDATE sms_outbox SET message = repeat('س', 71) WHERE status = 'failed' RETURNING parts;
-UPDATE sms_outbox SET message = repeat('س', 71) WHERE status = 'sent' RETURNING parts;
+UPDATE sms_outbox SET metadata = '{}' WHERE status = 'sent' RETURNING parts;
+
+-- what was sent, or may have been, can be removed, but not replaced
+INSERT INTO sms_outbox (mobile, message, line) VALUES ('09123456789', 'x', '1000') RETURNING id AS id \gset
+SELECT status, change, regexp_replace(pg_temp.answer(format(
+	'UPDATE sms_outbox SET status = %1$L, due_at = %2$s WHERE id = %3$s; UPDATE sms_outbox SET %4$s WHERE id = %3$s' ,
+	status, CASE status WHEN 'sending' THEN 'now()' ELSE 'NULL' END, :'id', change)), '(message) \d+', '\1 N')
+FROM unnest('{sending,sent,unknown,failed}'::sms_status[]) AS status,
+	unnest(ARRAY[$$message = 'y'$$, 'message = NULL', $$mobile = '09120000000'$$, $$mobile = 'removed'$$,
+		$$line = '2000'$$, $$account = 'regress_sms3300_bare'$$, $$message = 'x', mobile = '989123456789'$$, 'priority = 1']) AS change;
 
 SET client_min_messages = warning;
 DELETE FROM sms_outbox;

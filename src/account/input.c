@@ -7,6 +7,7 @@
 #include "mb/pg_wchar.h"
 
 #include "account/input.h"
+#include "text/blank.h"
 #include "text/mobile.h"
 
 /* How many bytes of a refused value an error shows */
@@ -105,6 +106,20 @@ input_require_message(bool isnull, size_t size)
 				(errcode(isnull ? ERRCODE_NOT_NULL_VIOLATION : ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("message has no text"),
 				 isnull ? errdetail("\"message\" is null.") : errdetail("\"message\" is an empty string."),
+				 errhint("Give the text to send as \"message\".")));
+}
+
+void
+input_require_visible(const char *message, size_t size)
+{
+	int			len = (int) size;
+	const char *utf8 = input_to_utf8(message, &len);
+
+	if (text_is_blank(utf8, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("message has no text"),
+				 errdetail("\"message\" consists of blanks and invisible characters only."),
 				 errhint("Give the text to send as \"message\".")));
 }
 

@@ -31,6 +31,9 @@ extern void input_require_recipient(bool isnull);
 /* Raise 23502 if there is no text, 22023 if its size (in bytes) is 0. */
 extern void input_require_message(bool isnull, size_t size);
 
+/* Raise 22023 if a text, which can be converted to UTF-8, shows nothing. */
+extern void input_require_visible(const char *message, size_t size);
+
 /* Raise 22P05 or 22021 if a text cannot be converted to UTF-8, as the gateway requires. */
 extern void input_require_utf8(const char *message, size_t size);
 

@@ -237,6 +237,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	input_require_recipient(mobile == NULL);
 	input_require_message(message == NULL, message ? strlen(message) : 0);
 	input_require_utf8(message, strlen(message));
+	input_require_visible(message, strlen(message));
 	mobile = input_mobile(mobile, (int) strlen(mobile));
 	route.line = line_argument(fcinfo, 2, "line");
 	route.line2 = line_argument(fcinfo, 3, "line2");

@@ -26,8 +26,13 @@
 #include "outbox/columns.h"
 #include "outbox/status.h"
 #include "shared/wake.h"
+#include "sql/changes.h"
 #include "sql/reserved.h"
 #include "text/segments.h"
+
+/* Years between these are of the Jalali calendar, which Iran uses, rather than the Gregorian. */
+#define JALALI_FIRST 1300
+#define JALALI_LAST 1500
 
 PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
 PG_FUNCTION_INFO_V1(sms3300_outbox_update);
@@ -36,6 +41,7 @@ PG_FUNCTION_INFO_V1(sms3300_outbox_update);
 typedef struct Row
 {
 	HeapTuple	tuple;
+	HeapTuple	before;			/* NULL: the row is new */
 	Relation	table;
 	TupleDesc	desc;
 	int			nchanges;
@@ -115,6 +121,13 @@ check_number(const Row *row, int column, void (*check) (int))
 	return number;
 }
 
+/* Return whether a column is given for the first time, or changed. */
+static bool
+is_given(const Row *row, enum OutboxColumn column)
+{
+	return row->before == NULL || changes_column(row->table, row->before, row->tuple, column);
+}
+
 /* Set the number of SMS that the text is; it stays when the text is removed. */
 static void
 set_parts(Row *row)
@@ -135,7 +148,7 @@ set_parts(Row *row)
 	set(row, OUTBOX_PARTS, Int16GetDatum((int16) Min(segments.parts, PG_INT16_MAX)));
 }
 
-/* Check that there is a text and that it can be converted to UTF-8. */
+/* Check that there is a text which shows something and can be converted to UTF-8. */
 static void
 check_message(const Row *row)
 {
@@ -145,11 +158,11 @@ check_message(const Row *row)
 
 	/* The size of a toasted text is known without fetching it. */
 	input_require_message(isnull, isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ);
-
-	if (GetDatabaseEncoding() == PG_UTF8)
+	if (!is_given(row, OUTBOX_MESSAGE))
 		return;
 	message = DatumGetTextPP(value);
 	input_require_utf8(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message));
+	input_require_visible(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message));
 }
 
 /* Reject an empty key, which would suppress all messages but the first. */
@@ -166,21 +179,94 @@ check_dedup_key(const Row *row)
 				 errhint("Use NULL for a message that may be queued more than once.")));
 }
 
+/* When a message is sent, at the earliest and at the latest */
+typedef struct Times
+{
+	TimestampTz send_after;
+	TimestampTz send_before;
+} Times;
+
+/* Return a time as a copied string. */
+static char *
+show_time(TimestampTz time)
+{
+	return pstrdup(timestamptz_to_str(time));
+}
+
 /*
- * Check and complete the caller's columns, and return the time at which the
- * message expires.  find_account() looks the account up or raises an error.
+ * Return the time from which a new message may be sent, which is now for one that lies
+ * in the past.  Reject one that was not meant: a year of the Jalali calendar, for example.
  */
 static TimestampTz
-check_caller_columns(Row *row, const Account *(*find_account) (const char *name))
+start_time(Row *row, TimestampTz given, TimestampTz now, TimestampTz clock)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	bool		jalali;
+
+	if (given < clock - USECS_PER_DAY)
+	{
+		jalali = timestamp2tm(given, NULL, &tm, &fsec, NULL, NULL) == 0 &&
+			tm.tm_year > JALALI_FIRST && tm.tm_year < JALALI_LAST;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_after\" is more than a day in the past"),
+				 errdetail("The time given is %s.", show_time(given)),
+				 jalali ? errhint("Give the date in the Gregorian calendar, not in the Jalali calendar.") :
+				 errhint("Give a later time, or omit \"send_after\" to send at once.")));
+	}
+	if (given >= now)
+		return given;
+	set(row, OUTBOX_SEND_AFTER, TimestampTzGetDatum(now));
+	return now;
+}
+
+/* Check and complete the times of a message. */
+static Times
+check_times(Row *row, const Account *account)
 {
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	TimestampTz clock = GetCurrentTimestamp();
+	TimestampTz given = get_timestamp(row, OUTBOX_SEND_AFTER, now);
+	Times		times;
+
+	if (TIMESTAMP_NOT_FINITE(given))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_after\" must be a finite time"),
+				 errhint("Give a time, or omit \"send_after\" to send at once.")));
+	times.send_after = row->before ? given : start_time(row, given, now, clock);
+	times.send_before = get_timestamp(row, OUTBOX_SEND_BEFORE,
+									  times.send_after >= END_TIMESTAMP - account->validity ? DT_NOEND :
+									  times.send_after + account->validity);
+	if (row->before == NULL && times.send_before <= clock && given <= clock)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_before\" has already passed"),
+				 errdetail("The message would have expired at %s.", show_time(times.send_before)),
+				 errhint("Give a later \"send_before\", or omit it to use the validity of the account.")));
+	if (times.send_before <= given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"send_before\" must be after \"send_after\""),
+				 errdetail("The message may be sent from %s on, but would expire at %s.",
+						   show_time(given), show_time(times.send_before)),
+				 errhint("Give a later \"send_before\", or omit it to use the validity of the account.")));
+	return times;
+}
+
+/*
+ * Check and complete the caller's columns, and return when the message is to be
+ * sent.  find_account() looks the account up or raises an error.
+ */
+static Times
+check_caller_columns(Row *row, const Account *(*find_account) (const char *name))
+{
 	const Account *account;
 	char	   *mobile = get_text(row, OUTBOX_MOBILE);
 	char	   *canonical;
 	bool		isnull;
 	Datum		value;
-	TimestampTz send_after;
-	TimestampTz send_before;
 	NameData   *name;
 	Route		own;
 
@@ -210,25 +296,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	if (check_number(row, OUTBOX_PRIORITY, input_check_priority) == ROUTE_NONE)
 		set(row, OUTBOX_PRIORITY, Int16GetDatum(0));
 	check_dedup_key(row);
-
-	send_after = get_timestamp(row, OUTBOX_SEND_AFTER, now);
-	send_before = get_timestamp(row, OUTBOX_SEND_BEFORE,
-								send_after >= END_TIMESTAMP - account->validity ? DT_NOEND :
-								send_after + account->validity);
-	if (TIMESTAMP_NOT_FINITE(send_after))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"send_after\" must be a finite time"),
-				 errhint("Give a time, or omit \"send_after\" to send at once.")));
-	if (send_before <= send_after)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"send_before\" must be after \"send_after\""),
-				 errdetail("The message may be sent from %s on, but would expire at %s.",
-						   pstrdup(timestamptz_to_str(send_after)),
-						   pstrdup(timestamptz_to_str(send_before))),
-				 errhint("Give a later \"send_before\", or omit it to use the validity of the account.")));
-	return send_before;
+	return check_times(row, account);
 }
 
 /* Return the row that a trigger was fired for; raise an error for any other table. */
@@ -280,16 +348,6 @@ finish_row(Row *row)
 		return PointerGetDatum(row->tuple);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row->tuple, row->desc, row->nchanges,
 													 row->columns, row->values, row->nulls));
-}
-
-/* Return send_after of a row, now if it is null. */
-static TimestampTz
-send_time(const Row *row)
-{
-	bool		isnull;
-	Datum		send_after = get(row, OUTBOX_SEND_AFTER, &isnull);
-
-	return isnull ? GetCurrentTransactionStartTimestamp() : DatumGetTimestampTz(send_after);
 }
 
 /* Return whether a row has a status. */
@@ -354,8 +412,7 @@ Datum
 sms3300_outbox_insert(PG_FUNCTION_ARGS)
 {
 	Row			row;
-	TimestampTz due_at;
-	TimestampTz expires;
+	Times		times;
 	Datum		origin;
 	bool		isnull;
 
@@ -372,12 +429,10 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 		return finish_row(&row);
 	}
 
-	expires = check_caller_columns(&row, route_account);
+	times = check_caller_columns(&row, route_account);
 	set_reserved_columns(fcinfo, &row);
-
-	due_at = send_time(&row);
-	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
-	wake_at_commit(due_at, expires);
+	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
+	wake_at_commit(times.send_after, times.send_before);
 
 	return finish_row(&row);
 }
@@ -392,13 +447,13 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Row			row;
-	Row			old;
 	bool		finished;
-	TimestampTz send_after;
+	Times		times;
 
 	require_trigger(fcinfo);
 	row = trigger_row(fcinfo, trigger->tg_newtuple);
-	old = trigger_row(fcinfo, trigger->tg_trigtuple);
+	row.before = trigger->tg_trigtuple;
+	changes_check(row.table, row.before, row.tuple);
 
 	/* A finished message may be changed: its text may be removed, for example. */
 	get(&row, OUTBOX_DUE_AT, &finished);
@@ -409,10 +464,9 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 		return finish_row(&row);
 	}
 
-	check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
-	send_after = send_time(&row);
-	if (send_after != send_time(&old))
-		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(send_after));
+	times = check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
+	if (is_given(&row, OUTBOX_SEND_AFTER))
+		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
 	wake_for_anything();
 
 	return finish_row(&row);

@@ -94,9 +94,10 @@ run_sql($node, <<'END');
 INSERT INTO sms_outbox (mobile, message, priority, send_after)
 VALUES ('09123456789', 'E', 0, now()), ('09123456789', 'C', 5, now()),
 	('09123456789', 'B', 9, now()), ('09123456789', 'D', 5, now()),
-	('09123456789', 'F', NULL, now()), ('09123456789', 'A', 9, now() - interval '1 s'),
+	('09123456789', 'F', NULL, now()), ('09123456789', 'A', 9, now() + interval '1 h'),
 	('09123456789', 'later', 9, now() + interval '1 day');
 SELECT sms3300_send('09123456789', 'G');
+UPDATE sms_outbox SET send_after = send_after - interval '2 h' WHERE message = 'A';
 END
 run_sql($node, 'ALTER SERVER sms3300 OPTIONS (SET paused $$false$$)');
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'queued'", 1);

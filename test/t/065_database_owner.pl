@@ -114,7 +114,7 @@ SELECT public.sms3300_send('$number', 'once', dedup_key => 'k');
 SELECT public.sms3300_send('$number', 'once', dedup_key => 'k');
 SELECT public.sms3300_resend($refused);
 SELECT public.sms3300_cancel(public.sms3300_send('$number', 'never', send_after => 'tomorrow'));
-SELECT public.sms3300_send('$number', 'over', send_before => pg_catalog.clock_timestamp());
+SELECT public.sms3300_send('$number', 'over', send_before => pg_catalog.clock_timestamp() + '1 s');
 END
 $gateway->mode('');
 run_sql($node, <<"END", 'hers');

@@ -262,7 +262,8 @@ account_is('requests, request_time_sum >= 800, request_time_p50 >= 700,'
 		  . ' wait_time_sum < request_time_sum, wait_time_p50 IS NOT NULL',
 	'1|t|t|t|t|t|t|t|t', 'the time of a request');
 alter_account($node, paused => 'true');
-my $waited = queue($node, 'waited', send_after => \"now() - interval '1 hour'");
+my $waited = queue($node, 'waited');
+run_sql($node, "UPDATE sms_outbox SET send_after = now() - interval '1 hour' WHERE id = $waited");
 alter_account($node, paused => 'false');
 wait_for_end_of($waited);
 account_is('wait_time_sum BETWEEN 3600000 AND 4200000, wait_time_p99 BETWEEN 3150000 AND 4200000,'
@@ -271,8 +272,10 @@ account_is('wait_time_sum BETWEEN 3600000 AND 4200000, wait_time_p99 BETWEEN 315
 # Percentiles of what is known: messages that have waited for 10 minutes, 20 ... 1000.
 run_sql($node, 'SELECT sms3300_stat_reset()');
 alter_account($node, paused => 'true');
-run_sql($node, "INSERT INTO sms_outbox (mobile, message, send_after) SELECT '09123456789', 'waited',"
-	  . " now() - i * interval '10 minutes' FROM generate_series(1, 100) AS i");
+run_sql($node, "WITH q AS (INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', 'waited' FROM generate_series(1, 100)"
+	  . " RETURNING id) SELECT min(id) FROM q");
+run_sql($node, "UPDATE sms_outbox AS o SET send_after = now() - n * interval '10 minutes' FROM (SELECT id, row_number() OVER (ORDER BY id) AS n"
+	  . " FROM sms_outbox WHERE message = 'waited' AND status = 'queued') AS w WHERE w.id = o.id");
 alter_account($node, paused => 'false');
 wait_for_sql($node, 'postgres',
 	"SELECT count(*) FROM sms_outbox WHERE message = 'waited' AND due_at IS NOT NULL", 0);

@@ -42,10 +42,10 @@ END
 sub insert_waiting
 {
 	run_sql($node, <<"END");
-INSERT INTO sms_outbox (mobile, message, priority, send_after, send_before)
-SELECT '09123456789', 'waits', i % 2, timestamptz '2025-01-01' + i * interval '1 s', 'infinity'
-FROM generate_series(1, $due) AS i;
 SET session_replication_role = replica;
+INSERT INTO sms_outbox (mobile, message, account, priority, send_before, sender, due_at, origin)
+SELECT '989123456789', 'waits', 'sms3300', i % 2, 'infinity', 'postgres', timestamptz '2025-01-01' + i * interval '1 s', a.origin
+FROM generate_series(1, $due) AS i, sms3300_stat_get_account('sms3300') AS a;
 INSERT INTO sms_outbox (mobile, message, account, send_before, sender, due_at, origin)
 SELECT '989123456789', 'later', 'sms3300', 'infinity', 'postgres', timestamptz '2100-01-01' + i * interval '1 s', a.origin
 FROM generate_series(1, $scheduled) AS i, sms3300_stat_get_account('sms3300') AS a;

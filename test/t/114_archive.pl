@@ -56,7 +56,8 @@ queue_many(50, $_) for 'sent', '#status 27', '#http 500';
 run_sql($node, <<'END');
 SELECT sms3300_cancel(sms3300_send('09123456789', 'cancelled', send_after => now() + interval '1 h'));
 SELECT sms3300_send('09123456789', 'service line', type => 2, template => 17);
-SELECT sms3300_send('09123456789', 'expired', send_after => '2000-01-01', send_before => '2000-01-02');
+SELECT sms3300_send('09123456789', 'expired', send_after => now() + interval '1 h');
+UPDATE sms_outbox SET send_after = '2000-01-01', send_before = '2000-01-02' WHERE message = 'expired';
 SELECT sms3300_send('09123456789', 'later', send_after => now() + interval '1 day');
 END
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE finished_at IS NULL", 1);

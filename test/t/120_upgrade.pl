@@ -290,7 +290,7 @@ is(run_sql($node, 'SELECT state, reason FROM sms3300_stat_account'), "paused|$mi
 $node->append_conf('postgresql.conf', 'sms3300.worker_idle_timeout = 0');
 $node->reload;
 wait_for_sql($node, 'postgres', "SELECT pid IS NULL FROM sms3300_stat_worker WHERE datname = 'postgres'");
-my $late = queue($node, 'late', send_before => \q(clock_timestamp() + interval $$1 ms$$));
+my $late = queue($node, 'late', send_before => \q(clock_timestamp() + interval $$1 s$$));
 for (1 .. 2)
 {
 	$seen = run_sql($node, $now);
