@@ -15,6 +15,9 @@
 /* For type and template: not given. */
 #define ROUTE_NONE (-1)
 
+/* The highest value of "max_parts": no network joins more parts. */
+#define MAX_PARTS_MAX 255
+
 extern char *account_default_name;	/* sms3300.account */
 
 /* Mobile numbers in their canonical form, sorted. */
@@ -36,6 +39,7 @@ typedef struct Account
 	char	   *line2;			/* NULL: none */
 	int			type;			/* ROUTE_NONE: none */
 	int			template;		/* ROUTE_NONE: none */
+	int			max_parts;		/* of a text */
 	int			max_in_flight;
 	double		rate;			/* messages per second; 0: no limit */
 	int64		timeout;

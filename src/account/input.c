@@ -38,6 +38,33 @@ input_to_utf8(const char *str, int *len)
 	return utf8;
 }
 
+/*
+ * Convert a text to UTF-8 if that is possible.
+ *
+ * The error is discarded because it shows bytes, which may belong to a password.
+ * The conversion touches only memory, so no subtransaction is needed.
+ */
+const char *
+input_try_utf8(const char *str, int *len)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *volatile utf8 = NULL;
+
+	PG_TRY();
+	{
+		utf8 = pg_server_to_any(str, *len, PG_UTF8);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (utf8 && utf8 != str)
+		*len = (int) strlen(utf8);
+	return utf8;
+}
+
 /* Bring a mobile number to its canonical form. */
 bool
 input_read_mobile(const char *str, int len, char out[MOBILE_SIZE])

@@ -13,6 +13,9 @@
  */
 extern const char *input_to_utf8(const char *str, int *len);
 
+/* Convert a text to UTF-8, which the gateway requires.  Returns NULL if that is impossible. */
+extern const char *input_try_utf8(const char *str, int *len);
+
 /* Bring a mobile number to its canonical form.  Returns false if it is not one. */
 extern bool input_read_mobile(const char *str, int len, char out[MOBILE_SIZE]);
 

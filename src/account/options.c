@@ -174,6 +174,7 @@ const ServerOption server_options[] =
 	{"line2", OPTION_LINE, offsetof(Account, line2), 0, 0},
 	{"type", OPTION_INT, offsetof(Account, type), 0, 2},
 	{"template", OPTION_INT, offsetof(Account, template), 0, PG_INT32_MAX},
+	{"max_parts", OPTION_INT, offsetof(Account, max_parts), 1, MAX_PARTS_MAX},
 	{"max_in_flight", OPTION_INT, offsetof(Account, max_in_flight), 1, 100000},
 	{"rate", OPTION_RATE, offsetof(Account, rate), 0, 0},
 	{"timeout", OPTION_DURATION, offsetof(Account, timeout), 0, 0},
@@ -306,6 +307,7 @@ account_from_options(List *options)
 	account->url = pstrdup(DEFAULT_URL);
 	account->type = ROUTE_NONE;
 	account->template = ROUTE_NONE;
+	account->max_parts = 20;
 	account->max_in_flight = 32;
 	account->timeout = 30 * USECS_PER_SEC;
 	account->connect_timeout = 5 * USECS_PER_SEC;

@@ -5,35 +5,20 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "mb/pg_wchar.h"
 
 #include "account/credentials.h"
+#include "account/input.h"
 #include "account/request.h"
 #include "compat.h"
 #include "gateway/gateway.h"
 
-/*
- * Convert a string from the server encoding to UTF-8.  Returns NULL if that is
- * impossible.  The error is discarded because it shows bytes, which may belong to a
- * password.  The conversion touches only memory, so no subtransaction is needed.
- */
+/* Convert a string from the server encoding to UTF-8.  Returns NULL if that is impossible. */
 static const char *
 utf8(const char *text)
 {
-	MemoryContext context = CurrentMemoryContext;
-	const char *volatile result = NULL;
+	int			len = (int) strlen(text);
 
-	PG_TRY();
-	{
-		result = pg_server_to_any(text, (int) strlen(text), PG_UTF8);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return result;
+	return input_try_utf8(text, &len);
 }
 
 const char *

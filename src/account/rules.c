@@ -30,10 +30,15 @@ verdict(RulesOutcome outcome, const char *reason)
 RulesVerdict
 rules_judge(const RulesMessage *message, const Account *account, const RulesFacts *facts)
 {
+	const char *too_long;
+
 	if (!facts->armed)
 		return verdict(RULES_WAIT, NOT_ARMED);
 	if (account->paused)
 		return verdict(RULES_WAIT, "the option \"paused\" of the account is true");
+	too_long = parts_problem(message->parts, account);
+	if (too_long)
+		return verdict(RULES_FAIL, too_long);
 	if (account->deliver_only && !lists_mobile(account->deliver_only, message->mobile))
 		return verdict(RULES_SUPPRESS, "the recipient is not in the account's option \"deliver_only\"");
 	return verdict(RULES_SEND, "");

@@ -11,7 +11,7 @@
 
 #include "datatype/timestamp.h"
 
-#include "account/account.h"
+#include "account/parts.h"
 
 #define RULES_REASON_SIZE 256
 
@@ -19,6 +19,7 @@
 typedef struct RulesMessage
 {
 	const char *mobile;			/* canonical; NULL: unknown */
+	Parts		parts;
 } RulesMessage;
 
 /* What the rules need to know beside the message and its account. */
@@ -31,7 +32,8 @@ typedef enum RulesOutcome
 {
 	RULES_SEND,
 	RULES_WAIT,					/* no message of the account may be sent now */
-	RULES_SUPPRESS				/* this message must not be sent */
+	RULES_SUPPRESS,				/* this message must not be sent */
+	RULES_FAIL					/* this message cannot be sent */
 } RulesOutcome;
 
 typedef struct RulesVerdict

@@ -25,8 +25,8 @@ static const enum OutboxColumn claim_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_STARTED_AT
 };
 
-/* The columns that are set where a rule suppresses a message. */
-static const enum OutboxColumn suppress_columns[] = {
+/* The columns that are set where a rule forbids a message. */
+static const enum OutboxColumn forbid_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_FINISHED_AT, OUTBOX_ERROR
 };
 
@@ -63,14 +63,25 @@ read_claim(const Rows *rows, int64 id)
 	};
 }
 
+/* Return whether a message is finished instead of being sent. */
+static bool
+is_forbidden(RulesOutcome outcome)
+{
+	return outcome == RULES_SUPPRESS || outcome == RULES_FAIL;
+}
+
 /* Ask the rules of the row's account; without an account nothing is sent anyway. */
 static RulesVerdict
 judge_row(const Rows *rows)
 {
 	const Account *account = account_find(row_name(rows, OUTBOX_ACCOUNT));
 	RulesMessage message = {.mobile = row_string(rows, OUTBOX_MOBILE)};
-
 	RulesFacts	facts = {.armed = is_armed()};
+	bool		isnull;
+	Datum		text = row_value(rows, OUTBOX_MESSAGE, &isnull);
+
+	if (!isnull)
+		message.parts = parts_count(text);
 
 	return account ? rules_judge(&message, account, &facts) : (RulesVerdict) {.outcome = RULES_SEND};
 }
@@ -97,7 +108,7 @@ write_claim(Rows *rows, Oid sending, TimestampTz now)
 
 /*
  * Keep the claims that triggers have left in force, as those have left them; how many.
- * Those that the rules now forbid are added to the ids to be suppressed.
+ * Those that the rules now forbid are added to the ids of the forbidden.
  */
 static int
 read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
@@ -112,7 +123,7 @@ read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
 
 		if (!row_find(rows, id) || row_status(rows) != sending)
 			continue;
-		if (judge_row(rows).outcome == RULES_SUPPRESS)
+		if (is_forbidden(judge_row(rows).outcome))
 			forbidden[(*nforbidden)++] = id;
 		else
 			claims[n++] = read_claim(rows, id);
@@ -121,9 +132,12 @@ read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
 	return n;
 }
 
-/* Suppress a message that is queued, or was claimed in this transaction; false if it is neither. */
+/*
+ * Finish a message that the rules forbid and that is queued, or was claimed in this
+ * transaction; false if it is neither.
+ */
 static bool
-suppress_message(Rows *rows, int64 id, TimestampTz now)
+forbid_message(Rows *rows, int64 id, TimestampTz now, Forbidden *forbidden)
 {
 	bool		claimed = row_find(rows, id) &&
 		row_status(rows) == rows_status(rows, STATUS_SENDING) &&
@@ -133,9 +147,12 @@ suppress_message(Rows *rows, int64 id, TimestampTz now)
 	if (claimed ? row_lock(rows, LockWaitSkip) != ROW_LOCKED : !take_row(rows, id, rows_status(rows, STATUS_QUEUED), now))
 		return false;
 	verdict = judge_row(rows);
-	if (verdict.outcome != RULES_SUPPRESS)
+	if (!is_forbidden(verdict.outcome))
 		return false;
-	row_set(rows, OUTBOX_STATUS, ObjectIdGetDatum(rows_status(rows, STATUS_SUPPRESSED)));
+	forbidden->account = row_name(rows, OUTBOX_ACCOUNT);
+	forbidden->failed = verdict.outcome == RULES_FAIL;
+	row_set(rows, OUTBOX_STATUS,
+			ObjectIdGetDatum(rows_status(rows, forbidden->failed ? STATUS_FAILED : STATUS_SUPPRESSED)));
 	if (claimed)
 		row_set(rows, OUTBOX_ATTEMPTS,
 				Int16GetDatum(Max(row_number(rows, OUTBOX_ATTEMPTS, INT2OID) - 1, 0)));
@@ -146,19 +163,19 @@ suppress_message(Rows *rows, int64 id, TimestampTz now)
 	return true;
 }
 
-/* Suppress messages, in one step. */
+/* Finish messages that the rules forbid, in one step. */
 static void
-suppress_messages(Claims *claimed, const int64 *ids, int nids, TimestampTz now)
+forbid_messages(Claims *claimed, const int64 *ids, int nids, TimestampTz now)
 {
 	Rows	   *rows;
 
 	if (nids == 0)
 		return;
-	rows = rows_open(suppress_columns, lengthof(suppress_columns));
-	claimed->suppressed = palloc(sizeof(char *) * nids);
+	rows = rows_open(forbid_columns, lengthof(forbid_columns));
+	claimed->forbidden = palloc(sizeof(Forbidden) * nids);
 	for (int i = 0; i < nids; i++)
-		if (suppress_message(rows, ids[i], now))
-			claimed->suppressed[claimed->nsuppressed++] = row_name(rows, OUTBOX_ACCOUNT);
+		if (forbid_message(rows, ids[i], now, &claimed->forbidden[claimed->nforbidden]))
+			claimed->nforbidden++;
 	rows_close(rows);
 }
 
@@ -184,11 +201,11 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 			write_claim(rows, sending, now);
 			claimed.claims[claimed.nclaims++] = read_claim(rows, ids[i]);
 		}
-		else if (outcome == RULES_SUPPRESS)
+		else if (is_forbidden(outcome))
 			forbidden[nforbidden++] = ids[i];
 	}
 	if (rows_close(rows))
 		claimed.nclaims = read_again(claimed.claims, claimed.nclaims, forbidden, &nforbidden);
-	suppress_messages(&claimed, forbidden, nforbidden, now);
+	forbid_messages(&claimed, forbidden, nforbidden, now);
 	return claimed;
 }

@@ -25,17 +25,25 @@ typedef struct Claim
 	TimestampTz send_after;
 } Claim;
 
+/* A message that was finished instead, by a rule of its account. */
+typedef struct Forbidden
+{
+	char	   *account;
+	bool		failed;			/* or else suppressed */
+} Forbidden;
+
 typedef struct Claims
 {
 	Claim	   *claims;			/* in the order of the ids */
 	int			nclaims;
-	char	  **suppressed;		/* the account of each suppressed message */
-	int			nsuppressed;
+	Forbidden  *forbidden;
+	int			nforbidden;
 } Claims;
 
 /*
  * Claim messages: those that are due, still queued and not locked by others
- * become 'sending', or 'suppressed' where a rule of their account forbids them.
+ * become 'sending', or where a rule of their account forbids them 'suppressed' or
+ * 'failed'.
  * All is in memory of the caller.  For the worker, while sms_outbox is open.
  */
 extern Claims claim_messages(const int64 *ids, int nids, TimestampTz now);

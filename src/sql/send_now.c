@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "account/input.h"
+#include "account/parts.h"
 #include "account/request.h"
 #include "account/response.h"
 #include "account/route.h"
@@ -244,6 +245,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	route.type = number_argument(fcinfo, 4, input_check_type);
 	route.template = number_argument(fcinfo, 5, input_check_template);
 	account = route_account(NameStr(*name));
+	parts_require(parts_count(CStringGetTextDatum(message)), account);
 	route_check(&route, account);
 
 	if (!registry_enabled)

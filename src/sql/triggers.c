@@ -20,6 +20,7 @@
 
 #include "account/account.h"
 #include "account/input.h"
+#include "account/parts.h"
 #include "account/route.h"
 #include "compat.h"
 #include "outbox/access.h"
@@ -28,7 +29,6 @@
 #include "shared/wake.h"
 #include "sql/changes.h"
 #include "sql/reserved.h"
-#include "text/segments.h"
 
 /* Years between these are of the Jalali calendar, which Iran uses, rather than the Gregorian. */
 #define JALALI_FIRST 1300
@@ -128,36 +128,39 @@ is_given(const Row *row, enum OutboxColumn column)
 	return row->before == NULL || changes_column(row->table, row->before, row->tuple, column);
 }
 
-/* Set the number of SMS that the text is; it stays when the text is removed. */
-static void
+/* Set and return the number of SMS that the text is; it stays when the text is removed. */
+static Parts
 set_parts(Row *row)
 {
 	bool		isnull;
 	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
-	text	   *message;
-	const char *utf8;
-	int			len;
-	Segments	segments;
+	Parts		parts = {0};
 
-	if (isnull || !columns_have(row->table, OUTBOX_PARTS))
-		return;
-	message = DatumGetTextPP(value);
-	len = VARSIZE_ANY_EXHDR(message);
-	utf8 = input_to_utf8(VARDATA_ANY(message), &len);
-	segments_count(utf8, len, &segments);
-	set(row, OUTBOX_PARTS, Int16GetDatum((int16) Min(segments.parts, PG_INT16_MAX)));
+	if (isnull)
+		return parts;
+	parts = parts_count(value);
+	if (columns_have(row->table, OUTBOX_PARTS))
+		set(row, OUTBOX_PARTS, Int16GetDatum((int16) Min(parts.n, PG_INT16_MAX)));
+	return parts;
 }
 
-/* Check that there is a text which shows something and can be converted to UTF-8. */
+/*
+ * Check that there is a text which can be sent, and count its parts.  One that was
+ * queued before and is not changed need only be there.
+ */
 static void
-check_message(const Row *row)
+check_message(Row *row, const Account *account)
 {
 	bool		isnull;
 	Datum		value = get(row, OUTBOX_MESSAGE, &isnull);
+	Parts		parts;
 	text	   *message;
 
 	/* The size of a toasted text is known without fetching it. */
 	input_require_message(isnull, isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ);
+	parts = set_parts(row);
+	if (is_given(row, OUTBOX_MESSAGE) || is_given(row, OUTBOX_ACCOUNT))
+		parts_require(parts, account);
 	if (!is_given(row, OUTBOX_MESSAGE))
 		return;
 	message = DatumGetTextPP(value);
@@ -274,8 +277,6 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	canonical = input_mobile(mobile, (int) strlen(mobile));
 	if (strcmp(canonical, mobile) != 0)
 		set(row, OUTBOX_MOBILE, CStringGetTextDatum(canonical));
-	check_message(row);
-	set_parts(row);
 
 	value = get(row, OUTBOX_ACCOUNT, &isnull);
 	if (isnull)
@@ -287,6 +288,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	else
 		name = DatumGetName(value);
 	account = find_account(NameStr(*name));
+	check_message(row, account);
 
 	own.line = check_line(row, OUTBOX_LINE, "line");
 	own.line2 = check_line(row, OUTBOX_LINE2, "line2");
@@ -460,7 +462,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	if (finished)
 	{
 		if (!has_status(&row, STATUS_SENT))
-			set_parts(&row);
+			(void) set_parts(&row);
 		return finish_row(&row);
 	}
 

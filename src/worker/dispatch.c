@@ -97,8 +97,8 @@ claim_some(Dispatch *dispatch, const int64 *ids, int nids, TimestampTz now)
 	transaction_limit_triggers();
 	claimed = claim_messages(ids, nids, now);
 	transaction_unlimit_triggers();
-	for (int i = 0; i < claimed.nsuppressed; i++)
-		queue_suppressed(queue_find_or_add(claimed.suppressed[i]));
+	for (int i = 0; i < claimed.nforbidden; i++)
+		queue_forbidden(queue_find_or_add(claimed.forbidden[i].account), claimed.forbidden[i].failed);
 	for (int i = 0; i < claimed.nclaims; i++)
 		begin_job(dispatch, &claimed.claims[i], now);
 }
@@ -150,7 +150,7 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	queues_count_suppressed(now);
+	queues_count_forbidden(now);
 	while (!dlist_is_empty(&dispatch->jobs))
 	{
 		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));

@@ -180,7 +180,7 @@ queue_configure(AccountQueue *queue)
 	}
 	else
 		retention_configure(&queue->retention, -1, -1);
-	queue->claimed = queue->suppressed = 0;
+	queue->claimed = queue->suppressed = queue->failed = 0;
 }
 
 void
@@ -367,14 +367,17 @@ queue_claimed(AccountQueue *queue, TimestampTz now)
 }
 
 void
-queue_suppressed(AccountQueue *queue)
+queue_forbidden(AccountQueue *queue, bool failed)
 {
-	queue->suppressed++;
+	if (failed)
+		queue->failed++;
+	else
+		queue->suppressed++;
 	window_claimed(&queue->window);
 }
 
 void
-queues_count_suppressed(TimestampTz now)
+queues_count_forbidden(TimestampTz now)
 {
 	dlist_iter	iter;
 
@@ -382,13 +385,14 @@ queues_count_suppressed(TimestampTz now)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		if (queue->suppressed == 0)
+		if (queue->suppressed == 0 && queue->failed == 0)
 			continue;
 		counters_begin();
 		counters_add(queue->serverid, COUNTER_SUPPRESSED, queue->suppressed);
+		counters_add(queue->serverid, COUNTER_FAILED, queue->failed);
 		counters_end();
 		retention_recorded(&queue->retention, now);
-		queue->suppressed = 0;
+		queue->suppressed = queue->failed = 0;
 	}
 }
 

@@ -39,6 +39,7 @@ typedef struct AccountQueue
 	Pace		pace;			/* and how fast */
 	int			claimed;		/* in this transaction */
 	int			suppressed;		/* likewise */
+	int			failed;			/* likewise, by a rule */
 	LiveState	published;		/* the state in shared memory */
 
 	Window		window;			/* its next messages */
@@ -49,16 +50,16 @@ typedef struct AccountQueue
  * Within a transaction with the outbox open, in this order: apply changes of the
  * accounts and, with "look", of the queues, whose new messages are due from a time
  * on; take at most "limit" candidates; record each claim, or message that a rule
- * suppressed; finish.
+ * forbade; finish.
  */
 extern void queues_begin(bool look, TimestampTz from);
 extern int	queues_take(struct Wire *wire, int limit, TimestampTz now, int64 *ids);
 extern void queue_claimed(AccountQueue *queue, TimestampTz now);
-extern void queue_suppressed(AccountQueue *queue);
+extern void queue_forbidden(AccountQueue *queue, bool failed);
 extern void queues_end(TimestampTz now);
 
-/* Count the messages that the transaction suppressed, once it has committed. */
-extern void queues_count_suppressed(TimestampTz now);
+/* Count the messages that rules forbade in the transaction, once it has committed. */
+extern void queues_count_forbidden(TimestampTz now);
 
 /* Discard all candidates, because a transaction failed. */
 extern void queues_reset(void);
