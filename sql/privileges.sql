@@ -80,7 +80,7 @@ SELECT sms3300_send('09120000002', 'by app') AS app \gset
 -- the columns of the extension take no value but the default, or null
 SELECT attname, pg_temp.answer(format(
 	'INSERT INTO sms_outbox (mobile, message, %I) OVERRIDING SYSTEM VALUE VALUES (''09123456789'', ''x'', %L)',
-	attname, CASE atttypid WHEN 'timestamptz'::regtype THEN '2000-01-01' WHEN 'jsonb'::regtype THEN '[1]'
+	attname, CASE atttypid WHEN 'timestamptz'::regtype THEN '2000-01-01' WHEN 'boolean'::regtype THEN 'true' WHEN 'jsonb'::regtype THEN '[1]'
 		WHEN 'sms_status'::regtype THEN 'sent' ELSE '1000' END)), split_part(pg_temp.answer(format(
 	'INSERT INTO sms_outbox (mobile, message, %I) OVERRIDING SYSTEM VALUE VALUES (''09123456789'', ''x'', NULL)',
 	attname)), E'\n', 1)
@@ -95,7 +95,7 @@ FROM (VALUES
 	($$DELETE FROM sms_outbox$$),
 	($$TRUNCATE sms_outbox$$),
 	($$INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 'k')
-		ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO UPDATE SET message = 'y'$$),
+		ON CONFLICT (id) DO UPDATE SET message = 'y'$$),
 	($$SELECT nextval('sms_outbox_id_seq')$$),
 	($$SELECT sms3300_adopt()$$),
 	($$CREATE TRIGGER t BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert()$$),

@@ -98,13 +98,15 @@ FROM (VALUES
 	($$sms3300_send('09123456789', 'x', template => -1)$$),
 	($$sms3300_send('09123456789', 'x', template => 5)$$),
 	($$sms3300_send('09123456789', 'x', send_after => '2100-01-02', send_before => '2100-01-01')$$),
-	($$sms3300_send('09123456789', 'x', dedup_key => '')$$)) AS v (expression);
+	($$sms3300_send('09123456789', 'x', dedup_key => '')$$),
+	($$sms3300_send('09123456789', 'x', dedup_key => repeat('ک', 501))$$)) AS v (expression);
 
 --
 -- dedup_key
 --
 
 -- the second call returns the id of the first, whatever its other arguments
+SET client_min_messages = warning;
 SELECT sms3300_send('09123456789', 'first', dedup_key => 'order 1') AS id \gset
 SELECT sms3300_send('09120000000', 'second', dedup_key => 'order 1') = :id;
 SELECT sms3300_send('09120000000', 'third', dedup_key => 'order 2') <> :id;
@@ -118,11 +120,12 @@ ROLLBACK;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'rolled back') > :id;
 -- an invalid message is rejected nevertheless
 SELECT split_part(pg_temp.answer($$sms3300_send('0912', 'x', dedup_key => 'order 1')$$), E'\n', 1);
--- whatever the status of the first
+-- unless it was cancelled
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') AS id \gset
 SELECT sms3300_cancel(:id);
-SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') = :id;
-SELECT status FROM sms_outbox WHERE id = :id;
+SELECT sms3300_send('09123456789', 'first', dedup_key => 'order 1') <> :id;
+SELECT message, status, dedup_released FROM sms_outbox WHERE dedup_key = 'order 1' ORDER BY id;
+SELECT sms3300_send('09123456789', 'first', dedup_key => 'order 1') AS id \gset
 -- each sender has its own keys
 SET ROLE regress_sms3300_other;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 1') <> :id;
@@ -139,7 +142,8 @@ INSERT INTO sms_outbox (mobile, message, dedup_key)
 	VALUES ('09123456789', 'x', 'order 1'), ('09123456789', 'x', 'order 3')
 	ON CONFLICT DO NOTHING RETURNING dedup_key;
 INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09123456789', 'x', 'order 3')
-	ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING RETURNING dedup_key;
+	ON CONFLICT (sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END)) WHERE dedup_key IS NOT NULL
+	DO NOTHING RETURNING dedup_key;
 SELECT sms3300_send('09123456789', 'x', dedup_key => 'order 3') = id FROM sms_outbox WHERE dedup_key = 'order 3';
 
 -- a trigger that suppresses the row causes an error, with and without a key

@@ -87,6 +87,10 @@ ALTER TABLE @extschema@.sms_outbox RENAME COLUMN errors TO events;
 -- From PostgreSQL 18 on, the constraint has a name, which is the column's.
 ALTER TABLE @extschema@.sms_outbox ALTER events DROP NOT NULL, ALTER events SET NOT NULL;
 ALTER TABLE @extschema@.sms_outbox ADD COLUMN parts smallint;
+ALTER TABLE @extschema@.sms_outbox ADD COLUMN dedup_released boolean;
+DROP INDEX @extschema@.sms_outbox_dedup_idx;
+CREATE UNIQUE INDEX sms_outbox_dedup_idx ON @extschema@.sms_outbox
+	(sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END)) WHERE dedup_key IS NOT NULL;
 ALTER TABLE @extschema@.sms_outbox
 	ALTER account SET DEFAULT pg_catalog.current_setting('sms3300.account', true)::pg_catalog.name,
 	ALTER send_before SET DEFAULT NULLIF(pg_catalog.now(), pg_catalog.now()),
@@ -178,7 +182,7 @@ COMMENT ON COLUMN @extschema@.sms_outbox.send_after IS
 COMMENT ON COLUMN @extschema@.sms_outbox.send_before IS
 	'Time at which the message expires. The default is send_after plus the validity of the account.';
 COMMENT ON COLUMN @extschema@.sms_outbox.dedup_key IS
-	'Key that is unique among the messages of the sender. A second INSERT with the same key raises 23505; sms3300_send() returns the id of the first message.';
+	'Key of at most 1000 bytes that is unique among the messages of the sender that are queued, being sent, sent or unknown. A second INSERT with the same key raises 23505; sms3300_send() returns the id of the first message.';
 COMMENT ON COLUMN @extschema@.sms_outbox.metadata IS
 	'Data of the caller, which is neither read nor sent';
 COMMENT ON COLUMN @extschema@.sms_outbox.sender IS
@@ -209,6 +213,8 @@ COMMENT ON COLUMN @extschema@.sms_outbox.origin IS
 	'Hash of the cluster and database that queued the message. Other databases do not send it; see sms3300_adopt().';
 COMMENT ON COLUMN @extschema@.sms_outbox.parts IS
 	'Number of SMS that the text is. It is kept when the text is removed. NULL for messages queued before version 1.2.';
+COMMENT ON COLUMN @extschema@.sms_outbox.dedup_released IS
+	'True if the message did not reach its recipient and a later message has taken its dedup_key';
 COMMENT ON FUNCTION @extschema@.sms3300_outbox_insert() IS
 	'Trigger function of sms_outbox: checks and completes a new row and wakes the worker at commit';
 COMMENT ON TRIGGER sms3300_insert ON @extschema@.sms_outbox IS
@@ -447,5 +453,5 @@ GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
 GRANT INSERT (id, mobile, message, line, line2, type, template, account, priority,
 	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,
 	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
-	events, origin, parts) ON @extschema@.sms_outbox TO PUBLIC;
+	events, origin, parts, dedup_released) ON @extschema@.sms_outbox TO PUBLIC;
 GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;

@@ -53,6 +53,7 @@ CREATE TABLE @extschema@.sms_outbox
 	events jsonb NOT NULL DEFAULT '[]',
 	origin bigint NOT NULL DEFAULT NULLIF(0::pg_catalog.int8, 0::pg_catalog.int8),
 	parts smallint,
+	dedup_released boolean,
 	CONSTRAINT sms_outbox_due_check
 		CHECK ((due_at IS NOT NULL) OPERATOR(pg_catalog.=)
 			(status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'sending']::@extschema@.sms_status[])))
@@ -72,8 +73,13 @@ CREATE INDEX sms_outbox_retry_idx ON @extschema@.sms_outbox
 -- the queue while the table is small, and keep that plan.
 CREATE INDEX sms_outbox_expiry_idx ON @extschema@.sms_outbox
 	(origin, send_before) WHERE finished_at IS NULL;
+
+-- One message of a sender holds a key. A message that did not reach its recipient gives its
+-- key away when another message wants it, and is still found by it. An index that mentions
+-- status would do without dedup_released, but claims change the status and would no longer
+-- be HOT updates.
 CREATE UNIQUE INDEX sms_outbox_dedup_idx ON @extschema@.sms_outbox
-	(sender, dedup_key) WHERE dedup_key IS NOT NULL;
+	(sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END)) WHERE dedup_key IS NOT NULL;
 
 CREATE INDEX sms_outbox_finished_idx ON @extschema@.sms_outbox
 	(account, ((message IS NULL)::integer), finished_at) WHERE finished_at IS NOT NULL;
@@ -133,7 +139,7 @@ COMMENT ON COLUMN @extschema@.sms_outbox.send_after IS
 COMMENT ON COLUMN @extschema@.sms_outbox.send_before IS
 	'Time at which the message expires. The default is send_after plus the validity of the account.';
 COMMENT ON COLUMN @extschema@.sms_outbox.dedup_key IS
-	'Key that is unique among the messages of the sender. A second INSERT with the same key raises 23505; sms3300_send() returns the id of the first message.';
+	'Key of at most 1000 bytes that is unique among the messages of the sender that are queued, being sent, sent or unknown. A second INSERT with the same key raises 23505; sms3300_send() returns the id of the first message.';
 COMMENT ON COLUMN @extschema@.sms_outbox.metadata IS
 	'Data of the caller, which is neither read nor sent';
 COMMENT ON COLUMN @extschema@.sms_outbox.sender IS
@@ -164,6 +170,8 @@ COMMENT ON COLUMN @extschema@.sms_outbox.origin IS
 	'Hash of the cluster and database that queued the message. Other databases do not send it; see sms3300_adopt().';
 COMMENT ON COLUMN @extschema@.sms_outbox.parts IS
 	'Number of SMS that the text is. It is kept when the text is removed. NULL for messages queued before version 1.2.';
+COMMENT ON COLUMN @extschema@.sms_outbox.dedup_released IS
+	'True if the message did not reach its recipient and a later message has taken its dedup_key';
 
 -- A dump contains the messages and the state of the sequence.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_outbox', '');
@@ -492,7 +500,7 @@ REVOKE ALL ON @extschema@.sms_outbox FROM PUBLIC;
 GRANT SELECT, INSERT (id, mobile, message, line, line2, type, template, account, priority,
 	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,
 	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
-	events, origin, parts) ON @extschema@.sms_outbox TO PUBLIC;
+	events, origin, parts, dedup_released) ON @extschema@.sms_outbox TO PUBLIC;
 GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_adopt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_insert() FROM PUBLIC;

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "account/input.h"
 #include "outbox/access.h"
 #include "outbox/callers.h"
 #include "outbox/owner.h"
@@ -39,16 +40,36 @@ static Statement insert_statement = {
 static Statement insert_once_statement = {
 	.sql = "INSERT INTO %s (" CALLER_COLUMNS ")"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-	" ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING"
-	" RETURNING id",
+	" ON CONFLICT DO NOTHING RETURNING id",
 	.nargs = OUTBOX_CALLER_COLUMNS, .argtypes = CALLER_TYPES
 };
 
+/* The message that holds a key; those that gave it away have another status. */
 static Statement find_key_statement = {
-	.sql = "SELECT id FROM %s WHERE sender OPERATOR(pg_catalog.=) CURRENT_USER"
-	" AND dedup_key OPERATOR(pg_catalog.=) $1",
+	.sql = "SELECT id, mobile, message FROM %s WHERE sender OPERATOR(pg_catalog.=) CURRENT_USER"
+	" AND dedup_key OPERATOR(pg_catalog.=) $1"
+	" AND status::pg_catalog.text OPERATOR(pg_catalog.=) ANY ('{queued,sending,sent,unknown}'::pg_catalog.text[])",
 	.nargs = 1, .argtypes = {TEXTOID}
 };
+
+/* Say that nothing was queued if the message that holds the key is not the same. */
+static void
+report_other_message(const Datum *values)
+{
+	char	   *number = TextDatumGetCString(values[0]);
+	char	   *mobile = input_mobile(number, (int) strlen(number));
+	char	   *stored = statement_string(0, 3);
+	bool		other_recipient = strcmp(statement_name(0, 2), mobile) != 0;
+	Datum		given = values[OUTBOX_MESSAGE - OUTBOX_MOBILE];
+	bool		other_text = stored && strcmp(stored, TextDatumGetCString(given)) != 0;
+
+	if (other_recipient || other_text)
+		ereport(NOTICE,
+				(errmsg("message " INT64_FORMAT " has the same \"dedup_key\" and another %s, nothing was queued",
+						statement_int64(0, 1),
+						!other_recipient ? "text" : other_text ? "recipient and text" : "recipient"),
+				 errhint("Use a key of its own for each message that is to be sent.")));
+}
 
 /*
  * Queue a message with the caller's privileges and return its id.  If the caller
@@ -81,7 +102,10 @@ outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inser
 		/* The row with the key may be deleted concurrently, so try again. */
 		statement_run(namespace, &find_key_statement, &args[key], NULL);
 		if (SPI_processed > 0)
+		{
+			report_other_message(values);
 			break;
+		}
 	}
 	if (!once || SPI_processed == 0)
 	{

@@ -38,8 +38,8 @@ typedef struct OutboxRow
 /* For callers, in their transaction and with their rights as far as said */
 
 /*
- * Queue a message with the caller's rights.  Where the caller has queued one
- * with the same dedup_key before, its id is returned and nothing is queued.
+ * Queue a message with the caller's rights.  Where a message of the caller holds the
+ * dedup_key, its id is returned and nothing is queued; a NOTICE tells if it is not the same.
  */
 extern int64 outbox_insert(Oid namespace, const Datum *values, const bool *nulls,
 						   bool *inserted);

@@ -45,7 +45,8 @@
 	X(OUTBOX_ERROR, "error", TEXTOID) \
 	X(OUTBOX_EVENTS, "events", JSONBOID) \
 	X(OUTBOX_ORIGIN, "origin", INT8OID) \
-	X(OUTBOX_PARTS, "parts", INT2OID)
+	X(OUTBOX_PARTS, "parts", INT2OID) \
+	X(OUTBOX_DEDUP_RELEASED, "dedup_released", BOOLOID)
 
 enum OutboxColumn
 {

@@ -15,6 +15,7 @@
 
 #include "outbox/access.h"
 #include "outbox/commands.h"
+#include "outbox/keys.h"
 #include "outbox/owner.h"
 #include "outbox/statement.h"
 
@@ -221,12 +222,22 @@ outbox_requeue(Oid namespace, int64 id)
 		Int64GetDatum(id), Int64GetDatum(outbox_origin()), current_role_name(&by)
 	};
 
+	keys_reclaim(namespace, id);
 	return run_as_owner(namespace, &requeue_statement, values, NULL) > 0;
 }
 
+#define REQUEUE_MANY \
+	REQUEUE("$2", "$3") " FROM pg_catalog.unnest($1) AS u (id)" \
+	" WHERE o.id = u.id AND " MAY_BE_REQUEUED
+
 static Statement requeue_many_statement = {
-	.sql = REQUEUE("$2", "$3") " FROM pg_catalog.unnest($1) AS u (id)"
-	" WHERE o.id = u.id AND " MAY_BE_REQUEUED,
+	.sql = REQUEUE_MANY,
+	.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, NAMEOID}
+};
+
+/* Messages whose key is held by another one are passed over. */
+static Statement requeue_many_holders_statement = {
+	.sql = REQUEUE_MANY " AND dedup_released IS NOT TRUE",
 	.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, NAMEOID}
 };
 
@@ -236,7 +247,8 @@ outbox_requeue_many(Oid namespace, List *found)
 	NameData	by;
 	Datum		values[] = {ids_of(found), Int64GetDatum(outbox_origin()), current_role_name(&by)};
 
-	return run_as_owner(namespace, &requeue_many_statement, values, NULL);
+	return run_as_owner(namespace, keys_reclaim_many(namespace, values[0]) ?
+						&requeue_many_holders_statement : &requeue_many_statement, values, NULL);
 }
 
 /* Only an unknown message is settled; when it was sent, if it was, stays in "finished_at". */

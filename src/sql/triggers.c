@@ -25,6 +25,7 @@
 #include "compat.h"
 #include "outbox/access.h"
 #include "outbox/columns.h"
+#include "outbox/keys.h"
 #include "outbox/status.h"
 #include "shared/wake.h"
 #include "sql/changes.h"
@@ -33,6 +34,9 @@
 /* Years between these are of the Jalali calendar, which Iran uses, rather than the Gregorian. */
 #define JALALI_FIRST 1300
 #define JALALI_LAST 1500
+
+/* The longest dedup_key, which has to fit into an entry of an index */
+#define MAX_KEY_BYTES 1000
 
 PG_FUNCTION_INFO_V1(sms3300_outbox_insert);
 PG_FUNCTION_INFO_V1(sms3300_outbox_update);
@@ -168,18 +172,41 @@ check_message(Row *row, const Account *account)
 	input_require_visible(VARDATA_ANY(message), VARSIZE_ANY_EXHDR(message));
 }
 
-/* Reject an empty key, which would suppress all messages but the first. */
+/* Reject an empty key, which would keep out all messages but the first, and one that is too long. */
 static void
 check_dedup_key(const Row *row)
 {
 	bool		isnull;
 	Datum		value = get(row, OUTBOX_DEDUP_KEY, &isnull);
+	size_t		size;
 
-	if (!isnull && toast_raw_datum_size(value) == VARHDRSZ)
+	if (isnull || !is_given(row, OUTBOX_DEDUP_KEY))
+		return;
+	size = toast_raw_datum_size(value) - VARHDRSZ;
+	if (size == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"dedup_key\" must not be empty"),
 				 errhint("Use NULL for a message that may be queued more than once.")));
+	if (size > MAX_KEY_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"dedup_key\" is too long"),
+				 errdetail("It has %zu bytes, and at most %d are allowed.", size, MAX_KEY_BYTES),
+				 errhint("Use a short key, such as the number of an order, or a hash.")));
+}
+
+/* Have a message that did not reach its recipient give away the key of this one. */
+static void
+take_dedup_key(const Row *row, Name sender)
+{
+	bool		isnull;
+	Datum		key = get(row, OUTBOX_DEDUP_KEY, &isnull);
+	bool		no_id;
+	Datum		id = get(row, OUTBOX_ID, &no_id);
+
+	if (!isnull && is_given(row, OUTBOX_DEDUP_KEY))
+		keys_release(row->table, sender, key, DatumGetInt64(id));
 }
 
 /* When a message is sent, at the earliest and at the latest */
@@ -397,6 +424,7 @@ set_reserved_columns(FunctionCallInfo fcinfo, Row *row)
 	}
 	namestrcpy(sender, GetUserNameFromId(GetUserId(), false));
 	set(row, OUTBOX_SENDER, NameGetDatum(sender));
+	take_dedup_key(row, sender);
 	set(row, OUTBOX_CREATED_AT, TimestampTzGetDatum(now));
 	set(row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
 }
@@ -450,6 +478,8 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Row			row;
 	bool		finished;
+	bool		isnull;
+	Datum		sender;
 	Times		times;
 
 	require_trigger(fcinfo);
@@ -467,6 +497,9 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	}
 
 	times = check_caller_columns(&row, is_owner(fcinfo) ? route_known_account : route_account);
+	sender = get(&row, OUTBOX_SENDER, &isnull);
+	if (!isnull)
+		take_dedup_key(&row, DatumGetName(sender));
 	if (is_given(&row, OUTBOX_SEND_AFTER))
 		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
 	wake_for_anything();

@@ -87,7 +87,7 @@ is(run_as($node, 'app', q{SELECT nextval('sms_outbox_id_seq')}), 42501, 'the seq
 
 my %forged = (id => 7, sender => q('stranger'), status => q('sent'), attempts => 1, events => q('[1]'),
 	due_at => q('2000-01-01'), started_at => 'now()', finished_at => 'now()', response => q('{}'),
-	sent_line => q('983000330000'), error => q('none'));
+	sent_line => q('983000330000'), error => q('none'), dedup_released => 'true');
 for my $column (grep { !/^(?:created_at|origin)$/ } @reserved)
 {
 	my $value = $forged{$column} // 1;
@@ -108,7 +108,8 @@ for my $column (qw(status attempts events))
 is(error_of("INSERT INTO sms_outbox (mobile, message, origin) VALUES ('$number', 'forged', 1);"),
 	'42501: permission denied to set "origin"', 'origin');
 like(error_of("INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('$number', 'x', 'k')"
-	  . " ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO UPDATE SET status = 'sent';"),
+	  . " ON CONFLICT (sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END))"
+	  . " WHERE dedup_key IS NOT NULL DO UPDATE SET status = 'sent';"),
 	qr/^42501: permission denied/, 'ON CONFLICT DO UPDATE');
 like(error_of("COPY sms_outbox (id, mobile, message) FROM STDIN;\n7\t$number\tforged\n\\."),
 	qr/^0A000: COPY FROM not supported with row-level security/, 'COPY');

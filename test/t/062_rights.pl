@@ -179,7 +179,7 @@ for my $sql (
 may('writer', <<"END", 42501, 'ON CONFLICT DO UPDATE');
 INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('$number', 'by writer', 'k');
 INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('$number', 'x', 'k')
-ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO UPDATE SET message = 'forged'
+ON CONFLICT (sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END)) WHERE dedup_key IS NOT NULL DO UPDATE SET message = 'forged'
 END
 may('writer', 'TRUNCATE sms_outbox', 42501, 'TRUNCATE');
 
