@@ -146,6 +146,48 @@ COMMENT ON FUNCTION @extschema@.sms3300_retry(name) IS
 	'Lets a stopped account try again at once, or all accounts that the caller owns. Raises 42501 unless the caller owns the account.';
 
 -- ---------------------------------------------------------------------------
+-- New functions on numbers and texts
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.sms3300_mobile_or_null(text) RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.sms3300_mobile_or_null(text) IS
+	'Returns an Iranian mobile number in its canonical form, 989XXXXXXXXX, or NULL if the argument is not a mobile number';
+
+-- For numbers that are kept as bigint. Calls stay unambiguous, because arguments of unknown
+-- type are taken for text.
+CREATE FUNCTION @extschema@.sms3300_mobile(bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'sms3300_mobile_number' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.sms3300_mobile(bigint) IS
+	'sms3300_mobile() of a number without its leading zero, such as 9123456789';
+
+CREATE FUNCTION @extschema@.sms3300_is_mobile(bigint) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'sms3300_is_mobile_number' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.sms3300_is_mobile(bigint) IS
+	'sms3300_is_mobile() of a number without its leading zero, such as 9123456789';
+
+CREATE FUNCTION @extschema@.sms3300_mobile_or_null(bigint) RETURNS text
+	AS 'MODULE_PATHNAME', 'sms3300_mobile_or_null_number' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.sms3300_mobile_or_null(bigint) IS
+	'sms3300_mobile_or_null() of a number without its leading zero, such as 9123456789';
+
+CREATE FUNCTION @extschema@.sms3300_preview(text,
+	OUT encoding text, OUT parts integer, OUT ucs2_characters text[], OUT arabic_letters text[]) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.sms3300_preview(text) IS
+	'Returns what to look at before a text is sent to many: encoding and parts as sms3300_segments(), the characters that force UCS-2, and the Arabic letters yeh, alef maksura and kaf, which stand for Persian ones';
+
+CREATE FUNCTION @extschema@.sms3300_send(
+	mobile bigint, message text, line text DEFAULT NULL, line2 text DEFAULT NULL,
+	type integer DEFAULT NULL, template integer DEFAULT NULL, account name DEFAULT NULL,
+	priority integer DEFAULT NULL, send_after timestamptz DEFAULT NULL,
+	send_before timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'sms3300_send_number' LANGUAGE C COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_send(bigint, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) IS
+	'sms3300_send() to a number without its leading zero, such as 9123456789';
+
+-- ---------------------------------------------------------------------------
 -- Comments
 --
 -- Those on the views and their functions are below.
@@ -234,7 +276,7 @@ COMMENT ON FUNCTION @extschema@.sms3300_is_mobile(text) IS
 COMMENT ON FUNCTION @extschema@.sms3300_segments(text) IS
 	'Returns how a text is split into SMS parts: encoding (GSM-7 or UCS-2), units (septets or UTF-16 units in total), parts, and units_left in the last part';
 COMMENT ON FUNCTION @extschema@.sms3300_send(text, text, text, text, integer, integer, name, integer, timestamptz, timestamptz, text, jsonb) IS
-	'Queues a message in the current transaction and returns its id. If the caller already has a message with this dedup_key, queues nothing and returns the id of that message. Raises 22023 or 23502 for an invalid or missing value, 42704 for an unknown account or missing user mapping, and 42501 without USAGE on the account.';
+	'Queues a message in the current transaction and returns its id. line, line2, type and template choose the route and are taken from the account if NULL. account is a foreign server, by default the setting sms3300.account. priority is 0 to 9, higher first. The message is not sent before send_after (now) or after send_before (send_after plus the validity of the account). If a message of the caller holds the dedup_key, queues nothing and returns the id of that message. metadata is kept and not sent. Raises 22023 or 23502 for an invalid or missing value, 42704 for an unknown account or missing user mapping, and 42501 without USAGE on the account.';
 COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) IS
 	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 38000 if the message may have been sent, 08001 or 08P01 if it was not, 55000 or 53400 if the account''s rules or its rate do not allow it now, and 25006 in a read-only transaction.';
 COMMENT ON FUNCTION @extschema@.sms3300_cancel(bigint) IS

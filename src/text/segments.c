@@ -8,8 +8,6 @@
  */
 #include "text/segments.h"
 
-#include <stdint.h>
-
 #include "text/utf8.h"
 
 typedef struct Encoding
@@ -88,6 +86,12 @@ gsm7_width(uint32_t c)
 		default:
 			return c >= ' ' && c <= 'z';
 	}
+}
+
+bool
+segments_is_gsm7(uint32_t c)
+{
+	return gsm7_width(c) > 0;
 }
 
 /*

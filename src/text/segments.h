@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct Segments
 {
@@ -15,6 +16,9 @@ typedef struct Segments
 	int			parts;
 	int			units_left;		/* that still fit into the last part */
 } Segments;
+
+/* Return whether a character is in the GSM 7-bit alphabet; one that is not forces UCS-2. */
+extern bool segments_is_gsm7(uint32_t c);
 
 extern void segments_count(const char *utf8, size_t len, Segments *out);
 

@@ -79,10 +79,11 @@ my %internal = (
 	error       => \&text,
 	events      => sub { one_of(@json) },
 	origin      => sub { one_of(@ids) },
-	parts       => sub { one_of(@integers) });
+	parts       => sub { one_of(@integers) },
+	dedup_released => sub { one_of(qw(NULL true false)) });
 
 my @server_options = qw(line line2 type template max_in_flight rate timeout connect_timeout
-  validity max_attempts on_unknown transient_codes account_codes refused_codes paused retention
+  validity max_parts max_attempts on_unknown transient_codes account_codes refused_codes paused retention
   redact_after ca_file username no_such);
 my @mapping_options = qw(username password password_file url no_such);
 
@@ -131,7 +132,7 @@ sub arguments
 
 sub call_pure
 {
-	my $function = one_of(qw(sms3300_mobile sms3300_is_mobile sms3300_segments));
+	my $function = one_of(qw(sms3300_mobile sms3300_mobile_or_null sms3300_is_mobile sms3300_segments sms3300_preview));
 	return "SELECT $function(" . text() . ')';
 }
 
