@@ -497,3 +497,27 @@ GRANT INSERT (id, mobile, message, line, line2, type, template, account, priorit
 	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
 	events, origin, parts, dedup_released) ON @extschema@.sms_outbox TO PUBLIC;
 GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
+
+-- ---------------------------------------------------------------------------
+-- The gateway's error codes
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.sms3300_get_codes(
+	OUT code integer, OUT class text, OUT meaning text, OUT meaning_fa text, OUT remedy text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 40;
+COMMENT ON FUNCTION @extschema@.sms3300_get_codes() IS 'Returns the rows of sms3300_codes';
+
+CREATE VIEW @extschema@.sms3300_codes AS
+SELECT c.code, c.class, c.meaning, c.meaning_fa, c.remedy
+FROM @extschema@.sms3300_get_codes() AS c;
+COMMENT ON VIEW @extschema@.sms3300_codes IS
+	'Known error codes of the gateway. A code that is not listed is ambiguous: the message may have been sent.';
+COMMENT ON COLUMN @extschema@.sms3300_codes.code IS 'Error code, "status" of a reply';
+COMMENT ON COLUMN @extschema@.sms3300_codes.class IS
+	'Class of the code by default: transient, account, line, hours, refused or ambiguous. Options of an account can change it.';
+COMMENT ON COLUMN @extschema@.sms3300_codes.meaning IS 'Meaning of the code';
+COMMENT ON COLUMN @extschema@.sms3300_codes.meaning_fa IS
+	'Meaning of the code in Persian. NULL if the encoding of the database lacks its characters.';
+COMMENT ON COLUMN @extschema@.sms3300_codes.remedy IS 'What to do';
+GRANT SELECT ON @extschema@.sms3300_codes TO PUBLIC;

@@ -530,6 +530,29 @@ COMMENT ON COLUMN @extschema@.sms_report.reason IS
 COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text is';
 
 -- ---------------------------------------------------------------------------
+-- The gateway's error codes
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.sms3300_get_codes(
+	OUT code integer, OUT class text, OUT meaning text, OUT meaning_fa text, OUT remedy text)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 40;
+COMMENT ON FUNCTION @extschema@.sms3300_get_codes() IS 'Returns the rows of sms3300_codes';
+
+CREATE VIEW @extschema@.sms3300_codes AS
+SELECT c.code, c.class, c.meaning, c.meaning_fa, c.remedy
+FROM @extschema@.sms3300_get_codes() AS c;
+COMMENT ON VIEW @extschema@.sms3300_codes IS
+	'Known error codes of the gateway. A code that is not listed is ambiguous: the message may have been sent.';
+COMMENT ON COLUMN @extschema@.sms3300_codes.code IS 'Error code, "status" of a reply';
+COMMENT ON COLUMN @extschema@.sms3300_codes.class IS
+	'Class of the code by default: transient, account, line, hours, refused or ambiguous. Options of an account can change it.';
+COMMENT ON COLUMN @extschema@.sms3300_codes.meaning IS 'Meaning of the code';
+COMMENT ON COLUMN @extschema@.sms3300_codes.meaning_fa IS
+	'Meaning of the code in Persian. NULL if the encoding of the database lacks its characters.';
+COMMENT ON COLUMN @extschema@.sms3300_codes.remedy IS 'What to do';
+
+-- ---------------------------------------------------------------------------
 -- Privileges
 -- ---------------------------------------------------------------------------
 
@@ -558,3 +581,4 @@ GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name
 REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account FROM PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account TO pg_monitor;
 GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
+GRANT SELECT ON @extschema@.sms3300_codes TO PUBLIC;

@@ -16,13 +16,6 @@
 
 #define DEFAULT_URL "https://sms.3300.ir/api/wsSend.ashx"
 
-/* The known error codes of the gateway.  Accounts can override them. */
-#define DEFAULT_TRANSIENT_CODES "15, 23, 409"
-#define DEFAULT_ACCOUNT_CODES "14, 16-19, 22, 29"
-#define DEFAULT_LINE_CODES "2, 12, 20"
-#define DEFAULT_HOURS_CODES "8"
-#define DEFAULT_REFUSED_CODES "1, 3, 4, 6, 13, 25, 27, 28, 30, 31, 33-35, 100-110"
-
 /* The HTTP statuses that say that a message was not sent; accounts may override. */
 #define DEFAULT_UNSENT_STATUSES "429, 503"
 
@@ -276,13 +269,15 @@ is_given(List *options, const char *name)
 	return false;
 }
 
-/* Add the default codes of a class unless an option gives them. */
+/* Add the known codes of a class unless an option gives them. */
 static void
-add_default_codes(Account *account, List *options, const char *option,
-				  const char *codes, GatewayVerdict verdict)
+add_default_codes(GatewayCodes *codes, List *options, const char *option, GatewayVerdict verdict)
 {
-	if (!is_given(options, option))
-		gateway_codes_add(&account->codes, GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES, codes, verdict);
+	if (is_given(options, option))
+		return;
+	for (int i = 0; i < gateway_num_known_codes; i++)
+		if (gateway_known_codes[i].verdict == verdict)
+			gateway_codes_add_known(codes, &gateway_known_codes[i]);
 }
 
 /* Add the name of the option to an error's context. */
@@ -335,10 +330,10 @@ account_from_options(List *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("error code %d is in two classes", code),
 				 errdetail("A code may be listed in only one of transient_codes, account_codes, line_codes, hours_codes and refused_codes.")));
-	add_default_codes(account, options, "transient_codes", DEFAULT_TRANSIENT_CODES, VERDICT_TRANSIENT);
-	add_default_codes(account, options, "account_codes", DEFAULT_ACCOUNT_CODES, VERDICT_ACCOUNT);
-	add_default_codes(account, options, "line_codes", DEFAULT_LINE_CODES, VERDICT_LINE);
-	add_default_codes(account, options, "hours_codes", DEFAULT_HOURS_CODES, VERDICT_HOURS);
-	add_default_codes(account, options, "refused_codes", DEFAULT_REFUSED_CODES, VERDICT_REJECTED);
+	add_default_codes(&account->codes, options, "transient_codes", VERDICT_TRANSIENT);
+	add_default_codes(&account->codes, options, "account_codes", VERDICT_ACCOUNT);
+	add_default_codes(&account->codes, options, "line_codes", VERDICT_LINE);
+	add_default_codes(&account->codes, options, "hours_codes", VERDICT_HOURS);
+	add_default_codes(&account->codes, options, "refused_codes", VERDICT_REJECTED);
 	return account;
 }

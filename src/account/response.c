@@ -314,7 +314,7 @@ may_hold(const char *bytes, size_t len, const char *secret)
 static Jsonb *
 without_password(Jsonb *result, const HttpReply *reply)
 {
-	char	   *password = gateway_form_password(reply->form, reply->form_size);
+	char	   *password = gateway_form_value(reply->form, reply->form_size, "password");
 
 	if (result == NULL || password == NULL)
 		return result;
@@ -372,4 +372,57 @@ response_text(Jsonb *reply, const char *key)
 		value.type != jbvString)
 		return NULL;
 	return pnstrdup(value.val.string.val, value.val.string.len);
+}
+
+/* A number of so many digits is taken for someone's. */
+#define LONG_NUMBER 7
+
+/* Mask each long number in a text, which is changed; and what could break a line. */
+static void
+mask_numbers(char *text)
+{
+	char	   *to = text;
+
+	while (*text)
+	{
+		size_t		digits = strspn(text, "0123456789");
+
+		if (digits >= LONG_NUMBER)
+		{
+			memcpy(to, MASK, strlen(MASK));
+			to += strlen(MASK);
+			text += digits;
+		}
+		else if (iscntrl((unsigned char) *text))
+		{
+			*to++ = ' ';
+			text++;
+		}
+		else
+			*to++ = *text++;
+	}
+	*to = '\0';
+}
+
+/* Return whether a text has the value of a field of the request, unless that is tiny. */
+static bool
+has_field(const char *text, const HttpReply *reply, const char *field)
+{
+	char	   *value = gateway_form_value(reply->form, reply->form_size, field);
+
+	if (value == NULL || strlen(value) < 3)
+		return false;
+	return strstr(text, pg_any_to_server(value, (int) strlen(value), PG_UTF8)) != NULL;
+}
+
+char *
+response_words(const HttpReply *reply, const char *key, int size)
+{
+	char	   *words = response_text(response_as_jsonb(reply), key);
+
+	if (words == NULL || has_field(words, reply, "username") || has_field(words, reply, "message"))
+		return NULL;
+	mask_numbers(words);
+	words[pg_mbcliplen(words, (int) strlen(words), size)] = '\0';
+	return words[0] ? words : NULL;
 }

@@ -78,6 +78,17 @@ gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 	}
 }
 
+/* Add a code that is known, or a range; there is room for all of them. */
+void
+gateway_codes_add_known(GatewayCodes *codes, const GatewayCode *known)
+{
+	Assert(codes->nranges < GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES);
+	codes->ranges[codes->nranges].first = known->first;
+	codes->ranges[codes->nranges].last = known->last;
+	codes->ranges[codes->nranges].verdict = known->verdict;
+	codes->nranges++;
+}
+
 /*
  * Take the HTTP statuses that say that a message was not sent, such as
  * "429, 503"; the empty list is none.  False if it is no such list.

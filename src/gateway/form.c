@@ -114,30 +114,44 @@ digit_value(char c)
 	return c <= '9' ? c - '0' : c - 'A' + 10;
 }
 
-/* The password in a form, in UTF-8; NULL if there is none. */
-char *
-gateway_form_password(const char *form, size_t size)
+/* Find the value of a field in a form; NULL if there is none. */
+static const char *
+find_value(const char *form, const char *end, const char *field)
 {
-	static const char name[] = "&password=";
-	const char *at = memmem(form, size, name, strlen(name));
+	size_t		len = strlen(field);
+
+	for (const char *at = form; at; at = memchr(at, '&', end - at))
+	{
+		if (*at == '&')
+			at++;
+		if ((size_t) (end - at) > len && memcmp(at, field, len) == 0 && at[len] == '=')
+			return at + len + 1;
+	}
+	return NULL;
+}
+
+/* The value of a field in a form, in UTF-8; NULL if there is none. */
+char *
+gateway_form_value(const char *form, size_t size, const char *field)
+{
 	const char *end = form + size;
-	char	   *password;
+	const char *at = find_value(form, end, field);
+	char	   *value;
 	size_t		len = 0;
 
 	if (at == NULL)
 		return NULL;
-	at += strlen(name);
-	password = palloc(end - at + 1);
+	value = palloc(end - at + 1);
 	while (at < end && *at != '&')
 	{
 		if (*at == '%')
 		{
-			password[len++] = (char) (digit_value(at[1]) << 4 | digit_value(at[2]));
+			value[len++] = (char) (digit_value(at[1]) << 4 | digit_value(at[2]));
 			at += 3;
 		}
 		else
-			password[len++] = *at++;
+			value[len++] = *at++;
 	}
-	password[len] = '\0';
-	return password;
+	value[len] = '\0';
+	return value;
 }

@@ -65,6 +65,21 @@ typedef struct GatewayCodes
 	int			unsent[GATEWAY_MAX_STATUSES];
 } GatewayCodes;
 
+/* What is known of an error code, or of a range of them. */
+typedef struct GatewayCode
+{
+	int			first;
+	int			last;
+	GatewayVerdict verdict;		/* by default */
+	const char *meaning;
+	const char *meaning_fa;		/* in Persian, as UTF-8 */
+	const char *remedy;			/* what to do, for a person */
+} GatewayCode;
+
+/* In the order of the codes. */
+extern const GatewayCode gateway_known_codes[];
+extern const int gateway_num_known_codes;
+
 /* The content of a reply. */
 typedef struct GatewayReply
 {
@@ -84,6 +99,9 @@ typedef struct GatewayReply
 extern bool gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 							  GatewayVerdict verdict);
 
+/* Add a code that is known, or a range; there is room for all of them. */
+extern void gateway_codes_add_known(GatewayCodes *codes, const GatewayCode *known);
+
 /*
  * Take the HTTP statuses that say that a message was not sent, such as
  * "429, 503"; the empty list is none.  False if it is no such list.
@@ -96,6 +114,12 @@ extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);
 /* What an error code means. */
 extern GatewayVerdict gateway_codes_verdict(const GatewayCodes *codes, int code);
 
+/* Find what is known of a code; NULL: nothing is. */
+extern const GatewayCode *gateway_code_find(int code);
+
+/* Name the class of the codes that have a verdict. */
+extern const char *gateway_class_name(GatewayVerdict verdict);
+
 /* The size in bytes of a message's form. */
 extern size_t gateway_form_size(const GatewayMessage *message);
 
@@ -106,8 +130,8 @@ extern size_t gateway_form_size(const GatewayMessage *message);
  */
 extern size_t gateway_form_write(const GatewayMessage *message, char *buffer);
 
-/* The password in a form, in UTF-8; NULL if there is none. */
-extern char *gateway_form_password(const char *form, size_t size);
+/* The value of a field in a form, in UTF-8; NULL if there is none. */
+extern char *gateway_form_value(const char *form, size_t size, const char *field);
 
 /*
  * Read a reply.  What is no JSON object with a whole number as "status", or

@@ -33,6 +33,7 @@ typedef struct OutboxRow
 	char	   *error;
 	char	   *last_failure;	/* of the last of "events" */
 	int64		origin;
+	int			api_status;		/* NULL_NUMBER: none */
 } OutboxRow;
 
 /* For callers, in their transaction and with their rights as far as said */

@@ -295,6 +295,17 @@ explain_sent(const OutboxRow *row)
 	return psprintf("%s, via line %s", when, row->sent_line);
 }
 
+/* Return what to do about a rejected message. */
+static const char *
+rejected_remedy(const OutboxRow *row, const char *again)
+{
+	const GatewayCode *known = gateway_code_find(row->api_status);
+
+	if (known && (known->verdict == VERDICT_REJECTED || known->verdict == VERDICT_LINE))
+		return known->remedy;
+	return psprintf("once that is corrected, %s", again);
+}
+
 /* Explain a finished message that was not sent. */
 static const char *
 explain_finished(const Question *question)
@@ -309,7 +320,7 @@ explain_finished(const Question *question)
 	switch (row->status)
 	{
 		case STATUS_REJECTED:
-			return psprintf("rejected at %s: %s; once that is corrected, %s", when, why, again);
+			return psprintf("rejected at %s: %s; %s", when, why, rejected_remedy(row, again));
 		case STATUS_FAILED:
 			return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
 		case STATUS_UNKNOWN:

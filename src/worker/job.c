@@ -37,6 +37,9 @@
 /* A message refused for the hour waits this long. */
 #define HOURS_DELAY (15 * USECS_PER_MINUTE)
 
+/* The gateway's own words are cut to this in what is said of an account. */
+#define WORDS_SIZE 120
+
 /* The HTTP status that may come from a proxy whose upstream has taken the request. */
 #define HTTP_SERVICE_UNAVAILABLE 503
 
@@ -191,11 +194,54 @@ job_reason(const Job *job)
 	if (!gateway_is_reply_to(&job->said, job->mobile))
 		return "the reply is for another recipient";
 	if (job->said.has_status && job->reply->status < 300)
-		return psprintf("the gateway answered with status %d", job->said.status);
+	{
+		const GatewayCode *known = gateway_code_find(job->said.status);
+
+		return psprintf("the gateway answered with status %d%s", job->said.status,
+						known ? psprintf(" (%s)", known->meaning) : "");
+	}
 	if (job->problem[0])
 		return psprintf("HTTP status %d, %s", job->reply->status, job->problem);
 	return psprintf("HTTP status %d%s", job->reply->status,
 					job->reply->status < 300 ? " without a readable reply" : "");
+}
+
+/* Read the gateway's own words in a reply, in a transaction that changes nothing. */
+static char *
+read_words(const HttpReply *reply)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *volatile words = NULL;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		MemoryContextSwitchTo(caller);
+		words = response_words(reply, "msg", WORDS_SIZE);
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortCurrentTransaction();
+		words = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return words;
+}
+
+/* Return why the account is to blame, with the gateway's own words if it refused the account. */
+const char *
+job_blame(const Job *job)
+{
+	const char *reason = job_reason(job);
+	char	   *words = NULL;
+
+	if (job->verdict == VERDICT_ACCOUNT && job->said.has_status)
+		words = read_words(job->reply);
+	return words ? psprintf("%s: %s", reason, words) : reason;
 }
 
 /* Return what went wrong in readable form, NULL if nothing did. */

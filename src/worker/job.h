@@ -63,6 +63,12 @@ extern void job_inherit(Job *job);
 /* Say in short why a job did not end as 'sent'; in memory of the current context. */
 extern const char *job_reason(const Job *job);
 
+/*
+ * Say the same of its account, with the gateway's own words where it refused that; for
+ * people who may not see the message.  Outside a transaction.
+ */
+extern const char *job_blame(const Job *job);
+
 /* What a finished job means for its row.  Needs a transaction. */
 extern void job_result(const Job *job, MessageResult *result);
 

@@ -157,7 +157,7 @@ collect_replies(Worker *worker)
 			queue_aborted(job->queue);
 		else
 			queue_finished(job->queue, job->id, job->verdict, job->reply->retry_after,
-						   job_reason(job), job->finished_at);
+						   job_blame(job), job->finished_at);
 		recorder_add(&worker->recorder, job);
 		MemoryContextReset(context);
 	}

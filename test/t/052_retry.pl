@@ -56,7 +56,7 @@ for my $attempt (1 .. 9)
 my $row = row_when($id, 'finished_at IS NOT NULL');
 is_deeply(
 	[ @$row{qw(status attempts http_status api_status error due_at)} ],
-	[ 'failed', 10, 200, 15, 'the gateway answered with status 15: busy', undef ],
+	[ 'failed', 10, 200, 15, 'the gateway answered with status 15 (error inside the gateway): busy', undef ],
 	'failed after max_attempts');
 is_deeply([ map { $_->{attempt} } @{ $row->{events} } ], [ 1 .. 10 ], 'each is remembered');
 
@@ -102,7 +102,7 @@ is_deeply(
 				http_status => 200,
 				api_status  => 14,
 				at          => undef,
-				error       => 'the gateway answered with status 14: no credit'
+				error       => 'the gateway answered with status 14 (not enough credit): no credit'
 			}
 		} 1 .. 2
 	],

@@ -163,10 +163,10 @@ END
 		next if $encoding eq 'SQL_ASCII';
 		is(response($database, $id)->{msg}, $text, "$encoding: a reply is kept");
 		is(ask($database, "SELECT error FROM sms_outbox WHERE id = $id"),
-			"the gateway answered with status 27: $text", "$encoding: the error has its text");
+			"the gateway answered with status 27 (recipient opted out): $text", "$encoding: the error has its text");
 		is(ask($database, "SELECT reason FROM sms_report WHERE id = $id"),
-			"the gateway answered with status 27: $text", "$encoding: the report has it");
-		like(ask($database, "SELECT sms3300_explain($id)"), qr/: \Q$text\E; once that is corrected/,
+			"the gateway answered with status 27 (recipient opted out): $text", "$encoding: the report has it");
+		like(ask($database, "SELECT sms3300_explain($id)"), qr/: \Q$text\E; leave it, or/,
 			"$encoding: explained");
 		reply_with(27, $spelling);
 		is($json->decode(ask($database, "$set; SELECT sms3300_send_now('$number', 'x')"))->{msg}, $text,
@@ -182,7 +182,7 @@ END
 		wait_for_status($node, $id, 'rejected', $database);
 		is_deeply(response($database, $id), { raw => "{\"status\": 27, \"msg\": \"$kept\"}" },
 			"$encoding: characters that it lacks are kept escaped");
-		is(ask($database, "SELECT error FROM sms_outbox WHERE id = $id"), 'the gateway answered with status 27',
+		is(ask($database, "SELECT error FROM sms_outbox WHERE id = $id"), 'the gateway answered with status 27 (recipient opted out)',
 			"$encoding: ... and the error is without them");
 		reply_with(-1, $foreign);
 		is_deeply($json->decode(ask($database, "$set; SELECT sms3300_send_now('$number', 'x')")),

@@ -90,10 +90,11 @@ explains(queue_until($node, 'sent', 'by the service line', type => 2),
 	"sent at $time as gateway message \\d+, via line \\d+", 'sent without a line');
 explains(queue_until($node, 'sent', '#nodata'), "sent at $time", 'sent, with nothing more said');
 my $rejected = queue_until($node, 'rejected', '#status 27 opted out');
-explains($rejected, "rejected at $time: the gateway answered with status 27: opted out; once that is"
-	  . " corrected, sms3300_resend\\($rejected\\) queues it again", 'rejected');
+explains($rejected, "rejected at $time: the gateway answered with status 27"
+	  . ' \(recipient opted out\): opted out; leave it, or queue a new message by a route with a'
+	  . ' fallback \(line2, or type 1 or 2\)', 'rejected');
 my $failed = queue_until($node, 'failed', '#status 15 busy');
-explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15: busy;"
+explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15 \\(error inside the gateway\\): busy;"
 	  . " sms3300_resend\\($failed\\) queues it again", 'failed');
 my $unknown = queue_until($node, 'unknown', '#http 500');
 explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
@@ -126,11 +127,11 @@ wait_for_end($node);
 # another now.
 run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE status <> 'sent'");
 my $gone = 'queue a new message, because the text of this one was removed';
-explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15: busy; $gone",
+explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15 \\(error inside the gateway\\): busy; $gone",
 	'failed, without a text');
 explains($unknown, "unknown since $time: .*, true\\) notes that, else $gone",
 	'unknown, without a text');
-explains($rejected, "rejected at $time: .*; once that is corrected, $gone", 'rejected, without a text');
+explains($rejected, "rejected at $time: .*; leave it, or queue a new message by .*", 'rejected, without a text');
 explains($expired,   "expired at $time: it was not sent before .*; $gone", 'expired, without a text');
 explains($cancelled, "cancelled at $time; $gone", 'cancelled, without a text');
 run_sql($node, "UPDATE sms_outbox SET error = NULL WHERE id = $failed");
@@ -168,13 +169,13 @@ CREATE TRIGGER put_off BEFORE UPDATE ON sms_outbox FOR EACH ROW
 END
 my $again = queue($node, '#status 15 busy');
 comes_to_explain($again, "queued: it will be retried at $time, after 1 attempt; the last"
-	  . ' error was: the gateway answered with status 15: busy', 'waiting for its next try');
+	  . ' error was: the gateway answered with status 15 \\(error inside the gateway\\): busy', 'waiting for its next try');
 account_is($counters, '6|1|1|1|1|0|1|10', 'one is retried');
 run_sql($node, 'DROP FUNCTION put_off() CASCADE');
 run_sql($node, "UPDATE sms_outbox SET send_before = clock_timestamp() WHERE id = $again");
 wait_for_end_of($again);
 explains($again, "expired at $time: it was not sent before .*; the last error was: the gateway"
-	  . " answered with status 15: busy; sms3300_resend\\($again\\) queues it again",
+	  . " answered with status 15 \\(error inside the gateway\\): busy; sms3300_resend\\($again\\) queues it again",
 	'expired after a try');
 
 # On the wire, and behind those that are.
@@ -312,13 +313,13 @@ account_is('requests = sent + rejected + failed + unknown + retried', 't', 'all 
 
 # A probe that hangs.
 $gateway->mode('#status 14 no credit');
-$stopped = queue($node, 'no credit');
-wait_for_sql($node, 'postgres', "SELECT reason = 'the gateway answered with status 14'"
+$stopped = queue($node, 'to a stopped account');
+wait_for_sql($node, 'postgres', "SELECT reason = 'the gateway answered with status 14 (not enough credit): no credit'"
 	  . " AND state = 'stopped' FROM sms3300_stat_account");
 $gateway->mode('#hang');
 comes_to_explain($stopped, "being sent since $time, attempt 1", 'the probe itself');
 my $behind = queue($node, 'behind the probe');
-comes_to_explain($behind, 'queued: its account sms3300 has stopped: the gateway answered with status 14;'
+comes_to_explain($behind, 'queued: its account sms3300 has stopped: the gateway answered with status 14 \(not enough credit\): no credit;'
 	  . ' a probe is in progress; it is next in the queue', 'a probe is in progress');
 $gateway->mode('');
 run_sql($node, "SELECT sms3300_cancel($behind)");

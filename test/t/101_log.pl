@@ -53,7 +53,7 @@ $gateway->mode('');
 wait_for_end($node);
 my $whose = 'CONTEXT:  sms3300 worker of database "postgres"';
 my @stopped = (
-	'LOG:  sms3300: account "sms3300" stopped: the gateway answered with status 14',
+	'LOG:  sms3300: account "sms3300" stopped: the gateway answered with status 14 (not enough credit): no credit',
 	'DETAIL:  Its messages stay queued. One of them is tried at growing intervals.',
 	$whose,
 	'LOG:  sms3300: account "sms3300" is sending again',
