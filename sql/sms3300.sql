@@ -351,7 +351,8 @@ COMMENT ON FUNCTION @extschema@.sms3300_explain(bigint) IS
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_worker(database oid,
 	OUT pid integer, OUT state text, OUT started_at timestamptz, OUT in_flight integer,
-	OUT last_error text, OUT last_error_at timestamptz) RETURNS record
+	OUT last_error text, OUT last_error_at timestamptz, OUT blocked_since timestamptz,
+	OUT blocked_by integer) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) IS
 	'Returns one row of sms3300_stat_worker';
@@ -403,7 +404,9 @@ COMMENT ON FUNCTION @extschema@.sms3300_stat_reset() IS
 -- ---------------------------------------------------------------------------
 
 CREATE VIEW @extschema@.sms3300_stat_worker AS
-SELECT d.datname, w.pid, w.state, w.started_at, w.in_flight, w.last_error, w.last_error_at
+SELECT d.datname, w.pid, w.state, w.started_at, w.in_flight, w.last_error, w.last_error_at,
+	w.blocked_since, w.blocked_by, (SELECT a.query FROM pg_catalog.pg_stat_activity AS a
+		WHERE a.pid OPERATOR(pg_catalog.=) w.blocked_by) AS blocked_query
 FROM pg_catalog.pg_database AS d
 CROSS JOIN LATERAL @extschema@.sms3300_stat_get_worker(d.oid) AS w
 WHERE w.state IS NOT NULL;
@@ -413,12 +416,18 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'Name of the databa
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS
 	'Process ID of the worker. NULL if none is running.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.state IS
-	'running; blocked: the worker waits for a lock on sms_outbox; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
+	'running; blocked: the worker waits for a lock on sms_outbox or one of its rows; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'Time at which the worker started';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'Number of requests on the wire';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS
 	'Last error of a worker of this database';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error_at IS 'Time of last_error';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.blocked_since IS
+	'Time since which a blocked worker has waited for the lock';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.blocked_by IS
+	'Process ID of the session that holds the lock. NULL for a prepared transaction.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_worker.blocked_query IS
+	'Current or last query of that session';
 
 CREATE VIEW @extschema@.sms3300_stat_account AS
 SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
@@ -442,7 +451,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS
 	'Time at which a stopped account tries its next message. NULL while it is trying one.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS
-	'Number of queued messages, including those scheduled for later';
+	'Number of queued messages, including those scheduled for later. NULL while sms_outbox is locked.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.oldest_due_at IS
 	'Earliest due_at of the queued messages';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.in_flight IS 'Number of requests on the wire';

@@ -136,7 +136,7 @@ static Statement read_statement = {
 	.sql = "SELECT account, status, sender, priority, attempts, send_after, send_before,"
 	" due_at, started_at, finished_at, message_id, line, sent_line, type, error,"
 	" %2$s OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
-	" message IS NULL, mobile, api_status"
+	" message IS NULL, mobile, api_status, xmax"
 	" FROM %1$s WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1, .argtypes = {INT8OID}, .reads = true
 };
@@ -182,6 +182,7 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		row->redacted = DatumGetBool(statement_value(0, 18, &isnull));
 		row->mobile = statement_string(0, 19);
 		row->api_status = statement_number(0, 20, INT4OID);
+		row->xmax = DatumGetTransactionId(statement_value(0, 21, &isnull));
 	}
 	SPI_finish();
 	become_caller(&reader);

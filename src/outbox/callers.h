@@ -34,6 +34,7 @@ typedef struct OutboxRow
 	char	   *last_failure;	/* of the last of "events" */
 	int64		origin;
 	int			api_status;		/* NULL_NUMBER: none */
+	TransactionId xmax;			/* which has locked or changed the row, unless it was several */
 } OutboxRow;
 
 /* For callers, in their transaction and with their rights as far as said */

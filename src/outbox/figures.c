@@ -7,15 +7,20 @@
 #include "catalog/pg_type.h"
 
 #include "outbox/figures.h"
+#include "outbox/locks.h"
 #include "outbox/owner.h"
 
-/* Run a statement that has an origin and an account as its parameters. */
+/*
+ * Run a statement that has an origin and an account as its parameters.  Its result is
+ * null also if the table is locked: monitoring must not wait.
+ */
 static int64
 figure(Oid namespace, Statement *statement, int64 origin, Name account, bool *isnull)
 {
 	Datum		values[] = {Int64GetDatum(origin), NameGetDatum(account)};
 
-	return run_as_owner(namespace, statement, values, isnull);
+	*isnull = !locks_take_for_reading(namespace);
+	return *isnull ? 0 : run_as_owner(namespace, statement, values, isnull);
 }
 
 /*
@@ -35,10 +40,13 @@ static Statement queued_statement = {
 	.nargs = 2, .argtypes = {INT8OID, NAMEOID}, .reads = true
 };
 
-int64
-figure_queued(Oid namespace, int64 origin, Name account)
+bool
+figure_queued(Oid namespace, int64 origin, Name account, int64 *n)
 {
-	return figure(namespace, &queued_statement, origin, account, NULL);
+	bool		isnull;
+
+	*n = figure(namespace, &queued_statement, origin, account, &isnull);
+	return !isnull;
 }
 
 static Statement oldest_due_at_statement = {
@@ -67,8 +75,11 @@ static Statement foreign_rows_statement = {
 	.nargs = 2, .argtypes = {INT8OID, NAMEOID}, .reads = true
 };
 
-int64
-figure_foreign_rows(Oid namespace, int64 origin, Name account)
+bool
+figure_foreign_rows(Oid namespace, int64 origin, Name account, int64 *n)
 {
-	return figure(namespace, &foreign_rows_statement, origin, account, NULL);
+	bool		isnull;
+
+	*n = figure(namespace, &foreign_rows_statement, origin, account, &isnull);
+	return !isnull;
 }

@@ -3,7 +3,8 @@
  *		Numbers of queued messages, for monitoring.
  *
  * They are read as the table's owner, from the queue's index, at a cost that does
- * not depend on the number of finished messages.
+ * not depend on the number of finished messages.  Each is false if there is none, or
+ * if the table is locked.
  */
 #ifndef SMS3300_OUTBOX_FIGURES_H
 #define SMS3300_OUTBOX_FIGURES_H
@@ -11,12 +12,12 @@
 #include "datatype/timestamp.h"
 
 /* The number of queued messages of an account. */
-extern int64 figure_queued(Oid namespace, int64 origin, Name account);
+extern bool figure_queued(Oid namespace, int64 origin, Name account, int64 *n);
 
-/* The earliest due_at among them; false if there are none. */
+/* The earliest due_at among them. */
 extern bool figure_oldest_due_at(Oid namespace, int64 origin, Name account, TimestampTz *due_at);
 
 /* The number of unfinished messages of an account that another database queued. */
-extern int64 figure_foreign_rows(Oid namespace, int64 origin, Name account);
+extern bool figure_foreign_rows(Oid namespace, int64 origin, Name account, int64 *n);
 
 #endif							/* SMS3300_OUTBOX_FIGURES_H */

@@ -14,6 +14,8 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -28,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/procarray.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteDefine.h"
 #include "utils/acl.h"
@@ -44,6 +47,7 @@
 #include "outbox/access.h"
 #include "outbox/row.h"
 #include "outbox/statement.h"
+#include "shared/registry.h"
 
 struct Rows
 {
@@ -334,6 +338,35 @@ row_find(Rows *rows, int64 id)
 	return true;
 }
 
+/* Return a transaction that has locked a tuple and runs, or InvalidTransactionId. */
+static TransactionId
+find_locker(HeapTupleHeader tuple)
+{
+	TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple);
+	MultiXactMember *members;
+	int			nmembers;
+
+	if ((tuple->t_infomask & HEAP_XMAX_IS_MULTI) == 0)
+		return TransactionIdIsNormal(xmax) ? xmax : InvalidTransactionId;
+	nmembers = GetMultiXactIdMembers(xmax, &members, false, HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask));
+	for (int i = 0; i < nmembers; i++)
+		if (members[i].status != MultiXactStatusForKeyShare && TransactionIdIsInProgress(members[i].xid))
+			return members[i].xid;
+	return InvalidTransactionId;
+}
+
+/* Tell those who look which transaction has locked the row. */
+static void
+note_locker(const Rows *rows)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(rows->found, false, NULL);
+	TransactionId locker = find_locker(tuple->t_data);
+	bool		isnull;
+
+	if (TransactionIdIsValid(locker))
+		registry_worker_row_locked(DatumGetInt64(row_value(rows, OUTBOX_ID, &isnull)), locker);
+}
+
 RowLock
 row_lock(Rows *rows, LockWaitPolicy policy)
 {
@@ -345,7 +378,10 @@ row_lock(Rows *rows, LockWaitPolicy policy)
 							  rows->estate->es_output_cid, rows->lock_mode, policy,
 							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	if (result == TM_WouldBlock)
+	{
+		note_locker(rows);
 		return ROW_LOCKED_BY_OTHERS;
+	}
 	if (result != TM_Ok)
 		return ROW_GONE;
 	copy_values(rows);

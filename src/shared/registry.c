@@ -281,6 +281,7 @@ registry_worker_stat(Oid database, WorkerStat *stat)
 		stat->pid = slot->pid;
 		stat->started_at = slot->started_at;
 		stat->in_flight = slot->in_flight;
+		stat->obstruction = slot->obstruction;
 		stat->refused = slot_lacks_process(slot);
 		stat->not_before = now + slot_pause(slot);
 		stat->last_error_at = slot->last_error_at;

@@ -10,6 +10,7 @@
 #ifndef SMS3300_SHARED_REGISTRY_H
 #define SMS3300_SHARED_REGISTRY_H
 
+#include "access/transam.h"
 #include "datatype/timestamp.h"
 
 extern bool registry_enabled;	/* sms3300.enabled */
@@ -53,9 +54,18 @@ typedef enum WorkerState
 	WORKER_WAITING,				/* there is no room for it */
 	WORKER_STARTING,
 	WORKER_RUNNING,
-	WORKER_BLOCKED,				/* it waits for a lock on the table */
+	WORKER_BLOCKED,				/* it waits for a lock on the table or a row */
 	WORKER_RESTARTING			/* it has ended, and another one comes */
 } WorkerState;
+
+/* What another session has locked. */
+typedef struct Obstruction
+{
+	TimestampTz since;			/* 0: nothing */
+	int64		message;		/* the id of the row; 0: the table */
+	TransactionId xid;			/* which has locked the row */
+	int			pid;			/* of the session; 0: unknown, or a prepared transaction */
+} Obstruction;
 
 /* What is known of the worker of a database. */
 #define REGISTRY_ERROR_SIZE 256
@@ -65,6 +75,7 @@ typedef struct WorkerStat
 	int			pid;			/* 0: none */
 	TimestampTz started_at;
 	int			in_flight;
+	Obstruction obstruction;	/* blocked: by what */
 	bool		refused;		/* waiting: for want of a process */
 	TimestampTz not_before;		/* restarting: when it comes back */
 	TimestampTz last_error_at;	/* 0: there was none */
@@ -182,11 +193,18 @@ extern bool registry_worker_wanted(TimestampTz now);
  */
 extern void registry_worker_begin_look(WorkerNews *news);
 
+/* Note that the table was looked at, so that the launcher may go on probing. */
+extern void registry_worker_end_look(void);
+
 /*
- * Note that the table was looked at, so that the launcher may go on probing; or
- * that another session's lock kept it from that.
+ * Note what another session has locked, or that nothing is (since is 0); and read what
+ * was noted.
  */
-extern void registry_worker_end_look(bool blocked);
+extern void registry_worker_obstruct(const Obstruction *obstruction);
+extern Obstruction registry_worker_obstruction(void);
+
+/* Note that a transaction has locked a row, unless another one is noted that still runs. */
+extern void registry_worker_row_locked(int64 message, TransactionId xid);
 
 /* The time the next message is due, as far as it is known. */
 extern TimestampTz registry_worker_due(void);

@@ -6,6 +6,7 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/procarray.h"
 #include "utils/timestamp.h"
 
 #include "shared/counters.h"
@@ -158,10 +159,36 @@ registry_worker_begin_look(WorkerNews *news)
 }
 
 void
-registry_worker_end_look(bool blocked)
+registry_worker_obstruct(const Obstruction *obstruction)
 {
 	registry_lock(LW_EXCLUSIVE);
-	slot_block(my_slot, blocked);
+	my_slot->obstruction = *obstruction;
+	slot_block(my_slot, obstruction->since != 0);
+	registry_unlock();
+}
+
+Obstruction
+registry_worker_obstruction(void)
+{
+	/* Nobody else writes it. */
+	return my_slot->obstruction;
+}
+
+void
+registry_worker_row_locked(int64 message, TransactionId xid)
+{
+	const Obstruction *noted = &my_slot->obstruction;
+	Obstruction obstruction = {GetCurrentTimestamp(), message, xid, 0};
+
+	if (noted->since == 0 || noted->message == 0 ||
+		(noted->xid != xid && !TransactionIdIsInProgress(noted->xid)))
+		registry_worker_obstruct(&obstruction);
+}
+
+void
+registry_worker_end_look(void)
+{
+	registry_lock(LW_EXCLUSIVE);
 	if (my_slot->probe)
 		slot_wake_launcher();
 	my_slot->probe = false;

@@ -208,6 +208,7 @@ detach(DatabaseSlot *slot)
 	slot->latch = NULL;
 	slot->pid = 0;
 	slot->in_flight = 0;
+	slot->obstruction = (Obstruction) {0};
 	slot->probe = false;
 }
 

@@ -25,7 +25,7 @@ typedef enum SlotState
 	SLOT_WANTED,				/* a worker should look at the table */
 	SLOT_STARTING,				/* the launcher has registered a worker */
 	SLOT_RUNNING,				/* which has attached */
-	SLOT_BLOCKED,				/* and waits for a lock on the table */
+	SLOT_BLOCKED,				/* and waits for a lock on the table or a row */
 	SLOT_RESTARTING				/* wanted, but not before "not_before" */
 } SlotState;
 
@@ -50,6 +50,7 @@ typedef struct DatabaseSlot
 	int			pid;			/* the attached worker's */
 	TimestampTz started_at;
 	int			in_flight;
+	Obstruction obstruction;
 	TimestampTz last_error_at;	/* 0: there was none */
 	int			last_error_encoding;
 	char		last_error[REGISTRY_ERROR_SIZE];

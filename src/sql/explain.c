@@ -10,6 +10,7 @@
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -22,6 +23,7 @@
 #include "gateway/gateway.h"
 #include "outbox/access.h"
 #include "outbox/callers.h"
+#include "outbox/locks.h"
 #include "shared/counters.h"
 #include "shared/armed.h"
 #include "shared/registry.h"
@@ -177,6 +179,32 @@ retry_obstacle(const Question *question)
 					show(row->due_at), attempts(row), row->last_failure);
 }
 
+/* Return the lock of another session that keeps a message from being sent or recorded, or NULL. */
+static const char *
+locked_by(Oid namespace, int64 id, const OutboxRow *row, const WorkerStat *worker)
+{
+	const Obstruction *obstruction = &worker->obstruction;
+	bool		of_table = obstruction->message == 0;
+	LockHolder	holder;
+
+	if (obstruction->since == 0 ||
+		!(of_table || obstruction->message == id || obstruction->xid == row->xmax) ||
+		!(of_table || TransactionIdIsInProgress(obstruction->xid)))
+		return NULL;
+	holder = of_table ? locks_find_table_holder(namespace) : locks_find_row_holder(obstruction->xid);
+	return psprintf("%s has been locked by %s since %s", of_table ? "sms_outbox" : "its row",
+					locks_name_holder(&holder), show(obstruction->since));
+}
+
+/* Return which lock the worker waits for, or NULL. */
+static const char *
+lock_obstacle(const Question *question)
+{
+	const char *lock = locked_by(question->namespace, question->id, question->row, &question->worker);
+
+	return lock ? psprintf("%s: it is sent when that transaction ends", lock) : NULL;
+}
+
 /* Return why no worker is sending for this database, or NULL. */
 static const char *
 worker_obstacle(const Question *question)
@@ -231,7 +259,7 @@ explain_queued(Question *question)
 {
 	static const char *(*const obstacles[]) (const Question *) = {
 		database_obstacle, account_obstacle, rule_obstacle, time_obstacle, stop_obstacle, retry_obstacle,
-		worker_obstacle, turn
+		worker_obstacle, lock_obstacle, turn
 	};
 	const char *obstacle = NULL;
 
@@ -252,14 +280,16 @@ explain_queued(Question *question)
 
 /* Explain a message whose request is on the wire. */
 static const char *
-explain_sending(int64 id, const OutboxRow *row)
+explain_sending(const Question *question)
 {
+	const OutboxRow *row = question->row;
 	WorkerStat	worker = {0};
 	StuckResult stuck;
+	const char *lock;
 	const char *since = psprintf("being sent since %s, attempt %d",
 								 show(row->started_at), row->attempts);
 
-	if (stuck_find(id, row->started_at, &stuck))
+	if (stuck_find(question->id, row->started_at, &stuck))
 		return psprintf("its reply came, %s, but cannot be recorded since %s: %s; it is tried again until it can be",
 						stuck.verdict == VERDICT_SENT ? "the gateway accepted it" : stuck.reason,
 						show(stuck.since), stuck.obstacle);
@@ -271,7 +301,8 @@ explain_sending(int64 id, const OutboxRow *row)
 	if (worker.pid == 0)
 		return psprintf("%s, but no worker is running: "
 						"the next one treats it as possibly sent", since);
-	return since;
+	lock = locked_by(question->namespace, question->id, row, &worker);
+	return lock ? psprintf("%s; %s: a reply is recorded when that transaction ends", since, lock) : since;
 }
 
 /* Explain a message that was sent. */
@@ -338,6 +369,16 @@ explain_finished(const Question *question)
 	}
 }
 
+/* Say that nothing can be said, as the table cannot be read without waiting. */
+static const char *
+explain_locked_table(Oid namespace)
+{
+	LockHolder	holder = locks_find_table_holder(namespace);
+
+	return psprintf("sms_outbox is locked by %s: nothing is sent, and no message can be looked at, "
+					"until that transaction ends", locks_name_holder(&holder));
+}
+
 /* sms3300_explain(id): explain the status of a message in one line. */
 Datum
 sms3300_explain(PG_FUNCTION_ARGS)
@@ -349,12 +390,14 @@ sms3300_explain(PG_FUNCTION_ARGS)
 	};
 	const char *answer;
 
-	if (!outbox_read(question.namespace, question.id, &row))
+	if (!locks_take_for_reading(question.namespace))
+		answer = explain_locked_table(question.namespace);
+	else if (!outbox_read(question.namespace, question.id, &row))
 		answer = "no such message is visible to the current role";
 	else if (row.status == STATUS_QUEUED)
 		answer = psprintf("queued: %s", explain_queued(&question));
 	else if (row.status == STATUS_SENDING)
-		answer = explain_sending(question.id, &row);
+		answer = explain_sending(&question);
 	else if (row.status == STATUS_SENT)
 		answer = explain_sent(&row);
 	else

@@ -158,6 +158,8 @@ sms3300_stat_get_worker(PG_FUNCTION_ARGS)
 	set_column(&row, "in_flight", Int32GetDatum(stat.in_flight), false);
 	set_string(&row, "last_error", stat.last_error_at ? stat.last_error : NULL);
 	set_time(&row, "last_error_at", stat.last_error_at);
+	set_time(&row, "blocked_since", stat.obstruction.since);
+	set_column(&row, "blocked_by", Int32GetDatum(stat.obstruction.pid), stat.obstruction.pid == 0);
 	PG_RETURN_DATUM(finish_stat_row(&row));
 }
 
@@ -202,8 +204,12 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 Datum
 sms3300_stat_get_queued(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(figure_queued(get_func_namespace(fcinfo->flinfo->fn_oid),
-								  PG_GETARG_INT64(0), PG_GETARG_NAME(1)));
+	int64		n;
+
+	if (!figure_queued(get_func_namespace(fcinfo->flinfo->fn_oid),
+					   PG_GETARG_INT64(0), PG_GETARG_NAME(1), &n))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(n);
 }
 
 /* sms3300_stat_get_oldest_due_at(origin, account): find the earliest due_at of those. */
@@ -222,8 +228,12 @@ sms3300_stat_get_oldest_due_at(PG_FUNCTION_ARGS)
 Datum
 sms3300_stat_get_foreign_rows(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(figure_foreign_rows(get_func_namespace(fcinfo->flinfo->fn_oid),
-										PG_GETARG_INT64(0), PG_GETARG_NAME(1)));
+	int64		n;
+
+	if (!figure_foreign_rows(get_func_namespace(fcinfo->flinfo->fn_oid),
+							 PG_GETARG_INT64(0), PG_GETARG_NAME(1), &n))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(n);
 }
 
 /* sms3300_stat_reset(): reset the counters of this database's accounts. */

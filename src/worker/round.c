@@ -23,6 +23,7 @@
 #include "outbox/candidates.h"
 #include "shared/armed.h"
 #include "shared/registry.h"
+#include "worker/blocked.h"
 #include "worker/dispatch.h"
 #include "worker/round.h"
 
@@ -398,7 +399,8 @@ round_in_context(Worker *worker)
 		return false;
 	if (outcome == TRANSACTION_LOCKED)
 		worker->retry_at = now + LOCKED_TABLE_DELAY;
-	registry_worker_end_look(outcome == TRANSACTION_LOCKED);
+	registry_worker_end_look();
+	blocked_watch(outcome == TRANSACTION_LOCKED);
 	return true;
 }
 

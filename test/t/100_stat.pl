@@ -379,8 +379,8 @@ my $locked = queue($node, 'locked');
 run_sql($node, "BEGIN; SELECT FROM sms_outbox WHERE id = $locked FOR UPDATE;"
 	  . " PREPARE TRANSACTION 'locks'");
 alter_account($node, paused => 'false');
-my $about = 'and will be sent shortly unless a transaction has locked it';
-comes_to_explain($locked, "queued: it is next in the queue, $about", 'locked');
+comes_to_explain($locked, "queued: its row has been locked by prepared transaction \"locks\" since $time: it is"
+	  . ' sent when that transaction ends', 'locked');
 run_sql($node, "ROLLBACK PREPARED 'locks'");
 wait_for_end_of($locked);
 

@@ -1,0 +1,35 @@
+/*
+ * locks.h
+ *		Who holds the locks on sms_outbox that others wait for.
+ */
+#ifndef SMS3300_OUTBOX_LOCKS_H
+#define SMS3300_OUTBOX_LOCKS_H
+
+#include "datatype/timestamp.h"
+#include "storage/lockdefs.h"
+
+/* A transaction that holds a lock. */
+typedef struct LockHolder
+{
+	int			pid;			/* 0: it is a prepared transaction, or it has ended */
+	char	   *gid;			/* of a prepared transaction; NULL: it is none */
+	char	   *query;			/* what it runs; NULL: the current role may not see it */
+} LockHolder;
+
+/*
+ * Lock the table and its indexes for reading until the end of the transaction, without
+ * waiting.  False: another session has locked it, or there is no table.
+ */
+extern bool locks_take_for_reading(Oid namespace);
+
+/*
+ * Find who keeps the worker from the table, or has locked a row in transaction "xid".
+ * Needs a transaction, and waits for nothing.
+ */
+extern LockHolder locks_find_table_holder(Oid namespace);
+extern LockHolder locks_find_row_holder(TransactionId xid);
+
+/* Name a holder, such as "process 123"; in the current memory context. */
+extern const char *locks_name_holder(const LockHolder *holder);
+
+#endif							/* SMS3300_OUTBOX_LOCKS_H */

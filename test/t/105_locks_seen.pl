@@ -1,0 +1,97 @@
+
+# A lock of another session is seen: who holds it, since when, and what waits for it.
+# Nothing that a person asks then waits for the lock.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "max_prepared_transactions = 2\n");
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+run_sql($node, 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
+queue_until($node, 'sent', 'to begin with');
+
+# What must not wait. Each is asked as a member of pg_monitor, with a limit.
+my $worker = 'SELECT state, blocked_by, blocked_since <= now(), blocked_query FROM sms3300_stat_worker';
+my @asked = ($worker, 'SELECT state, reason, queued IS NULL, oldest_due_at IS NULL, foreign_rows IS NULL FROM sms3300_stat_account');
+
+sub ask
+{
+	my ($sql, $role) = @_;
+	return run_as($node, $role // 'monitor', "SET lock_timeout = '10s'; $sql");
+}
+
+# Lock something in a session of its own, and return it and its pid.
+sub lock_by
+{
+	my ($sql) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
+	$session->query_safe("BEGIN; $sql");
+	return ($session, $pid);
+}
+
+for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
+{
+	my $offset = -s $node->logfile;
+	my $id     = queue($node, "before the lock $mode", send_after => \"now() + interval '1 s'");
+	my ($session, $pid) = lock_by("LOCK TABLE sms_outbox IN $mode MODE");
+	wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, "blocked by $mode");
+	is(ask($worker), "blocked|$pid|t|BEGIN; LOCK TABLE sms_outbox IN $mode MODE;", "$mode: who and what");
+	my $unseen = $mode eq 'SHARE' ? 'f' : 't';
+	is(ask($asked[1]) =~ s/^ok\|\|//r, join('|', $unseen, $mode eq 'SHARE' ? 'f' : 't', $unseen),
+		"$mode: the statistics do not wait");
+	my $line = ask("SELECT sms3300_explain($id)", 'postgres');
+	like($line, $mode eq 'SHARE'
+		? qr/^queued: sms_outbox has been locked by process $pid since \S+ \S+: it is sent when that transaction ends$/
+		: qr/^sms_outbox is locked by process $pid: nothing is sent, and no message can be looked at/,
+		"$mode: explained");
+	wait_for_log($node, qr/LOG:  sms3300: sms_outbox has been locked by process $pid for 1\d s, and messages wait for it/, $offset);
+	wait_for_log($node, qr/HINT:  SELECT pg_terminate_backend\($pid\) ends that session/, $offset);
+	$session->query_safe('COMMIT');
+	$session->quit;
+	wait_for_status($node, $id, 'sent');
+	wait_until(sub { ask($worker) =~ /^running\|\|\|$/ }, 'no longer blocked');
+	my @lines = slurp_file($node->logfile, $offset) =~ /LOG:  sms3300: sms_outbox has been locked/g;
+	is(scalar @lines, 1, "$mode: logged once in the first minute");
+}
+
+# A row, and another one that the same transaction has locked.
+my @ids = queue($node, [ 'first', 'second' ], send_after => \"now() + interval '1 s'");
+my ($session, $pid) = lock_by("SELECT FROM sms_outbox WHERE id IN ($ids[0], $ids[1]) FOR UPDATE");
+wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, 'blocked by a row');
+like(ask("SELECT sms3300_explain($_)", 'postgres'),
+	qr/^queued: its row has been locked by process $pid since/, "a row: explained")
+  for @ids;
+queue_until($node, 'sent', 'another message is sent meanwhile');
+wait_for_log($node, qr/LOG:  sms3300: message $ids[0] has been locked by process $pid for/);
+$session->query_safe('ROLLBACK');
+$session->quit;
+wait_for_status($node, \@ids, 'sent');
+wait_until(sub { ask($worker) =~ /^running\|/ }, 'no longer blocked by a row');
+
+# A row whose reply has come: it is not merely being sent.
+my $held = queue_until_taken($node, $gateway, '#hold');
+($session, $pid) = lock_by("SELECT FROM sms_outbox WHERE id = $held FOR UPDATE");
+$gateway->release;
+wait_until(sub { ask("SELECT sms3300_explain($held)", 'postgres') =~
+	/^being sent since .*, attempt 1; its row has been locked by process $pid since .*: a reply is recorded when/ },
+	'explained: a result that waits for a lock');
+$session->query_safe('COMMIT');
+$session->quit;
+wait_for_status($node, $held, 'sent');
+
+# A prepared transaction has no process.
+my $id = queue($node, 'prepared', send_after => \"now() + interval '1 s'");
+run_sql($node, "BEGIN; LOCK TABLE sms_outbox IN SHARE MODE; PREPARE TRANSACTION 'nightly index'");
+wait_until(sub { ask("SELECT sms3300_explain($id)", 'postgres') =~ /locked by prepared transaction "nightly index"/ },
+	'explained: a prepared transaction');
+is(ask($worker), 'blocked||t|', 'a prepared transaction: no pid');
+run_sql($node, q{COMMIT PREPARED 'nightly index'});
+wait_for_status($node, $id, 'sent');
+
+done_testing();
