@@ -65,7 +65,7 @@ for my $scenario (@scenarios)
 }
 
 # An account's line fills in for a missing one, except where type 2 was asked for.
-run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD line '$line')");
+run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD line '$line', ADD max_parts '255')");
 my ($row, $request, $body) = send_message('on the usual line');
 is($request->{body}, "$body&line=$line", 'the line of the account');
 ($row, $request, $body) = send_message('on the service line', type => 2);
