@@ -220,7 +220,8 @@ model()
 # Look for mistakes in shell scripts.
 shellcheck_scripts()
 {
-	shellcheck --severity=warning -x -P SCRIPTDIR .ci/run debian/tests/installcheck debian/tests/send test/*.sh test/*/run.sh
+	shellcheck --severity=warning -x -P SCRIPTDIR .ci/run debian/tests/installcheck debian/tests/send \
+		debian/tests/page packaging/*/*.sh test/*.sh test/*/run.sh
 }
 
 # Look up every function that src/README.md names: file:function, the file below src/.
