@@ -1,9 +1,9 @@
 #!/bin/sh
 
 # Show the extension at work on this machine alone: a private server and a stand-in
-# for the gateway, the guide's five scenarios, sent for real over HTTP. It installs
-# what is missing from apt and the extension into the server's folders, and leaves
-# nothing running.
+# for the gateway, the guide's five scenarios, sent for real over HTTP, and one failure.
+# It installs what is missing from apt and the extension into the server's folders, and
+# leaves nothing running.
 #
 #     sh test/demo.sh
 
@@ -11,11 +11,27 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/test/lib.sh"
 
+# Put psql's prompts before the lines of a role's SQL: they tell what goes on in the next
+# line, a statement (-), a parenthesis, or a string in ' or $.
+type_as()
+{
+	perl -ne '
+		BEGIN { $role = shift; $end = $role eq "postgres" ? "#" : ">" }
+		my $within = defined $quote ? substr($quote, 0, 1) : $depth ? "(" : $begun ? "-" : "=";
+		print "$role$within$end $_";
+		for my $token (/\$\w*\$|\S/g) {
+			if (defined $quote) { undef $quote if $token eq $quote }
+			elsif ($token =~ /^(?:\$.*\$|\x27)$/) { $quote = $token; $begun = 1 }
+			elsif ($token eq ";" && !$depth) { $begun = 0 }
+			else { $begun = 1; $depth += ($token eq "(") - ($token eq ")") }
+		}' "$1"
+}
+
 # Type SQL for the reader, and run it as a role.
 sql()
 {
 	say
-	printf '%s\n' "$2" | sed "s/^/$1=> /"
+	printf '%s\n' "$2" | type_as "$1"
 	printf '%s\n' "$2" | psql -X -q -v ON_ERROR_STOP=1 -P pager=off -P null='' -U "$1"
 }
 
@@ -23,6 +39,18 @@ sql()
 count()
 {
 	psql -X -A -t -c "SELECT count(*) FROM sms_outbox WHERE $1"
+}
+
+# Print a value from the database.
+value()
+{
+	psql -X -A -t -c "$1"
+}
+
+# Say whether the account has stopped.
+stopped()
+{
+	[ "$(value 'SELECT state FROM sms3300_stat_account')" = stopped ]
 }
 
 # Say whether all messages have come to an end.
@@ -109,7 +137,31 @@ say
 say 'The report for people:'
 sql postgres 'SELECT * FROM sms_report ORDER BY id;'
 
-say
 sent=$(count "status = 'sent'")
 [ "$sent" = 6 ] || die "$sent of 6 messages were sent"
-say 'All 6 messages were sent.'
+
+say
+say 'All 6 messages were sent. Now the gateway stops, and a message is queued:'
+kill "$(cat "$work/gateway.pid")"
+wait_until 30 test ! -e "$work/gateway.pid"
+sql app "SELECT sms3300_send('09123456789', 'Is anybody there?');"
+wait_until 60 stopped || die 'the account did not stop'
+
+say
+say 'Where is it?'
+sql app 'SELECT sms3300_explain(max(id)) FROM sms_outbox;'
+
+say
+say 'The gateway starts again. The message goes by itself:'
+start_gateway --log "$work/gateway.log" --port "$gateway_port"
+wait_until 120 all_finished || die 'the message was not sent'
+sql app 'SELECT status, attempts, sms3300_explain(id) FROM sms_outbox ORDER BY id DESC LIMIT 1;'
+[ "$(count "status = 'sent'")" = 7 ] || die 'the last message was not sent'
+
+say
+say 'All 7 messages were sent. What to do next:'
+say
+say '  perl test/gateway.pl --port 8080   the stand-in for your own experiments: its page,'
+say '                                     http://127.0.0.1:8080/, shows what you send'
+say '  doc/install.md                     the ways to install the extension'
+say '  README.md, "First message"         an account at the real gateway'
