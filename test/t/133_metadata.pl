@@ -81,4 +81,16 @@ for my $name (sort keys %broken)
 my ($version) = slurp_file('sms3300.control') =~ /^default_version = '(.*)'/m;
 like(slurp_file('doc/sms3300-gateway.1'), qr/^\.TH .*"sms3300 \Q$version\E"/, 'the page of the manual has the version');
 
+# The file for pgxman: what its format requires, and its steps, which install into DESTDIR.
+my $yaml = slurp_file('packaging/extension.yaml');
+like($yaml, qr/^\Q$_\E/m, "extension.yaml: $_")
+  for 'apiVersion: v1', 'name: sms3300', "version: \"$version.0\"", 'source: https://', 'maintainers:';
+like($yaml, qr/^description: \Q$meta->{abstract}\E$/m, 'extension.yaml: described as in META.json');
+like($yaml, qr/^keywords: \[\Q${\ join ', ', @{ $meta->{tags} } }\E\]$/m, 'and with its tags');
+my ($steps) = $yaml =~ /^build:\n  main:\n    - name: .*\n      run: \|\n((?:        .*\n)+)/m;
+$ENV{DESTDIR} = PostgreSQL::Test::Utils::tempdir();
+command_ok([ 'sh', '-ec', $steps ], 'its steps run');
+is(scalar(() = glob("$ENV{DESTDIR}/usr/share/*/*/extension/sms3300.control $ENV{DESTDIR}/usr/lib/*/*/lib/sms3300.so")),
+	2, 'and leave what they built in DESTDIR') if -d '/usr/lib/postgresql';
+
 done_testing();
