@@ -117,7 +117,7 @@ my $cancelled = run_sql($node,
 run_sql($node, "SELECT sms3300_cancel($cancelled)");
 wait_for_left("message = 'cancelled'", 0);
 
-# Many are deleted in small batches.
+# Many are deleted in batches, whose size depends on how long one takes.
 run_sql($node, 'DELETE FROM sms_outbox WHERE account = $$sms3300$$');
 alter_account($node, retention => '1 month');
 run_sql($node, <<'END');
@@ -132,9 +132,9 @@ END
 make_old('sms3300', 2500, 'many', '1 year');
 queue($node, 'go');
 wait_for_left("message = 'many'", 0);
-is(run_sql($node, 'SELECT string_agg(n::text, \' \' ORDER BY xid) FROM batches'), '1000 1000 500',
-	'a transaction takes no more than 1000');
-is(run_sql($node, 'SELECT count(DISTINCT xid) FROM batches'), 3, 'the work in batches ends');
+is(run_sql($node, 'SELECT sum(n), max(n) <= 1000, min(n) > 0 FROM batches'), '2500|t|t',
+	'a transaction takes no more than 1000, and the work in batches ends');
+cmp_ok(run_sql($node, 'SELECT max(n) FROM batches'), '>', 1, 'batches grow');
 run_sql($node, 'DROP TABLE batches; DROP FUNCTION batch() CASCADE');
 
 # A locked row is left for later and delays nothing.
