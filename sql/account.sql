@@ -70,7 +70,9 @@ FROM (VALUES
 	($$retention '0', redact_after '90 days'$$),
 	($$ca_file '/etc/ssl/certs/gateway.pem'$$),
 	($$keep_idle '0'$$),
-	($$keep_idle '90s'$$)) AS v (options);
+	($$keep_idle '90s'$$),
+	($$notify 'sms'$$),
+	($$notify 'Any channel'$$)) AS v (options);
 
 -- invalid URLs
 SELECT options, pg_temp.server(options)
@@ -161,7 +163,9 @@ FROM (VALUES
 	($$paused ''$$),
 	($$ca_file ''$$),
 	($$ca_file 'gateway.pem'$$),
-	($$keep_idle '-1s'$$)) AS v (options);
+	($$keep_idle '-1s'$$),
+	($$notify ''$$),
+	($$notify 'a channel whose name is longer than any identifier of PostgreSQL can be'$$)) AS v (options);
 -- an invalid interval is PostgreSQL's error; the context names the option
 CREATE SERVER regress_sms3300_trial FOREIGN DATA WRAPPER sms3300 OPTIONS (timeout '5s', validity 'soon');
 

@@ -349,10 +349,11 @@ if [ -z "$checker" ]; then
 		if wanted cppcheck; then need cppcheck command -v cppcheck; fi
 		if wanted shellcheck; then need shellcheck command -v shellcheck; fi
 	fi
-	if wanted oracle; then
+	if wanted oracle || wanted 092_listeners; then
 		need nodejs command -v node
 		need npm command -v npm
 	fi
+	if wanted 092_listeners; then need python3-psycopg /usr/bin/python3 -c 'import psycopg'; fi
 fi
 install_missing
 [ -z "$prepare" ] || exit 0

@@ -53,6 +53,7 @@ typedef struct Account
 	int64		retention;		/* -1: none */
 	int64		redact_after;	/* -1: none */
 	int64		keep_idle;		/* -1: as learnt */
+	char	   *notify;			/* the channel of its NOTIFYs; NULL: none */
 } Account;
 
 /* Follow the accounts of all databases.  Called while the library is preloaded. */

@@ -187,6 +187,7 @@ const ServerOption server_options[] =
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
 	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
 	{"keep_idle", OPTION_DURATION_OR_ZERO, offsetof(Account, keep_idle), 0, 0},
+	{"notify", OPTION_CHANNEL, offsetof(Account, notify), 0, 0},
 };
 
 const int	num_server_options = lengthof(server_options);
@@ -239,6 +240,11 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			break;
 		case OPTION_MOBILES:
 			*(MobileList **) field = parse_mobiles(name, value);
+			break;
+		case OPTION_CHANNEL:
+			if (value[0] == '\0' || strlen(value) >= NAMEDATALEN)
+				invalid_value(name, value, psprintf("the name of a channel, of 1 to %d bytes", NAMEDATALEN - 1));
+			*(char **) field = pstrdup(value);
 			break;
 		case OPTION_BOOL:
 			if (!parse_bool(value, (bool *) field))

@@ -22,6 +22,7 @@ typedef enum OptionKind
 	OPTION_CODES,				/* min is the verdict; max is not used */
 	OPTION_STATUSES,
 	OPTION_MOBILES,
+	OPTION_CHANNEL,
 	OPTION_BOOL
 } OptionKind;
 

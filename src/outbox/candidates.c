@@ -21,6 +21,7 @@
 #include "outbox/access.h"
 #include "outbox/candidates.h"
 #include "outbox/statement.h"
+#include "outbox/tell.h"
 
 /* Rows that are hurried when their account is altered. */
 #define HURRY_LIMIT 10000
@@ -198,7 +199,7 @@ static Statement expire_statement = {
 	.sql = "UPDATE ONLY %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
 	" error = 'it was not sent before ' || o.send_before"
 	" FROM pg_catalog.unnest($1) AS e(id)"
-	" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2 RETURNING o.account",
+	" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2 RETURNING o.account, o.id",
 	.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
 };
 
@@ -211,7 +212,12 @@ outbox_expire(TimestampTz now, const int64 *ids, int nids)
 
 	statement_run(outbox_namespace(), &expire_statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		accounts = lappend(accounts, statement_name(i, 1));
+	{
+		char	   *account = statement_name(i, 1);
+
+		tell_status(account, statement_int64(i, 2), STATUS_EXPIRED);
+		accounts = lappend(accounts, account);
+	}
 	SPI_freetuptable(SPI_tuptable);
 	return accounts;
 }

@@ -15,6 +15,7 @@
 #include "outbox/access.h"
 #include "outbox/claim.h"
 #include "outbox/row.h"
+#include "outbox/tell.h"
 #include "shared/armed.h"
 
 /* Attempts are not counted any further. */
@@ -174,8 +175,14 @@ forbid_messages(Claims *claimed, const int64 *ids, int nids, TimestampTz now)
 	rows = rows_open(forbid_columns, lengthof(forbid_columns));
 	claimed->forbidden = palloc(sizeof(Forbidden) * nids);
 	for (int i = 0; i < nids; i++)
-		if (forbid_message(rows, ids[i], now, &claimed->forbidden[claimed->nforbidden]))
-			claimed->nforbidden++;
+	{
+		Forbidden  *forbidden = &claimed->forbidden[claimed->nforbidden];
+
+		if (!forbid_message(rows, ids[i], now, forbidden))
+			continue;
+		tell_status(forbidden->account, ids[i], forbidden->failed ? STATUS_FAILED : STATUS_SUPPRESSED);
+		claimed->nforbidden++;
+	}
 	rows_close(rows);
 }
 

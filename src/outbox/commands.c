@@ -18,6 +18,7 @@
 #include "outbox/keys.h"
 #include "outbox/owner.h"
 #include "outbox/statement.h"
+#include "outbox/tell.h"
 
 /* -------------------------------------------------------------------------
  * Who may
@@ -186,9 +187,16 @@ outbox_cancel(Oid namespace, int64 id)
 
 static Statement cancel_many_statement = {
 	.sql = CANCEL("$2") " FROM pg_catalog.unnest($1) AS u (id)"
-	" WHERE o.id = u.id AND o.status = 'queued'",
+	" WHERE o.id = u.id AND o.status = 'queued' RETURNING o.account, o.id",
 	.nargs = 2, .argtypes = {INT8ARRAYOID, NAMEOID}
 };
+
+/* Tell listeners of a message that was cancelled. */
+static void
+tell_cancelled(uint64 row)
+{
+	tell_status(statement_name(row, 1), statement_int64(row, 2), STATUS_CANCELLED);
+}
 
 int64
 outbox_cancel_many(Oid namespace, List *found)
@@ -196,7 +204,7 @@ outbox_cancel_many(Oid namespace, List *found)
 	NameData	by;
 	Datum		values[] = {ids_of(found), current_role_name(&by)};
 
-	return run_as_owner(namespace, &cancel_many_statement, values, NULL);
+	return run_for_each(namespace, &cancel_many_statement, values, tell_cancelled);
 }
 
 /* An expired message gets its original validity again. */

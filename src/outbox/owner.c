@@ -125,6 +125,26 @@ become_caller(const Caller *caller)
 }
 
 int64
+run_for_each(Oid namespace, Statement *statement, Datum *values, void (*each) (uint64 row))
+{
+	Oid			table = find_table(namespace);
+	Caller		caller;
+	uint64		nrows;
+
+	become_owner(namespace, &caller);
+	SPI_connect();
+	set_constraints(table, true);
+	statement_run(namespace, statement, values, NULL);
+	nrows = SPI_processed;
+	for (uint64 row = 0; row < nrows; row++)
+		each(row);
+	set_constraints(table, false);
+	SPI_finish();
+	become_caller(&caller);
+	return (int64) nrows;
+}
+
+int64
 run_as_owner(Oid namespace, Statement *statement, Datum *values, bool *isnull)
 {
 	Oid			table = find_table(namespace);

@@ -36,4 +36,8 @@ extern void become_caller(const Caller *caller);
  */
 extern int64 run_as_owner(Oid namespace, Statement *statement, Datum *values, bool *isnull);
 
+/* Run a statement that changes rows as the owner, and do something with each row that it returns. */
+extern int64 run_for_each(Oid namespace, Statement *statement, Datum *values,
+						  void (*each) (uint64 row));
+
 #endif							/* SMS3300_OUTBOX_OWNER_H */

@@ -15,6 +15,7 @@
 #include "outbox/result.h"
 #include "outbox/row.h"
 #include "outbox/statement.h"
+#include "outbox/tell.h"
 
 /* The columns that a result sets. */
 static const enum OutboxColumn result_columns[] = {
@@ -181,6 +182,7 @@ static void
 record_result(Rows *rows, MessageResult *result, bool skip_locked)
 {
 	result->recorded = true;
+	result->written = false;
 	result->locked = false;
 	if (!row_find(rows, result->id) || !row_awaits(rows, result->started_at))
 		return;
@@ -188,7 +190,10 @@ record_result(Rows *rows, MessageResult *result, bool skip_locked)
 	{
 		case ROW_LOCKED:
 			if (row_awaits(rows, result->started_at))
+			{
 				write_result(rows, result);
+				result->written = true;
+			}
 			break;
 		case ROW_LOCKED_BY_OTHERS:
 			result->recorded = false;
@@ -208,12 +213,23 @@ look_again(MessageResult *results, int nresults)
 	for (int i = 0; i < nresults; i++)
 	{
 		MessageResult *result = &results[i];
+		bool		found = row_find(rows, result->id);
+		bool		has_status = found && row_status(rows) == rows_status(rows, result->status);
 
-		result->recorded = !(row_find(rows, result->id) && row_awaits(rows, result->started_at) &&
-							 row_status(rows) != rows_status(rows, result->status));
+		result->recorded = !found || has_status || !row_awaits(rows, result->started_at);
+		result->written &= has_status;
 		result->locked &= !result->recorded;
 	}
 	rows_close(rows);
+}
+
+/* Tell listeners of messages that are finished. */
+static void
+tell_results(const MessageResult *results, int nresults)
+{
+	for (int i = 0; i < nresults; i++)
+		if (results[i].written && results[i].status != STATUS_QUEUED)
+			tell_status(results[i].account, results[i].id, results[i].status);
 }
 
 void
@@ -225,4 +241,5 @@ results_record(MessageResult *results, int nresults, bool skip_locked)
 		record_result(rows, &results[i], skip_locked);
 	if (rows_close(rows))
 		look_again(results, nresults);
+	tell_results(results, nresults);
 }

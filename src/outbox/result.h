@@ -14,6 +14,7 @@
 typedef struct MessageResult
 {
 	int64		id;
+	const char *account;
 	TimestampTz started_at;		/* the claim's */
 	MessageStatus status;
 	TimestampTz due_at;			/* queued: when again; DT_NOBEGIN: as before */
@@ -29,6 +30,7 @@ typedef struct MessageResult
 	const char *error;			/* NULL: none */
 	const char *phase;			/* of the error */
 	bool		recorded;		/* set by results_record */
+	bool		written;		/* likewise: its row has the status */
 	bool		locked;			/* likewise: another session holds a lock on the row */
 } MessageResult;
 

@@ -13,6 +13,7 @@
 #include "account/route.h"
 #include "compat.h"
 #include "outbox/commands.h"
+#include "outbox/tell.h"
 #include "shared/wake.h"
 
 PG_FUNCTION_INFO_V1(sms3300_cancel);
@@ -52,6 +53,9 @@ sms3300_cancel(PG_FUNCTION_ARGS)
 	if (!find_own(fcinfo, id, &target) || !outbox_cancel(own_namespace(fcinfo), id))
 		PG_RETURN_BOOL(false);
 
+	tell_status(target.account, id, STATUS_CANCELLED);
+	tell_send();
+
 	/* The worker schedules the deletion and the redaction of finished messages. */
 	wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 	PG_RETURN_BOOL(true);
@@ -64,6 +68,7 @@ sms3300_cancel_many(PG_FUNCTION_ARGS)
 	List	   *found = targets_find(own_namespace(fcinfo), PG_GETARG_DATUM(0));
 	int64		cancelled = outbox_cancel_many(own_namespace(fcinfo), found);
 
+	tell_send();
 	if (cancelled > 0)
 		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 	PG_RETURN_INT64(cancelled);
@@ -155,8 +160,12 @@ sms3300_resolve(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
 	id = PG_GETARG_INT64(0);
-	PG_RETURN_BOOL(find_own(fcinfo, id, &target) &&
-				   outbox_resolve(own_namespace(fcinfo), id, PG_GETARG_BOOL(1), note));
+	if (!find_own(fcinfo, id, &target) ||
+		!outbox_resolve(own_namespace(fcinfo), id, PG_GETARG_BOOL(1), note))
+		PG_RETURN_BOOL(false);
+	tell_status(target.account, id, PG_GETARG_BOOL(1) ? STATUS_SENT : STATUS_FAILED);
+	tell_send();
+	PG_RETURN_BOOL(true);
 }
 
 /* sms3300_adopt(): take over the queued messages of other databases. */

@@ -284,6 +284,7 @@ job_result(const Job *job, MessageResult *result)
 	Assert(IsTransactionState() && job->finished_at != 0);
 	memset(result, 0, sizeof(MessageResult));
 	result->id = job->id;
+	result->account = job->queue->name;
 	result->started_at = job->started_at;
 	result->at = job->finished_at;
 	result->due_at = DT_NOBEGIN;

@@ -18,6 +18,7 @@
 #include "utils/timeout.h"
 
 #include "outbox/row.h"
+#include "outbox/tell.h"
 #include "shared/clock.h"
 #include "shared/registry.h"
 #include "worker/repeats.h"
@@ -194,6 +195,7 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 			MemoryContextSwitchTo(caller);
 			body(access, arg);
 			rows_end();
+			tell_send();
 			outbox_close();
 		}
 		commit(stopping);
