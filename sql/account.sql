@@ -71,6 +71,7 @@ FROM (VALUES
 	($$ca_file '/etc/ssl/certs/gateway.pem'$$),
 	($$keep_idle '0'$$),
 	($$keep_idle '90s'$$),
+	($$url 'http://sms.3300.ir/send', delivery_url 'http://sms.3300.ir/states'$$),
 	($$notify 'sms'$$),
 	($$notify 'Any channel'$$)) AS v (options);
 

@@ -145,6 +145,11 @@ CREATE FUNCTION @extschema@.sms3300_retry(account name DEFAULT NULL) RETURNS voi
 COMMENT ON FUNCTION @extschema@.sms3300_retry(name) IS
 	'Lets a stopped account try again at once, or all accounts that the caller owns. Raises 42501 unless the caller owns the account.';
 
+CREATE FUNCTION @extschema@.sms3300_delivery_now(id bigint) RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;
+COMMENT ON FUNCTION @extschema@.sms3300_delivery_now(bigint) IS
+	'Asks the gateway for the delivery state of a sent message, in this session and with the user mapping of its sender, and returns the reply as it is. Returns NULL if the message is not visible to the caller. Raises 55000 if the message was not sent or its account does not say where to ask, 42501 unless the caller is its sender, the owner of sms_outbox or a superuser, and 08006 or 08P01 if the gateway gives no usable reply.';
+
 -- ---------------------------------------------------------------------------
 -- New functions on numbers and texts
 -- ---------------------------------------------------------------------------

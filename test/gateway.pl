@@ -18,6 +18,7 @@ use Time::HiRes qw(time);
 
 use constant {
 	API_PATH        => '/api/wssend.ashx',
+	STATES_PATH     => '/api/wsstates.ashx',
 	SERVICE_LINE    => '983000303300',
 	CHELCHELEH_LINE => '989999303300',
 	RECENT          => 10_000,
@@ -265,6 +266,67 @@ my @DIRECTIVES = (
 	],
 );
 
+# Ways to lay out the delivery states that are asked for, which nobody has published: a
+# pattern, what it is, and a sub that makes the JSON, or a whole answer, of pairs of id and
+# state. Those of the second list are to be taken for no answer, or for one to fewer ids.
+my @SHAPES = (
+	[ qr/items/, 'a list of objects',
+		sub ($pairs) { data_of([ map { { message_id => 0 + $_->[0], status => 0 + $_->[1] } } @$pairs ]) } ],
+	[ qr/strings/, 'the same with other names, and strings',
+		sub ($pairs) { data_of([ map { { MsgID => "$_->[0]", Delivery_State => "$_->[1]" } } @$pairs ]) } ],
+	[ qr/bom/, 'the same as items, after a byte order mark',
+		sub ($pairs) { "\x{FEFF}" . data_of([ map { { id => 0 + $_->[0], state => 0 + $_->[1] } } @$pairs ]) } ],
+	[ qr/keyed/, 'an object whose keys are the ids',
+		sub ($pairs) { data_of({ map { $_->[0] => 0 + $_->[1] } @$pairs }) } ],
+	[ qr/arrays/, 'two lists, of ids and of states',
+		sub ($pairs) { data_of({ ids => [ map { 0 + $_->[0] } @$pairs ], states => [ map { 0 + $_->[1] } @$pairs ] }) } ],
+	[ qr/pair/, 'two lists in a list',
+		sub ($pairs) { data_of([ [ map { 0 + $_->[0] } @$pairs ], [ map { 0 + $_->[1] } @$pairs ] ]) } ],
+
+	[ qr/bare/, 'the states alone, in order',
+		sub ($pairs) { data_of([ map { 0 + $_->[1] } @$pairs ]) } ],
+	[ qr/scalar/, 'the state of one id alone, and of several the first one\'s',
+		sub ($pairs) { 0 + $pairs->[0][1] } ],
+	[ qr/foreign/, 'as delivered: other ids, which follow those asked for',
+		sub ($pairs) { data_of([ map { { id => $_->[0] + 1_000_000_007, status => 1 } } @$pairs ]) } ],
+	[ qr/other/, 'another batch\'s answer: all is delivered, by two lists of other ids',
+		sub ($pairs) { data_of({ ids => [ map { $_->[0] + 1_000_000_007 } @$pairs ], states => [ map { 1 } @$pairs ] }) } ],
+	[ qr/contradict/, 'each id twice, as delivered and as not',
+		sub ($pairs) { data_of([ map { my $pair = $_; map { { id => 0 + $pair->[0], status => $_ } } 1, 2 } @$pairs ]) } ],
+	[ qr/twice/, 'each id twice, with the same state',
+		sub ($pairs) { data_of([ map { { id => 0 + $_->[0], status => 0 + $_->[1] } } @$pairs, @$pairs ]) } ],
+	[ qr/two-states/, 'objects with two keys for a state',
+		sub ($pairs) { data_of([ map { { id => 0 + $_->[0], status => 1, state => 1 } } @$pairs ]) } ],
+	[ qr/nulls/, 'null in place of the states',
+		sub ($pairs) { data_of([ map { { id => 0 + $_->[0], status => undef } } @$pairs ]) } ],
+	[ qr/texts/, 'texts in place of the states',
+		sub ($pairs) { data_of([ map { { id => 0 + $_->[0], status => 'delivered' } } @$pairs ]) } ],
+	[ qr/fractions/, 'numbers that are not whole',
+		sub ($pairs) { data_of([ map { { id => 0 + $_->[0], status => 1.5 } } @$pairs ]) } ],
+	[ qr/short/, 'two lists, the second of which is shorter',
+		sub ($pairs) { data_of({ ids => [ map { 0 + $_->[0] } @$pairs ], states => [ (1) x (@$pairs - 1) ] }) } ],
+	[ qr/three/, 'three lists of one length',
+		sub ($pairs) { my @ids = map { 0 + $_->[0] } @$pairs; data_of({ ids => \@ids, states => [ (1) x @ids ], lines => [ (2) x @ids ] }) } ],
+	[ qr/status (\d+)/, 'an error code, beside states',
+		sub ($pairs, $code) { encode_json({ status => 0 + $code, msg => 'no', data => [ map { { id => 0 + $_->[0], status => 1 } } @$pairs ] }) } ],
+	[ qr/http (\d+)/, 'an HTTP status, beside states',
+		sub ($pairs, $code) { http_answer($code, json => data_of([ map { { id => 0 + $_->[0], status => 1 } } @$pairs ])) } ],
+	[ qr/echo/,  'the request', sub ($pairs) { '' } ],
+	[ qr/empty/, 'nothing', sub ($pairs) { http_answer(200, text => '') } ],
+	[ qr/html/, 'a page of HTML', sub ($pairs) { http_answer(200, html => '<!DOCTYPE html><title>Login</title>') } ],
+	[ qr/cut/, 'half of the JSON', sub ($pairs) { substr data_of([ map { { id => 0 + $_->[0], status => 1 } } @$pairs ]), 0, -3 } ],
+	[ qr/huge/, 'more than is read of an answer',
+		sub ($pairs) { data_of([ (map { { id => 0 + $_->[0], status => 1 } } @$pairs), 'x' x 70_000 ]) } ],
+	[ qr/reset/, 'resets the connection', sub ($pairs) { return { bytes => '', then => 'reset' } } ],
+	[ qr/drop/, 'closes the connection', sub ($pairs) { return { bytes => '', then => 'close' } } ],
+);
+
+# Wrap delivery states as the API wraps its answers.
+sub data_of ($data)
+{
+	return decode('UTF-8', encode_json({ status => -1, msg => 'success', data => $data }));
+}
+
 # Ways to misbehave before a request was taken, on a port of their own.
 my %EARLY = (
 	'close-on-accept'     => sub ($stream) { $stream->close },
@@ -279,7 +341,9 @@ my %EARLY = (
 my %option = (port => 0, host => '127.0.0.1', delay => 0, keepalive => 60);
 my $log;
 my %mode    = (directive => '', times => undef);
-my %count   = (taken => 0, accepted => 0, early => 0);
+my %count   = (taken => 0, accepted => 0, early => 0, asked => 0);
+my %states  = (held => {}, default => 8, shape => 'items');
+my @asked;
 my $clients = 0;
 my @held;
 my @recent;
@@ -381,12 +445,17 @@ Control requests, which are not logged:
   POST /_mode {"directive": "#http 503", "times": 3}
       answer the next three requests this way, whatever their messages say;
       without times: all requests; with an empty directive: the ordinary answer
+  POST /_states {"held": {"6062": 1}, "default": 8, "shape": "items"}
+      what POST /api/wsStates.ashx says of these ids, and of others (null: nothing), and
+      the shape in which it says so: see \@SHAPES in the source
+  GET /_asked
+      what was asked for there: a list of ids for each request, with the user name
   POST /_release {"times": 3}
       send the first three held answers; without times: all
   GET /_count
       {"taken": complete requests, "accepted": those answered, or
       meant to be answered, with a status below 0, "early": connections to the
-      second port}
+      second port, "asked": requests for delivery states}
   GET /_log?since=SEQ
       the log entries after this seq, of the last @{[RECENT]} requests
 
@@ -542,6 +611,7 @@ sub answer_request ($client, $request)
 	return page()                                               if $path =~ m{^/?\z} && $request->method eq 'GET';
 
 	my $form = read_form($request->body);
+	return answer_states($client, $request, $form) if $path eq STATES_PATH;
 	my $answer =
 		$path ne API_PATH          ? http_answer(404, text => 'no such path')
 	  : $request->method ne 'POST' ? http_answer(405, text => 'POST it', Allow => 'POST')
@@ -788,7 +858,10 @@ sub control ($path, $request)
 	return change_mode($request)   if $path eq '/_mode';
 	return release($request)       if $path eq '/_release';
 	return recent_log($request)    if $path eq '/_log';
-	return http_answer(404, text => 'control requests are /_mode, /_release, /_count and /_log');
+	return change_states($request) if $path eq '/_states';
+	return control_answer(\@asked) if $path eq '/_asked';
+	return http_answer(404,
+		text => 'control requests are /_mode, /_release, /_count, /_log, /_states and /_asked');
 }
 
 # Make the answer to a control request.
@@ -820,6 +893,49 @@ sub release ($request)
 	my @released = splice @held, 0, $wanted->{times} // @held;
 	$_->() for @released;
 	return control_answer({ released => scalar @released });
+}
+
+# Set the delivery states that are held, and the shape of the answers that tell them.
+sub change_states ($request)
+{
+	my $wanted = eval { decode_json($request->body) };
+	return http_answer(400, text => 'send {"held": {"ID": STATE}, "default": STATE, "shape": "SHAPE"}')
+	  unless ref $wanted eq 'HASH';
+	return http_answer(400, text => "no such shape: $wanted->{shape}")
+	  if defined $wanted->{shape} && !(() = shape_of($wanted->{shape}));
+	%states = (%states, %$wanted, held => { %{ $states{held} }, %{ $wanted->{held} // {} } });
+	return control_answer(\%states);
+}
+
+# Answer a request for delivery states, and note which ids it asked for.
+sub answer_states ($client, $request, $form)
+{
+	my $fields = $form->{fields};
+	my @ids    = split /,/, $fields->{message_ids} // '';
+	$count{asked}++;
+	push @asked, { ids => [ map { "$_" } @ids ], username => $fields->{username}, names => $form->{names} };
+	return refusal(18, 'wrong username or password')
+	  if defined $option{password} && $option{password} ne ($fields->{password} // '');
+	return refusal(25, 'message_ids: missing or wrong')
+	  if !@ids || grep { !/\A[0-9]+\z/ } @ids;
+
+	my ($shape, @words) = shape_of($states{shape});
+	my @pairs = map { [ $_, $states{held}{$_} // $states{default} ] } @ids;
+	my @known  = grep { defined $_->[1] } @pairs;
+	my $answer = $states{shape} eq 'echo' ? data_of($request->body) : $shape->(\@known, @words);
+	return $answer if ref $answer;
+	return http_answer(200, json => encode('UTF-8', $answer));
+}
+
+# Return the sub that lays out delivery states in a shape, and the words of the shape.
+sub shape_of ($name)
+{
+	for my $shape (@SHAPES)
+	{
+		my ($pattern, undef, $lay_out) = @$shape;
+		return ($lay_out, @{^CAPTURE}) if $name =~ /\A$pattern\z/;
+	}
+	return;
 }
 
 # Answer with the recent entries of the log.

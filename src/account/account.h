@@ -34,6 +34,7 @@ typedef struct Account
 	uint64		server_version; /* changes when the server is altered */
 	char	   *name;
 	char	   *url;
+	char	   *delivery_url;	/* where delivery states are asked for; NULL: not known */
 	char	   *ca_file;		/* NULL: the system's */
 	char	   *line;			/* NULL: none */
 	char	   *line2;			/* NULL: none */

@@ -16,6 +16,10 @@
 
 #define DEFAULT_URL "https://sms.3300.ir/api/wsSend.ashx"
 
+/* The end of a URL that sends, in any case, and of the one that tells delivery states. */
+#define SEND_PAGE "wsSend.ashx"
+#define STATES_PAGE "wsStates.ashx"
+
 /* The HTTP statuses that say that a message was not sent; accounts may override. */
 #define DEFAULT_UNSENT_STATUSES "429, 503"
 
@@ -187,6 +191,7 @@ const ServerOption server_options[] =
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
 	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
 	{"keep_idle", OPTION_DURATION_OR_ZERO, offsetof(Account, keep_idle), 0, 0},
+	{"delivery_url", OPTION_URL, offsetof(Account, delivery_url), 0, 0},
 	{"notify", OPTION_CHANNEL, offsetof(Account, notify), 0, 0},
 };
 
@@ -286,6 +291,18 @@ add_default_codes(GatewayCodes *codes, List *options, const char *option, Gatewa
 			gateway_codes_add_known(codes, &gateway_known_codes[i]);
 }
 
+/* Return the URL that tells delivery states, by the one that sends; NULL if that has another end. */
+static char *
+states_url(const char *url)
+{
+	size_t		len = strlen(url);
+	size_t		page = strlen(SEND_PAGE);
+
+	if (len < page || pg_strcasecmp(url + len - page, SEND_PAGE) != 0)
+		return NULL;
+	return psprintf("%.*s" STATES_PAGE, (int) (len - page), url);
+}
+
 /* Add the name of the option to an error's context. */
 static void
 option_context(void *name)
@@ -331,6 +348,8 @@ account_from_options(List *options)
 	}
 	error_context_stack = context.previous;
 
+	if (account->delivery_url == NULL)
+		account->delivery_url = states_url(account->url);
 	if (gateway_codes_overlap(&account->codes, &code))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -19,6 +19,14 @@ extern const char *request_compose(const Account *account, Oid role, const char 
 								   const char *message, const Route *own,
 								   HttpRequest *request, bool *of_sender);
 
+/*
+ * Compose the request for the delivery states of messages that a role has sent, whose
+ * ids at the gateway are a list with commas, as request_compose() does.  It goes to the
+ * account's delivery_url, which must be known.
+ */
+extern const char *request_compose_states(const Account *account, Oid role, const char *message_ids,
+										  HttpRequest *request);
+
 /* Overwrite and free the body of a request. */
 extern void request_discard(HttpRequest *request);
 

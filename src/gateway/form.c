@@ -86,7 +86,8 @@ form(const GatewayMessage *message, char *buffer)
 	at = put_field(buffer, at, "line", message->line);
 	at = put_field(buffer, at, "line2", message->line2);
 	at = put_number(buffer, at, "type", message->type);
-	return put_number(buffer, at, "template", message->template);
+	at = put_number(buffer, at, "template", message->template);
+	return put_field(buffer, at, "message_ids", message->message_ids);
 }
 
 /* The size in bytes of a message's form. */

@@ -31,6 +31,7 @@ typedef struct GatewayMessage
 	const char *line2;
 	int			type;			/* this and the next: not posted if negative */
 	int			template;
+	const char *message_ids;	/* whose states are asked for; with nothing but the credentials */
 } GatewayMessage;
 
 /* The verdict on a request. */

@@ -16,13 +16,12 @@
 #include "account/response.h"
 #include "account/route.h"
 #include "account/rules.h"
-#include "compat.h"
 #include "gateway/gateway.h"
-#include "net/http.h"
 #include "shared/armed.h"
 #include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/registry.h"
+#include "sql/ask.h"
 
 PG_FUNCTION_INFO_V1(sms3300_send_now);
 
@@ -50,21 +49,6 @@ number_argument(FunctionCallInfo fcinfo, int n, void (*check) (int))
 		return ROUTE_NONE;
 	check(PG_GETARG_INT32(n));
 	return PG_GETARG_INT32(n);
-}
-
-/* Wait for the reply, subject to cancellation and statement_timeout. */
-static const HttpReply *
-await_reply(Http *http)
-{
-	uint32		wait_event = wait_event_named("Sms3300SendNow");
-	const HttpReply *reply;
-
-	while ((reply = http_next(http)) == NULL)
-	{
-		http_wait(http, -1, wait_event);
-		CHECK_FOR_INTERRUPTS();
-	}
-	return reply;
 }
 
 /* Return the verdict on a reply, and what it says. */
@@ -198,8 +182,7 @@ post(Http *http, const HttpRequest *request, const Account *account, const char 
 
 	PG_TRY();
 	{
-		http_submit(http, request);
-		reply = await_reply(http);
+			reply = ask_gateway(http, request, "Sms3300SendNow");
 		verdict = judge(reply, mobile, &account->codes, &said);
 	}
 	PG_FINALLY();
@@ -260,10 +243,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	http = http_open();
 	PG_TRY();
 	{
-		if (http_reserve(http, 0, 0, 1) < 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("too many open files in this session")));
+		ask_reserve(http);
 		problem = request_compose(account, GetUserId(), mobile, message, &route, &request, &of_sender);
 		if (problem)
 			ereport(ERROR,

@@ -124,6 +124,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	message.line2 = next_field(&field, fields_end);
 	message.type = next_number(&field, fields_end);
 	message.template = next_number(&field, fields_end);
+	message.message_ids = next_field(&field, fields_end);
 
 	form = malloc(gateway_form_size(&message));
 	assert(gateway_form_write(&message, form) == gateway_form_size(&message));
@@ -138,6 +139,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_field(form, &at, end, "line2", message.line2);
 	check_number(form, &at, end, "type", message.type);
 	check_number(form, &at, end, "template", message.template);
+	check_field(form, &at, end, "message_ids", message.message_ids);
 	assert(at == end);
 	check_password(&message, form, end - form);
 

@@ -263,7 +263,7 @@ for my $mode (qw(close-on-accept close-after-headers reset-after-headers never-r
 	$agent->request_timeout(1);
 	my $tx = $agent->post($early->early_url, form => { %form, message => 'x' x 500_000 });
 	ok($tx->error, "early: $mode");
-	is_deeply($early->count, { taken => 0, accepted => 0, early => 1 }, 'misbehaving early takes no request');
+	is_deeply($early->count, { taken => 0, accepted => 0, early => 1, asked => 0 }, 'misbehaving early takes no request');
 }
 
 done_testing();

@@ -168,6 +168,22 @@ sub release
 	return $self->control('_release', encode_json({ times => $times }))->{released};
 }
 
+# Set the delivery states that it holds, by id at the gateway, and how it says them: held,
+# default and shape, as its /_states takes them.
+sub states
+{
+	my ($self, %states) = @_;
+	$self->control('_states', encode_json(\%states));
+	return;
+}
+
+# Return what it was asked for: a list of hashes with ids, username and names.
+sub asked
+{
+	my ($self) = @_;
+	return @{ $self->control('_asked') };
+}
+
 # Return how many requests were taken and accepted, and how many connections the
 # port that misbehaves early has had.
 sub count
