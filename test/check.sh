@@ -27,6 +27,7 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/test/lib.sh"
+. "$root/test/stages.sh"
 
 # The test files whose verdict may depend on what else the machine does: they count
 # wake-ups, tries or connections, or measure memory. Nothing else runs beside them.
@@ -44,64 +45,6 @@ slow='110_random_sql 070_chaos 074_ddl 111_replication 072_locks 110_dump'
 checker=
 prepare=
 names=
-began=$(date +%s)
-: "${JOBS:=$((2 * $(nproc)))}"
-
-# Run a stage: its name, and the command. What it printed is shown if it fails.
-stage()
-{
-	name=$1
-	shift
-	started=$(date +%s)
-	if "$@" >"$work/$name.log" 2>&1; then result=passed; else result=FAILED; fi
-	seconds=$(($(date +%s) - started))
-	(
-		flock 9
-		[ $result = passed ] || tail -n 300 "$work/$name.log"
-		say "$result $name ($seconds s)"
-		echo "$result $seconds" >&9
-	) 9>>"$work/results"
-}
-
-# Run a stage beside others, as soon as one of the JOBS places is free. Each free place is a
-# byte in a pipe. A signal interrupts the wait for one, which it does not do to a read.
-start_stage()
-{
-	if [ ! -p "$work/places" ]; then
-		mkfifo "$work/places"
-		exec 8<>"$work/places"
-		printf "%${JOBS}s" '' >&8
-	fi
-	dd bs=1 count=1 <&8 >"$work/place" 2>&1 &
-	wait $!
-	(
-		trap 'printf " " >&8' EXIT
-		stage "$@"
-	) &
-}
-
-# Print how many stages have had a result.
-count()
-{
-	grep -c "^$1" "$work/results" || :
-}
-
-# Wait for all stages, print the closing line, and end with the right status.
-finish()
-{
-	wait
-	say "$(awk '{ s += $2 } END { print s }' "$work/results") s of stages in $(($(date +%s) - began)) s"
-	say "$(count passed) passed, $(count FAILED) failed"
-	[ "$(count FAILED)" = 0 ] || exit 1
-	exit 0
-}
-
-# Say whether a list has a word.
-contains()
-{
-	case " $(echo $1) " in *" $2 "*) return 0 ;; esac
-	return 1
-}
 
 # Start the test files that are asked for, by a command that takes one: first what takes
 # long, then the others, and those that are to run alone at the end.

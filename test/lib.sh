@@ -199,6 +199,13 @@ start_server()
 	export PGHOST PGPORT PGUSER PGDATABASE
 }
 
+# Print a port that is free.
+free_port()
+{
+	perl -MIO::Socket::INET -e \
+		'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'
+}
+
 # Start the test gateway on a free port, $gateway_port; the arguments go to it. $GATEWAY is
 # the command, if it is installed.
 start_gateway()

@@ -28,13 +28,6 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$root/test/lib.sh"
 
-# Print a port that is free.
-free_port()
-{
-	perl -MIO::Socket::INET -e \
-		'print IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 1)->sockport'
-}
-
 # Make an authority, and a certificate for the gateway. The server that is measured
 # trusts it as well as all others of this system's, as long as this runs.
 make_certificates()

@@ -1,0 +1,58 @@
+# SQLAlchemy ORM: a class with the columns that the application uses.
+
+import os, time, datetime
+from sqlalchemy import BigInteger, Column, DateTime, FetchedValue, Identity, Text, create_engine, exc, func, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.orm import Session, declarative_base
+
+class Sms(declarative_base()):
+    __tablename__ = 'sms_outbox'
+    id = Column(BigInteger, Identity(always=True), primary_key=True)
+    mobile = Column(Text, nullable=False)
+    message = Column(Text)
+    dedup_key = Column(Text)
+    send_after = Column(DateTime(timezone=True), FetchedValue())
+    order = Column('metadata', JSONB(none_as_null=True))
+    status = Column(Text, FetchedValue())
+    message_id = Column(BigInteger, FetchedValue())
+
+db = Session(create_engine(os.environ['DATABASE_URL']))
+
+one = Sms(mobile='09123456789', message='سلام', order={'order': 17})
+db.add(one)
+db.commit()
+db.add_all(Sms(mobile=f'0912{n:07}', message='many') for n in range(1000))
+db.commit()
+
+db.add(Sms(mobile='09123456789', message='rolled back'))
+db.flush()
+db.rollback()
+
+db.add(Sms(mobile='09123456789', message='kept'))
+savepoint = db.begin_nested()
+db.add(Sms(mobile='09123456789', message='dropped'))
+db.flush()
+savepoint.rollback()
+db.commit()
+
+at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+later = Sms(mobile='09123456789', message='later', send_after=at)
+db.add(later)
+db.flush()
+db.scalar(select(func.sms3300_cancel(later.id)))
+for _ in range(2):
+    db.execute(insert(Sms).values(mobile='09123456789', message='once', dedup_key='order-17')
+               .on_conflict_do_nothing())
+db.commit()
+
+try:
+    db.add(Sms(mobile='021 3300 3300', message='bad'))
+    db.commit()
+except exc.DBAPIError as error:
+    print(f'error: {type(error).__name__}: {error}')
+    db.rollback()
+
+while one.status in ('queued', 'sending'):
+    time.sleep(0.05)
+    db.commit()
+print(one.status, one.message_id)
