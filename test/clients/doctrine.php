@@ -16,8 +16,9 @@ class Sms
     #[ORM\Id, ORM\GeneratedValue(strategy: 'IDENTITY'), ORM\Column(type: 'bigint')]
     public ?string $id = null;
 
-    #[ORM\Column(type: 'datetimetz_immutable', name: 'send_after')]
-    public DateTimeImmutable $sendAfter;
+    // As text: Doctrine does not read times with microseconds.
+    #[ORM\Column(type: 'text', name: 'send_after', nullable: true)]
+    public ?string $sendAfter = null;
 
     #[ORM\Column(type: 'text', name: 'dedup_key', nullable: true)]
     public ?string $key = null;
@@ -35,7 +36,6 @@ class Sms
         #[ORM\Column(type: 'text')] public string $mobile,
         #[ORM\Column(type: 'text')] public string $message
     ) {
-        $this->sendAfter = new DateTimeImmutable();
     }
 }
 
@@ -70,7 +70,7 @@ $db->rollBack();
 $db->commit();
 
 $later = new Sms('09123456789', 'later');
-$later->sendAfter = new DateTimeImmutable('+1 hour');
+$later->sendAfter = date('c', time() + 3600);
 $manager->persist($later);
 $manager->flush();
 $db->executeQuery('SELECT sms3300_cancel(?)', [$later->id]);
