@@ -3,7 +3,7 @@
 # Build the packages and try them, in Debians that have PostgreSQL 15, 17 and 18. The
 # Debian package is built in one that has what that takes, checked by lintian, and tested
 # in another, which has nothing but what it asks for. What PGXN distributes is installed
-# from its zip with PGXN's client. The images and the image volume are built and
+# from its zip with PGXN's client. The RPM, the images and the image volume are built and
 # tried likewise, with PostgreSQL 18. Each is loaded, sends, and is removed without a
 # trace. The Debians are kept for the next time.
 #
@@ -129,6 +129,35 @@ prepare_server()
 	apt_in "$copy" update &&
 		apt_in "$copy" install postgresql libmojolicious-perl "$@" &&
 		bin=$(bin_in "$copy")
+}
+
+# Build the RPMs as an ordinary user; they come into a folder. Where EL has PostgreSQL is
+# another place than Debian's, and the names of what they need are EL's.
+build_rpm()
+{
+	prepare_build "$1" && apt_in "$copy" install debugedit elfutils rpm rpmlint unzip && clone_inside ||
+		return
+	bin=$(bin_in "$copy")
+	major=$(echo "$bin" | tr -dc '0-9')
+	as_user "mkdir -p ~/rpmbuild/SOURCES && install -m 644 ../clone/*.zip ~/rpmbuild/SOURCES &&
+		rpmbuild -ba --nodeps \
+			--define 'pgmajorversion $major' --define 'pginstdir ${bin%/bin}' \
+			--define 'pglibdir ${bin%bin}lib' --define 'pgsharedir /usr/share/postgresql/$major' \
+			../clone/packaging/rpm/sms3300.spec &&
+		rpmlint --strict --config packaging/rpm/rpmlint.toml packaging/rpm/sms3300.spec ~/rpmbuild/*RPMS" &&
+		cp "$copy"/home/tester/rpmbuild/RPMS/*/*.rpm "$2" && ls "$2"/*-debuginfo-*.rpm
+}
+
+# Install the RPMs with rpm, try them, and remove them.
+test_rpm()
+{
+	prepare_server "$1" libcurl4 rpm || return
+	mkdir "$copy/tmp/rpm"
+	cp "$2"/*.rpm "$copy/tmp/rpm"
+	run_in "$copy" sh -exc "rm -f /tmp/rpm/*-debug*.rpm
+		rpm --nodeps --install /tmp/rpm/*.rpm
+		PG_CONFIG=$bin/pg_config GATEWAY=sms3300-gateway sh /tmp/tree/test/try.sh
+		rpm --erase \$(rpm --query --all)" && no_trace
 }
 
 # Lay out the image volume; it comes into a folder.
@@ -379,7 +408,9 @@ for suite in ${suites:-bookworm trixie forky}; do
 	[ "$suite" != bookworm ] || stage "$suite: on arm64" test_arm64 "$suite"
 	[ "$suite" != bookworm ] || stage "$suite: with musl" test_musl "$suite"
 	[ "$suite" = forky ] || continue
-	mkdir "$work/volume"
+	mkdir "$work/rpm" "$work/volume"
+	stage "$suite: the RPM is built" build_rpm "$suite" "$work/rpm"
+	stage "$suite: the RPM works" test_rpm "$suite" "$work/rpm"
 	stage "$suite: the image volume is built" build_volume "$suite" "$work/volume"
 	stage "$suite: the image volume works" test_volume "$suite" "$work/volume"
 	stage "$suite: the images work" test_images "$suite"

@@ -79,6 +79,14 @@ for my $name (sort keys %broken)
 
 # What the packages say.
 my ($version) = slurp_file('sms3300.control') =~ /^default_version = '(.*)'/m;
+my $spec = slurp_file('packaging/rpm/sms3300.spec');
+like($spec, qr/^Version:\s+\Q$version\E$/m, 'the RPM has the version');
+my ($newest) = $spec =~ /^%changelog\n.* - (\S+)$/m;
+is($newest, "$version-1PGDG", 'and so has its newest change');
+my ($description) = slurp_file('debian/control.in') =~ /^Description: send.*\n((?: .*\n)+)/m;
+my ($described) = $spec =~ /^%description\n(.*?)\n\n[%#]/ms;
+is(join(' ', grep { $_ ne '.' } split ' ', $description), join(' ', split ' ', $described),
+	'Debian and RPM packages are described alike');
 like(slurp_file('doc/sms3300-gateway.1'), qr/^\.TH .*"sms3300 \Q$version\E"/, 'the page of the manual has the version');
 
 # The file for pgxman: what its format requires, and its steps, which install into DESTDIR.
