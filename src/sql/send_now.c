@@ -168,6 +168,13 @@ require_allowed(const Account *account, const char *mobile)
 				 errmsg("a rule of account \"%s\" forbids the message: %s", account->name, verdict.reason)));
 }
 
+/* Say with an error that ends the wait that the request was under way. */
+static void
+note_request(void *arg)
+{
+	errcontext("request to the gateway: the message may have been sent");
+}
+
 /*
  * Post a request and return the gateway's reply.  A session that is cancelled meanwhile
  * does not know what became of the message.
@@ -175,6 +182,7 @@ require_allowed(const Account *account, const char *mobile)
 static Jsonb *
 post(Http *http, const HttpRequest *request, const Account *account, const char *mobile)
 {
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = note_request};
 	int64		began = clock_us();
 	volatile GatewayVerdict verdict = VERDICT_UNKNOWN;
 	GatewayReply said;
@@ -182,7 +190,9 @@ post(Http *http, const HttpRequest *request, const Account *account, const char 
 
 	PG_TRY();
 	{
-			reply = ask_gateway(http, request, "Sms3300SendNow");
+		error_context_stack = &context;
+		reply = ask_gateway(http, request, "Sms3300SendNow");
+		error_context_stack = context.previous;
 		verdict = judge(reply, mobile, &account->codes, &said);
 	}
 	PG_FINALLY();

@@ -135,7 +135,8 @@ SET statement_timeout = 500;
 RESET statement_timeout;
 @{[ call('after that') ]};
 END
-like($stderr, qr/canceling statement due to statement timeout/, 'statement_timeout');
+like($stderr, qr/canceling statement due to statement timeout\nCONTEXT:  request to the gateway: the message may have been sent/,
+	'statement_timeout');
 like($stdout, qr/success/, 'the session goes on after a cancelled request');
 
 my $session = $node->background_psql('postgres', on_error_stop => 0);
