@@ -134,25 +134,42 @@ targets_find(Oid namespace, Datum ids)
 	return found;
 }
 
-/* Return the ids of all targets as an argument. */
+/* Compare two ids, for qsort(). */
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Return the ids of all targets as an argument.  They are in order, so that two
+ * sessions that command the same messages rather wait for each other than deadlock.
+ */
 static Datum
 ids_of(List *found)
 {
-	ArrayBuildState *ids = initArrayResult(INT8OID, CurrentMemoryContext, false);
+	int64	   *ids = NULL;
+	int			nids = 0;
 	ListCell   *cell;
 
 	foreach(cell, found)
 	{
-		const Targets *targets = lfirst(cell);
-		ArrayIterator iterator = array_create_iterator(targets->ids, 0, NULL);
-		Datum		id;
-		bool		isnull;
+		Datum	   *elements;
+		int			nelements;
 
-		while (array_iterate(iterator, &id, &isnull))
-			ids = accumArrayResult(ids, id, isnull, INT8OID, CurrentMemoryContext);
-		array_free_iterator(iterator);
+		deconstruct_array(((const Targets *) lfirst(cell))->ids, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+						  TYPALIGN_DOUBLE, &elements, NULL, &nelements);
+		ids = ids ? repalloc(ids, sizeof(int64) * (nids + nelements)) :
+			palloc(sizeof(int64) * nelements);
+		for (int i = 0; i < nelements; i++)
+			ids[nids++] = DatumGetInt64(elements[i]);
 	}
-	return makeArrayResult(ids, CurrentMemoryContext);
+	if (nids > 0)
+		qsort(ids, nids, sizeof(int64), compare_ids);
+	return statement_id_array(ids, nids);
 }
 
 /* -------------------------------------------------------------------------
