@@ -7,6 +7,7 @@
 
 #include "datatype/timestamp.h"
 
+#include "account/parts.h"
 #include "outbox/columns.h"
 #include "outbox/status.h"
 
@@ -14,6 +15,7 @@
 typedef struct OutboxRow
 {
 	char	   *mobile;
+	Parts		parts;
 	char	   *account;
 	MessageStatus status;
 	char	   *sender;

@@ -144,13 +144,17 @@ static const char *
 rule_obstacle(const Question *question)
 {
 	const OutboxRow *row = question->row;
-	RulesMessage message = {.mobile = row->mobile};
+	RulesMessage message = {.mobile = row->mobile, .parts = row->parts};
 	RulesFacts	facts = {.armed = is_armed()};
 	RulesVerdict verdict = rules_judge(&message, question->account, &facts);
 
-	if (verdict.outcome != RULES_SUPPRESS || row->send_before <= question->now)
+	if (row->send_before <= question->now)
 		return NULL;
-	return psprintf("it will be suppressed: %s", verdict.reason);
+	if (verdict.outcome == RULES_FAIL)
+		return psprintf("it will fail: %s", verdict.reason);
+	if (verdict.outcome == RULES_SUPPRESS)
+		return psprintf("it will be suppressed: %s", verdict.reason);
+	return NULL;
 }
 
 /* Return why the worker has stopped the account, or NULL. */

@@ -77,6 +77,13 @@ is(run_sql($node, "SELECT status, attempts, started_at IS NULL, due_at IS NULL, 
 is(run_sql($node, 'SELECT failed FROM sms3300_stat_account'), 4, 'and are counted');
 is(scalar(grep { length $_->{fields}{message} > 255 * 153 } $gateway->log), 0, 'nothing too long was sent');
 
+# It is told before.
+my $later = queue($node, 'x' x 200, send_after => \"now() + interval '1 day'");
+alter_account($node, max_parts => 1);
+is(run_sql($node, "SELECT sms3300_explain($later)"),
+	'queued: it will fail: the text has 2 parts, and the option "max_parts" of the account allows 1', 'explained before');
+run_sql($node, "SELECT sms3300_cancel($later)");
+
 # One that fits by now can be sent.
 alter_account($node, max_parts => undef);
 is(run_sql($node, "SELECT sms3300_resend($waits)"), 't', 'resend');
