@@ -201,7 +201,7 @@ sub api
 {
 	my ($outcome, $code) = @_;
 	my %reply = (http_status => 200, api_status => $code, response => { status => $code });
-	my %error = (phase => 'done', error => qr/status $code: پاسخ/);
+	my %error = (phase => 'done', error => qr/status $code\b.*: پاسخ/);
 	return (%$outcome, %reply, $code < 0 ? () : %error);
 }
 
