@@ -72,6 +72,9 @@ FROM (VALUES
 	($$keep_idle '0'$$),
 	($$keep_idle '90s'$$),
 	($$url 'http://sms.3300.ir/send', delivery_url 'http://sms.3300.ir/states'$$),
+	($$delivery 'on', delivery_checks '1s, 2 min,3h', delivery_batch '100', delivery_interval '0'$$),
+	($$delivered_codes '', undelivered_codes '2-5', waiting_codes '1'$$),
+	($$delivery_items '$.data[*]', delivery_id '$.id', delivery_state '$.state'$$),
 	($$notify 'sms'$$),
 	($$notify 'Any channel'$$)) AS v (options);
 
@@ -165,6 +168,15 @@ FROM (VALUES
 	($$ca_file ''$$),
 	($$ca_file 'gateway.pem'$$),
 	($$keep_idle '-1s'$$),
+	($$delivery 'on', url 'http://sms.3300.ir/send'$$),
+	($$delivery_checks ''$$),
+	($$delivery_checks '5min, 1min'$$),
+	($$delivery_checks '1s,2s,3s,4s,5s,6s,7s,8s,9s,10s,11s'$$),
+	($$delivery_batch '0'$$),
+	($$delivered_codes '1', waiting_codes '0-1'$$),
+	($$delivery_items '$.data[*]'$$),
+	($$delivery_items '$[', delivery_id '$.id', delivery_state '$.state'$$),
+	($$delivery_url 'ftp://sms.3300.ir/'$$),
 	($$notify ''$$),
 	($$notify 'a channel whose name is longer than any identifier of PostgreSQL can be'$$)) AS v (options);
 -- an invalid interval is PostgreSQL's error; the context names the option

@@ -81,7 +81,7 @@ SELECT sms3300_send('09120000002', 'by app') AS app \gset
 SELECT attname, pg_temp.answer(format(
 	'INSERT INTO sms_outbox (mobile, message, %I) OVERRIDING SYSTEM VALUE VALUES (''09123456789'', ''x'', %L)',
 	attname, CASE atttypid WHEN 'timestamptz'::regtype THEN '2000-01-01' WHEN 'boolean'::regtype THEN 'true' WHEN 'jsonb'::regtype THEN '[1]'
-		WHEN 'sms_status'::regtype THEN 'sent' ELSE '1000' END)), split_part(pg_temp.answer(format(
+		WHEN 'sms_status'::regtype THEN 'sent' WHEN 'sms_delivery'::regtype THEN 'delivered' ELSE '1000' END)), split_part(pg_temp.answer(format(
 	'INSERT INTO sms_outbox (mobile, message, %I) OVERRIDING SYSTEM VALUE VALUES (''09123456789'', ''x'', NULL)',
 	attname)), E'\n', 1)
 FROM pg_attribute

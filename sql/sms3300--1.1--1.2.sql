@@ -86,11 +86,20 @@ ALTER TYPE @extschema@.sms_status ADD VALUE 'suppressed';
 ALTER TABLE @extschema@.sms_outbox RENAME COLUMN errors TO events;
 -- From PostgreSQL 18 on, the constraint has a name, which is the column's.
 ALTER TABLE @extschema@.sms_outbox ALTER events DROP NOT NULL, ALTER events SET NOT NULL;
+
+CREATE TYPE @extschema@.sms_delivery AS ENUM ('waiting', 'delivered', 'undelivered', 'unconfirmed');
+COMMENT ON TYPE @extschema@.sms_delivery IS
+	'Delivery state of a sent message, as the gateway tells it. waiting: it will be asked for. delivered: on the handset. undelivered: it will not arrive. unconfirmed: the last look passed without a final answer.';
+
 ALTER TABLE @extschema@.sms_outbox ADD COLUMN parts smallint;
 ALTER TABLE @extschema@.sms_outbox ADD COLUMN dedup_released boolean;
 DROP INDEX @extschema@.sms_outbox_dedup_idx;
 CREATE UNIQUE INDEX sms_outbox_dedup_idx ON @extschema@.sms_outbox
 	(sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END)) WHERE dedup_key IS NOT NULL;
+ALTER TABLE @extschema@.sms_outbox
+	ADD COLUMN delivery @extschema@.sms_delivery,
+	ADD COLUMN delivery_code integer,
+	ADD COLUMN delivery_at timestamptz;
 ALTER TABLE @extschema@.sms_outbox
 	ALTER account SET DEFAULT pg_catalog.current_setting('sms3300.account', true)::pg_catalog.name,
 	ALTER send_before SET DEFAULT NULLIF(pg_catalog.now(), pg_catalog.now()),
@@ -262,6 +271,12 @@ COMMENT ON COLUMN @extschema@.sms_outbox.parts IS
 	'Number of SMS that the text is. It is kept when the text is removed. NULL for messages queued before version 1.2.';
 COMMENT ON COLUMN @extschema@.sms_outbox.dedup_released IS
 	'True if the message did not reach its recipient and a later message has taken its dedup_key';
+COMMENT ON COLUMN @extschema@.sms_outbox.delivery IS
+	'Whether a sent message arrived, as far as the gateway said so of this very message. NULL: it is not asked for; see the option delivery of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.delivery_code IS
+	'The gateway''s code for the delivery state';
+COMMENT ON COLUMN @extschema@.sms_outbox.delivery_at IS
+	'Time at which the final delivery state was learnt, or given up';
 COMMENT ON FUNCTION @extschema@.sms3300_outbox_insert() IS
 	'Trigger function of sms_outbox: checks and completes a new row and wakes the worker at commit';
 COMMENT ON TRIGGER sms3300_insert ON @extschema@.sms_outbox IS
@@ -322,7 +337,8 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT request_time_p95 double precision, OUT request_time_p99 double precision,
 	OUT wait_time_sum double precision, OUT wait_time_p50 double precision,
 	OUT wait_time_p95 double precision, OUT wait_time_p99 double precision,
-	OUT stats_reset timestamptz) RETURNS record
+	OUT stats_reset timestamptz,
+	OUT delivered bigint, OUT undelivered bigint, OUT unconfirmed bigint) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
@@ -389,7 +405,8 @@ SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
 	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.suppressed, a.retried,
 	@extschema@.sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
-	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset
+	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset,
+	a.delivered, a.undelivered, a.unconfirmed
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
@@ -400,7 +417,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'Name of the forei
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.state IS
 	'ok; paused: by an option or a setting; stopped: by a refusal, and probing';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS
-	'Reason why the account is paused or stopped';
+	'Reason why the account is paused or stopped, or why no delivery states are learnt';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS
 	'Time at which a stopped account tries its next message. NULL while it is trying one.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS
@@ -443,13 +460,19 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
 	'99th percentile of the time from due_at to the last request, in milliseconds';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
 	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.delivered IS
+	'Number of messages that the gateway said are on the handset';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.undelivered IS
+	'Number of messages that the gateway said will not arrive';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.unconfirmed IS
+	'Number of messages whose last look passed without a final answer';
 
 -- The view reads through a function, which runs with the privileges of the role that
 -- queries the view, so that row-level security applies to that role. The planner inlines
 -- the function, so that conditions reach the table.
 CREATE FUNCTION @extschema@.sms3300_report(
 	OUT id bigint, OUT queued_at timestamp(0), OUT mobile text, OUT message text, OUT status text,
-	OUT changed_at timestamp(0), OUT line text, OUT reason text, OUT parts smallint) RETURNS SETOF record
+	OUT changed_at timestamp(0), OUT line text, OUT reason text, OUT parts smallint, OUT delivery text) RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT o.id, pg_catalog.date_trunc('second', o.created_at)::pg_catalog.timestamp(0),
@@ -468,13 +491,13 @@ BEGIN ATOMIC
 		CASE WHEN o.status OPERATOR(pg_catalog.=) 'queued'
 			THEN pg_catalog.substr(@extschema@.sms3300_explain(o.id), 9)
 			ELSE o.error END,
-		o.parts
+		o.parts, o.delivery::pg_catalog.text
 	FROM @extschema@.sms_outbox AS o;
 END;
 COMMENT ON FUNCTION @extschema@.sms3300_report() IS 'Returns the rows of sms_report';
 
 CREATE VIEW @extschema@.sms_report AS
-SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason, r.parts
+SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason, r.parts, r.delivery
 FROM @extschema@.sms3300_report() AS r;
 COMMENT ON VIEW @extschema@.sms_report IS
 	'Readable form of sms_outbox: one row for each message visible to the caller, with times in the session''s time zone';
@@ -490,6 +513,8 @@ COMMENT ON COLUMN @extschema@.sms_report.line IS 'Line that carried the message'
 COMMENT ON COLUMN @extschema@.sms_report.reason IS
 	'What the message is waiting for, or why it was not sent';
 COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text is';
+COMMENT ON COLUMN @extschema@.sms_report.delivery IS
+	'waiting, delivered, undelivered or unconfirmed. NULL if it is not asked for.';
 
 REVOKE ALL ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
@@ -509,7 +534,8 @@ GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
 GRANT INSERT (id, mobile, message, line, line2, type, template, account, priority,
 	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,
 	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
-	events, origin, parts, dedup_released) ON @extschema@.sms_outbox TO PUBLIC;
+	events, origin, parts, dedup_released, delivery, delivery_code, delivery_at)
+	ON @extschema@.sms_outbox TO PUBLIC;
 GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
 
 -- ---------------------------------------------------------------------------

@@ -14,6 +14,10 @@ CREATE TYPE @extschema@.sms_status AS ENUM
 COMMENT ON TYPE @extschema@.sms_status IS
 	'Status of a message. queued: waiting to be sent. sending: its request is on the wire. sent: the gateway accepted it. rejected: the gateway refused it. failed: given up after repeated refusals. unknown: it may have been sent. expired: not sent before send_before. cancelled: withdrawn before it was sent. suppressed: a rule of the account kept it from being sent.';
 
+CREATE TYPE @extschema@.sms_delivery AS ENUM ('waiting', 'delivered', 'undelivered', 'unconfirmed');
+COMMENT ON TYPE @extschema@.sms_delivery IS
+	'Delivery state of a sent message, as the gateway tells it. waiting: it will be asked for. delivered: on the handset. undelivered: it will not arrive. unconfirmed: the last look passed without a final answer.';
+
 -- due_at is NULL once a message is finished and so keeps it out of the queue's index. A
 -- claim changes no indexed column, and half of each page is left free, so that claims are
 -- HOT updates. The C code depends on the order of the columns.
@@ -54,6 +58,9 @@ CREATE TABLE @extschema@.sms_outbox
 	origin bigint NOT NULL DEFAULT NULLIF(0::pg_catalog.int8, 0::pg_catalog.int8),
 	parts smallint,
 	dedup_released boolean,
+	delivery @extschema@.sms_delivery,
+	delivery_code integer,
+	delivery_at timestamptz,
 	CONSTRAINT sms_outbox_due_check
 		CHECK ((due_at IS NOT NULL) OPERATOR(pg_catalog.=)
 			(status OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'sending']::@extschema@.sms_status[])))
@@ -172,6 +179,12 @@ COMMENT ON COLUMN @extschema@.sms_outbox.parts IS
 	'Number of SMS that the text is. It is kept when the text is removed. NULL for messages queued before version 1.2.';
 COMMENT ON COLUMN @extschema@.sms_outbox.dedup_released IS
 	'True if the message did not reach its recipient and a later message has taken its dedup_key';
+COMMENT ON COLUMN @extschema@.sms_outbox.delivery IS
+	'Whether a sent message arrived, as far as the gateway said so of this very message. NULL: it is not asked for; see the option delivery of the account.';
+COMMENT ON COLUMN @extschema@.sms_outbox.delivery_code IS
+	'The gateway''s code for the delivery state';
+COMMENT ON COLUMN @extschema@.sms_outbox.delivery_at IS
+	'Time at which the final delivery state was learnt, or given up';
 
 -- A dump contains the messages and the state of the sequence.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_outbox', '');
@@ -370,7 +383,8 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT request_time_p95 double precision, OUT request_time_p99 double precision,
 	OUT wait_time_sum double precision, OUT wait_time_p50 double precision,
 	OUT wait_time_p95 double precision, OUT wait_time_p99 double precision,
-	OUT stats_reset timestamptz) RETURNS record
+	OUT stats_reset timestamptz,
+	OUT delivered bigint, OUT undelivered bigint, OUT unconfirmed bigint) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
@@ -441,7 +455,8 @@ SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
 	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.suppressed, a.retried,
 	@extschema@.sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
-	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset
+	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset,
+	a.delivered, a.undelivered, a.unconfirmed
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
@@ -452,7 +467,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'Name of the forei
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.state IS
 	'ok; paused: by an option or a setting; stopped: by a refusal, and probing';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS
-	'Reason why the account is paused or stopped';
+	'Reason why the account is paused or stopped, or why no delivery states are learnt';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS
 	'Time at which a stopped account tries its next message. NULL while it is trying one.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS
@@ -495,13 +510,19 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
 	'99th percentile of the time from due_at to the last request, in milliseconds';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
 	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.delivered IS
+	'Number of messages that the gateway said are on the handset';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.undelivered IS
+	'Number of messages that the gateway said will not arrive';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.unconfirmed IS
+	'Number of messages whose last look passed without a final answer';
 
 -- The view reads through a function, which runs with the privileges of the role that
 -- queries the view, so that row-level security applies to that role. The planner inlines
 -- the function, so that conditions reach the table.
 CREATE FUNCTION @extschema@.sms3300_report(
 	OUT id bigint, OUT queued_at timestamp(0), OUT mobile text, OUT message text, OUT status text,
-	OUT changed_at timestamp(0), OUT line text, OUT reason text, OUT parts smallint) RETURNS SETOF record
+	OUT changed_at timestamp(0), OUT line text, OUT reason text, OUT parts smallint, OUT delivery text) RETURNS SETOF record
 	LANGUAGE sql STABLE
 BEGIN ATOMIC
 	SELECT o.id, pg_catalog.date_trunc('second', o.created_at)::pg_catalog.timestamp(0),
@@ -520,13 +541,13 @@ BEGIN ATOMIC
 		CASE WHEN o.status OPERATOR(pg_catalog.=) 'queued'
 			THEN pg_catalog.substr(@extschema@.sms3300_explain(o.id), 9)
 			ELSE o.error END,
-		o.parts
+		o.parts, o.delivery::pg_catalog.text
 	FROM @extschema@.sms_outbox AS o;
 END;
 COMMENT ON FUNCTION @extschema@.sms3300_report() IS 'Returns the rows of sms_report';
 
 CREATE VIEW @extschema@.sms_report AS
-SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason, r.parts
+SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason, r.parts, r.delivery
 FROM @extschema@.sms3300_report() AS r;
 COMMENT ON VIEW @extschema@.sms_report IS
 	'Readable form of sms_outbox: one row for each message visible to the caller, with times in the session''s time zone';
@@ -542,6 +563,8 @@ COMMENT ON COLUMN @extschema@.sms_report.line IS 'Line that carried the message'
 COMMENT ON COLUMN @extschema@.sms_report.reason IS
 	'What the message is waiting for, or why it was not sent';
 COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text is';
+COMMENT ON COLUMN @extschema@.sms_report.delivery IS
+	'waiting, delivered, undelivered or unconfirmed. NULL if it is not asked for.';
 
 -- ---------------------------------------------------------------------------
 -- The gateway's error codes
@@ -575,7 +598,8 @@ REVOKE ALL ON @extschema@.sms_outbox FROM PUBLIC;
 GRANT SELECT, INSERT (id, mobile, message, line, line2, type, template, account, priority,
 	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,
 	started_at, finished_at, http_status, api_status, message_id, sent_line, response, error,
-	events, origin, parts, dedup_released) ON @extschema@.sms_outbox TO PUBLIC;
+	events, origin, parts, dedup_released, delivery, delivery_code, delivery_at)
+	ON @extschema@.sms_outbox TO PUBLIC;
 GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_adopt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_insert() FROM PUBLIC;

@@ -283,6 +283,7 @@ my @SHAPES = (
 	[ qr/pair/, 'two lists in a list',
 		sub ($pairs) { data_of([ [ map { 0 + $_->[0] } @$pairs ], [ map { 0 + $_->[1] } @$pairs ] ]) } ],
 
+	[ qr/rows/, 'names of its own', sub ($pairs) { encode_json({ rows => [ map { { n => 0 + $_->[0], s => 0 + $_->[1] } } @$pairs ] }) } ],
 	[ qr/bare/, 'the states alone, in order',
 		sub ($pairs) { data_of([ map { 0 + $_->[1] } @$pairs ]) } ],
 	[ qr/scalar/, 'the state of one id alone, and of several the first one\'s',

@@ -27,6 +27,23 @@ typedef struct MobileList
 	char		mobiles[FLEXIBLE_ARRAY_MEMBER][MOBILE_SIZE];
 } MobileList;
 
+/* Maximum number of looks at a message's delivery state. */
+#define MAX_DELIVERY_CHECKS 10
+
+/* How an account follows what becomes of the messages that it has sent. */
+typedef struct DeliveryOptions
+{
+	bool		on;
+	int			nchecks;
+	int64		checks[MAX_DELIVERY_CHECKS];	/* how long after finished_at to ask; rising */
+	int			batch;			/* ids in a request */
+	int64		interval;		/* the least time between two requests */
+	GatewayCodes codes;			/* VERDICT_SENT: delivered; VERDICT_REJECTED: undelivered; others wait */
+	char	   *items;			/* jsonpath expressions; all NULL: the built-in reading */
+	char	   *id;
+	char	   *state;
+} DeliveryOptions;
+
 typedef struct Account
 {
 	Oid			serverid;
@@ -54,6 +71,7 @@ typedef struct Account
 	int64		retention;		/* -1: none */
 	int64		redact_after;	/* -1: none */
 	int64		keep_idle;		/* -1: as learnt */
+	DeliveryOptions delivery;
 	char	   *notify;			/* the channel of its NOTIFYs; NULL: none */
 } Account;
 

@@ -50,6 +50,18 @@ credentials_exist(const Account *account, Oid role)
 	return true;
 }
 
+bool
+credentials_role(const Account *account, Oid *role)
+{
+	HeapTuple	mapping = find_mapping(account, *role);
+
+	if (!HeapTupleIsValid(mapping))
+		return false;
+	*role = ((Form_pg_user_mapping) GETSTRUCT(mapping))->umuser;
+	ReleaseSysCache(mapping);
+	return true;
+}
+
 /* Return the length of the first line of a file; 0 and the reason if it is not a password. */
 static size_t
 first_line(const char *bytes, ssize_t size, const char **problem)

@@ -13,6 +13,7 @@
 
 #include "account/input.h"
 #include "account/options.h"
+#include "gateway/states.h"
 
 #define DEFAULT_URL "https://sms.3300.ir/api/wsSend.ashx"
 
@@ -22,6 +23,12 @@
 
 /* The HTTP statuses that say that a message was not sent; accounts may override. */
 #define DEFAULT_UNSENT_STATUSES "429, 503"
+
+/* What delivery states mean, unless an account says otherwise, and when they are asked for. */
+#define DEFAULT_DELIVERED_CODES "1"
+#define DEFAULT_UNDELIVERED_CODES "2, 16, 27, 33"
+#define DEFAULT_WAITING_CODES "0, 8"
+#define DEFAULT_DELIVERY_CHECKS "5min, 30min, 3h, 12h, 23h"
 
 /* Reject the value of an option and say what was expected. */
 static void
@@ -164,6 +171,31 @@ parse_mobiles(const char *name, const char *value)
 	return list;
 }
 
+/* Parse the times of looks at delivery states: rising durations, separated by commas. */
+static void
+parse_checks(const char *name, const char *value, DeliveryOptions *options)
+{
+	char	   *items = pstrdup(value);
+
+	options->nchecks = 0;
+	for (char *item = items; item;)
+	{
+		char	   *comma = strchr(item, ',');
+		int64		age;
+
+		if (comma)
+			*comma++ = '\0';
+		age = parse_duration(name, item, false);
+		if (options->nchecks == MAX_DELIVERY_CHECKS ||
+			(options->nchecks > 0 && age <= options->checks[options->nchecks - 1]))
+			invalid_value(name, value, psprintf("at most %d rising intervals, such as 5min, 30min, 3h",
+												MAX_DELIVERY_CHECKS));
+		options->checks[options->nchecks++] = age;
+		item = comma;
+	}
+	pfree(items);
+}
+
 const ServerOption server_options[] =
 {
 	{"url", OPTION_URL, offsetof(Account, url), 0, 0},
@@ -191,7 +223,17 @@ const ServerOption server_options[] =
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
 	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
 	{"keep_idle", OPTION_DURATION_OR_ZERO, offsetof(Account, keep_idle), 0, 0},
+	{"delivery", OPTION_BOOL, offsetof(Account, delivery.on), 0, 0},
 	{"delivery_url", OPTION_URL, offsetof(Account, delivery_url), 0, 0},
+	{"delivery_checks", OPTION_CHECKS, offsetof(Account, delivery), 0, 0},
+	{"delivery_batch", OPTION_INT, offsetof(Account, delivery.batch), 1, GATEWAY_MAX_STATES},
+	{"delivery_interval", OPTION_DURATION_OR_ZERO, offsetof(Account, delivery.interval), 0, 0},
+	{"delivered_codes", OPTION_CODES, offsetof(Account, delivery.codes), VERDICT_SENT, 0},
+	{"undelivered_codes", OPTION_CODES, offsetof(Account, delivery.codes), VERDICT_REJECTED, 0},
+	{"waiting_codes", OPTION_CODES, offsetof(Account, delivery.codes), VERDICT_TRANSIENT, 0},
+	{"delivery_items", OPTION_JSONPATH, offsetof(Account, delivery.items), 0, 0},
+	{"delivery_id", OPTION_JSONPATH, offsetof(Account, delivery.id), 0, 0},
+	{"delivery_state", OPTION_JSONPATH, offsetof(Account, delivery.state), 0, 0},
 	{"notify", OPTION_CHANNEL, offsetof(Account, notify), 0, 0},
 };
 
@@ -245,6 +287,13 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			break;
 		case OPTION_MOBILES:
 			*(MobileList **) field = parse_mobiles(name, value);
+			break;
+		case OPTION_CHECKS:
+			parse_checks(name, value, field);
+			break;
+		case OPTION_JSONPATH:
+			DirectFunctionCall1(jsonpath_in, CStringGetDatum(value));
+			*(char **) field = pstrdup(value);
 			break;
 		case OPTION_CHANNEL:
 			if (value[0] == '\0' || strlen(value) >= NAMEDATALEN)
@@ -303,6 +352,46 @@ states_url(const char *url)
 	return psprintf("%.*s" STATES_PAGE, (int) (len - page), url);
 }
 
+/* Add the default codes of a class of delivery states. */
+static void
+add_delivery_codes(DeliveryOptions *delivery, const char *codes, GatewayVerdict verdict)
+{
+	gateway_codes_add(&delivery->codes, GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES, codes, verdict);
+}
+
+/* Check the options of delivery as a whole, and add what they leave out. */
+static void
+complete_delivery(Account *account, List *options)
+{
+	DeliveryOptions *delivery = &account->delivery;
+	int			code;
+
+	if (gateway_codes_overlap(&delivery->codes, &code))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("delivery code %d is in two classes", code),
+				 errdetail("A code may be listed in only one of delivered_codes, undelivered_codes and waiting_codes.")));
+	if (!is_given(options, "delivered_codes"))
+		add_delivery_codes(delivery, DEFAULT_DELIVERED_CODES, VERDICT_SENT);
+	if (!is_given(options, "undelivered_codes"))
+		add_delivery_codes(delivery, DEFAULT_UNDELIVERED_CODES, VERDICT_REJECTED);
+	if (!is_given(options, "waiting_codes"))
+		add_delivery_codes(delivery, DEFAULT_WAITING_CODES, VERDICT_TRANSIENT);
+	if (delivery->nchecks == 0)
+		parse_checks("delivery_checks", DEFAULT_DELIVERY_CHECKS, delivery);
+	if ((delivery->items || delivery->id || delivery->state) &&
+		!(delivery->items && delivery->id && delivery->state))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options \"delivery_items\", \"delivery_id\" and \"delivery_state\" belong together"),
+				 errdetail("Together they replace the built-in reading of a reply.")));
+	if (delivery->on && account->delivery_url == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"delivery\" requires option \"delivery_url\""),
+				 errdetail("The option \"url\" does not end with " SEND_PAGE ".")));
+}
+
 /* Add the name of the option to an error's context. */
 static void
 option_context(void *name)
@@ -335,6 +424,8 @@ account_from_options(List *options)
 	account->retention = -1;
 	account->redact_after = -1;
 	account->keep_idle = -1;
+	account->delivery.batch = 50;
+	account->delivery.interval = 5 * USECS_PER_SEC;
 
 	error_context_stack = &context;
 	foreach(cell, options)
@@ -360,5 +451,6 @@ account_from_options(List *options)
 	add_default_codes(&account->codes, options, "line_codes", VERDICT_LINE);
 	add_default_codes(&account->codes, options, "hours_codes", VERDICT_HOURS);
 	add_default_codes(&account->codes, options, "refused_codes", VERDICT_REJECTED);
+	complete_delivery(account, options);
 	return account;
 }

@@ -11,19 +11,14 @@
 #include "postgres.h"
 #endif
 
-#include <ctype.h>
-#include <errno.h>
 #include <limits.h>
 
 #include "common/jsonapi.h"
-#include "mb/pg_wchar.h"
 
 #include "compat.h"
 #include "gateway/gateway.h"
+#include "gateway/json.h"
 #include "text/mobile.h"
-
-/* A reply nested deeper than this is no reply of the gateway. */
-#define MAX_NESTING 64
 
 /* Ids from 1 up to this are error codes in this family of gateways. */
 #define MAX_CODE_AS_ID 999
@@ -36,109 +31,6 @@ typedef struct ReplyParse
 	char		field[16];		/* the field whose value comes next */
 	bool		invalid;		/* an array, "status" is no number, or members contradict each other */
 } ReplyParse;
-
-/* The value of a hexadecimal digit in either case; -1 if it is none. */
-static int
-hex_value(char c)
-{
-	return isdigit((unsigned char) c) ? c - '0' :
-		isxdigit((unsigned char) c) ? tolower((unsigned char) c) - 'a' + 10 : -1;
-}
-
-/*
- * The plain character that stands for the escape \uXXXX at a place: the one that
- * it means if that is ASCII and needs no escape, else one that no member's name
- * and no number has.  0 if it is no such escape.
- */
-static char
-unescaped(const char *at, const char *end)
-{
-	int			value = 0;
-
-	if (end - at < 6)
-		return 0;
-	for (int i = 2; i < 6; i++)
-	{
-		int			digit = hex_value(at[i]);
-
-		if (digit < 0)
-			return 0;
-		value = value * 16 + digit;
-	}
-	if (value < ' ' || value > '~' || value == '"' || value == '\\')
-		return '?';
-	return (char) value;
-}
-
-/*
- * Copy a reply for the parser, with every \u escape made a plain character: what
- * is looked for is ASCII, spelled with escapes or without, and an escape that
- * stands for no character is no reason not to read the rest.  NULL if it nests
- * too deeply to be parsed by a recursive parser, or is no UTF-8.
- */
-static char *
-prepare_reader(const char *text, size_t len, size_t *copied)
-{
-	const char *end = text + len;
-	char	   *copy;
-	char	   *to;
-	bool		in_string = false;
-	int			depth = 0;
-
-	if (pg_encoding_verifymbstr(PG_UTF8, text, (int) len) != (int) len)
-		return NULL;
-
-	to = copy = palloc(len + 1);
-	while (text < end)
-	{
-		char		c = *text++;
-		char		plain = '\0';
-
-		if (in_string && c == '\\' && text < end)
-		{
-			if (*text == 'u')
-				plain = unescaped(text - 1, end);
-			if (plain)
-				text += 5;
-			else
-			{
-				*to++ = c;
-				plain = *text++;
-			}
-			c = plain;
-		}
-		else if (c == '"')
-			in_string = !in_string;
-		else if (!in_string && (c == '{' || c == '['))
-		{
-			if (++depth > MAX_NESTING)
-			{
-				pfree(copy);
-				return NULL;
-			}
-		}
-		else if (!in_string && (c == '}' || c == ']'))
-			depth--;
-		*to++ = c;
-	}
-	*to = '\0';
-	*copied = to - copy;
-	return copy;
-}
-
-/* Read a whole number of 64 bits; false if the text is anything else. */
-static bool
-parse_integer(const char *text, int64 *value)
-{
-	char	   *end;
-
-	if (!isdigit((unsigned char) text[0]) &&
-		!(text[0] == '-' && isdigit((unsigned char) text[1])))
-		return false;
-	errno = 0;
-	*value = strtoll(text, &end, 10);
-	return errno == 0 && *end == '\0';
-}
 
 /* Tell whether a text can be a line: short, and of digits. */
 static bool
@@ -208,7 +100,7 @@ read_status(ReplyParse *parse, const char *token)
 	GatewayReply *reply = parse->reply;
 	int64		value;
 
-	if (!parse_integer(token, &value) || value < INT_MIN || value > INT_MAX ||
+	if (!json_integer(token, &value) || value < INT_MIN || value > INT_MAX ||
 		(reply->has_status && reply->status != (int32) value))
 	{
 		parse->invalid = true;
@@ -225,7 +117,7 @@ read_message_id(ReplyParse *parse, const char *token)
 	GatewayReply *reply = parse->reply;
 	int64		value;
 
-	if (!parse_integer(token, &value))
+	if (!json_integer(token, &value))
 		return;
 	parse->invalid |= reply->has_message_id && reply->message_id != value;
 	reply->has_message_id = true;
@@ -272,7 +164,6 @@ on_scalar(void *state, char *token, JsonTokenType type)
 void
 gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
 {
-	static const char bom[] = "\xEF\xBB\xBF";
 	ReplyParse	parse = {.reply = reply};
 	JsonSemAction actions = {
 		.semstate = &parse,
@@ -283,28 +174,9 @@ gateway_parse_reply(const char *text, size_t len, GatewayReply *reply)
 		.object_field_start = on_field,
 		.scalar = on_scalar,
 	};
-	char	   *copy;
-	size_t		copied;
-	bool		valid;
 
 	memset(reply, 0, sizeof(GatewayReply));
-	if (len == 0)
-		return;
-
-	/* .NET likes to begin with a byte order mark. */
-	if (len >= 3 && memcmp(text, bom, 3) == 0)
-	{
-		text += 3;
-		len -= 3;
-	}
-
-	copy = prepare_reader(text, len, &copied);
-	if (copy == NULL)
-		return;
-	valid = pg_parse_json(json_lexer(copy, copied), &actions) == JSON_SUCCESS;
-	pfree(copy);
-
-	if (!valid || parse.invalid)
+	if (!json_read(text, len, &actions) || parse.invalid)
 		memset(reply, 0, sizeof(GatewayReply));
 }
 

@@ -16,8 +16,8 @@
 
 #include "outbox/columns.h"
 
-/* Stands for the OID of sms_status, which differs between databases */
-#define STATUS_TYPE InvalidOid
+/* Stands for the OID of an enum, which differs between databases */
+#define ENUM_TYPE InvalidOid
 
 /* The name of the column "events" in versions before 1.2 */
 #define EARLIER_EVENTS "errors"
@@ -51,7 +51,7 @@ columns_have(Relation table, enum OutboxColumn column)
 		return false;
 	attribute = TupleDescAttr(RelationGetDescr(table), column - 1);
 	return !attribute->attisdropped && is_named(column, NameStr(attribute->attname)) &&
-		(type == STATUS_TYPE ? type_is_enum(attribute->atttypid) : attribute->atttypid == type);
+		(type == ENUM_TYPE ? type_is_enum(attribute->atttypid) : attribute->atttypid == type);
 }
 
 const char *
@@ -73,7 +73,7 @@ columns_check(Relation table)
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column %d of %s is no longer \"%s\" of type %s", i,
 							RelationGetRelationName(table), columns[i].name,
-							columns[i].type == STATUS_TYPE ? "sms_status" :
+							columns[i].type == ENUM_TYPE ? "sms_status" :
 							format_type_be(columns[i].type)),
 					 errhint("Undo the ALTER TABLE that changed it.")));
 }

@@ -14,7 +14,7 @@
 
 /*
  * The columns, in the order of the install script: number, name and type.  In place
- * of the OID of sms_status, which differs between databases, stands STATUS_TYPE.
+ * of the OID of an enum, which differs between databases, stands ENUM_TYPE.
  */
 #define OUTBOX_COLUMNS(X) \
 	X(OUTBOX_ID, "id", INT8OID) \
@@ -32,7 +32,7 @@
 	X(OUTBOX_METADATA, "metadata", JSONBOID) \
 	X(OUTBOX_SENDER, "sender", NAMEOID) \
 	X(OUTBOX_CREATED_AT, "created_at", TIMESTAMPTZOID) \
-	X(OUTBOX_STATUS, "status", STATUS_TYPE) \
+	X(OUTBOX_STATUS, "status", ENUM_TYPE) \
 	X(OUTBOX_ATTEMPTS, "attempts", INT2OID) \
 	X(OUTBOX_DUE_AT, "due_at", TIMESTAMPTZOID) \
 	X(OUTBOX_STARTED_AT, "started_at", TIMESTAMPTZOID) \
@@ -46,7 +46,10 @@
 	X(OUTBOX_EVENTS, "events", JSONBOID) \
 	X(OUTBOX_ORIGIN, "origin", INT8OID) \
 	X(OUTBOX_PARTS, "parts", INT2OID) \
-	X(OUTBOX_DEDUP_RELEASED, "dedup_released", BOOLOID)
+	X(OUTBOX_DEDUP_RELEASED, "dedup_released", BOOLOID) \
+	X(OUTBOX_DELIVERY, "delivery", ENUM_TYPE) \
+	X(OUTBOX_DELIVERY_CODE, "delivery_code", INT4OID) \
+	X(OUTBOX_DELIVERY_AT, "delivery_at", TIMESTAMPTZOID)
 
 enum OutboxColumn
 {

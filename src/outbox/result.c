@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "outbox/delivery.h"
 #include "outbox/result.h"
 #include "outbox/row.h"
 #include "outbox/statement.h"
@@ -21,8 +22,11 @@
 static const enum OutboxColumn result_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_FINISHED_AT, OUTBOX_HTTP_STATUS,
 	OUTBOX_API_STATUS, OUTBOX_MESSAGE_ID, OUTBOX_SENT_LINE, OUTBOX_RESPONSE, OUTBOX_ERROR,
-	OUTBOX_EVENTS
+	OUTBOX_EVENTS, OUTBOX_DELIVERY
 };
+
+/* Those of them that are always set, which come first. */
+#define NUM_USUAL_COLUMNS (lengthof(result_columns) - 1)
 
 /*
  * Tell whether the row awaits the result of the request that was started then,
@@ -174,6 +178,8 @@ write_result(Rows *rows, const MessageResult *result)
 				Int16GetDatum((int16) Max(row_number(rows, OUTBOX_ATTEMPTS, INT2OID) - 1, 0)));
 	if (result->http_status != 0)
 		set_reply(rows, result);
+	if (result->tracked)
+		row_set_label(rows, OUTBOX_DELIVERY, delivery_label(DELIVERY_WAITING));
 	row_write(rows);
 }
 
@@ -235,8 +241,12 @@ tell_results(const MessageResult *results, int nresults)
 void
 results_record(MessageResult *results, int nresults, bool skip_locked)
 {
-	Rows	   *rows = rows_open(result_columns, lengthof(result_columns));
+	bool		tracked = false;
+	Rows	   *rows;
 
+	for (int i = 0; i < nresults; i++)
+		tracked |= results[i].tracked;
+	rows = rows_open(result_columns, tracked ? lengthof(result_columns) : NUM_USUAL_COLUMNS);
 	for (int i = 0; i < nresults; i++)
 		record_result(rows, &results[i], skip_locked);
 	if (rows_close(rows))

@@ -27,6 +27,7 @@ typedef struct MessageResult
 	int64		message_id;
 	const char *sent_line;		/* NULL: none */
 	Jsonb	   *response;		/* NULL: none */
+	bool		tracked;		/* sent, and its delivery state will be asked for */
 	const char *error;			/* NULL: none */
 	const char *phase;			/* of the error */
 	bool		recorded;		/* set by results_record */

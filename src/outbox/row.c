@@ -291,19 +291,25 @@ rows_close(Rows *rows)
 	return ran;
 }
 
-Oid
-rows_status(const Rows *rows, MessageStatus wanted)
+/* Return the value that a label stands for in a column of an enum type. */
+static Oid
+label_value(const Rows *rows, enum OutboxColumn column, const char *label)
 {
-	const char *label = status_label(wanted);
-	Oid			type = TupleDescAttr(RelationGetDescr(rows->table), OUTBOX_STATUS - 1)->atttypid;
-	Oid			status = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type),
+	Oid			type = TupleDescAttr(RelationGetDescr(rows->table), column - 1)->atttypid;
+	Oid			value = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type),
 										 CStringGetDatum(label));
 
-	if (!OidIsValid(status))
+	if (!OidIsValid(value))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("type %s has no label \"%s\"", format_type_be(type), label)));
-	return status;
+	return value;
+}
+
+Oid
+rows_status(const Rows *rows, MessageStatus wanted)
+{
+	return label_value(rows, OUTBOX_STATUS, status_label(wanted));
 }
 
 /* Take over the values of the row that was found; what was in dropped columns goes. */
@@ -404,6 +410,15 @@ row_status(const Rows *rows)
 	return isnull ? InvalidOid : DatumGetObjectId(value);
 }
 
+bool
+row_has_label(const Rows *rows, enum OutboxColumn column, const char *label)
+{
+	bool		isnull;
+	Datum		value = row_value(rows, column, &isnull);
+
+	return !isnull && DatumGetObjectId(value) == label_value(rows, column, label);
+}
+
 char *
 row_string(const Rows *rows, enum OutboxColumn column)
 {
@@ -463,6 +478,12 @@ row_set_string(Rows *rows, enum OutboxColumn column, const char *value)
 		row_set(rows, column, CStringGetTextDatum(value));
 	else
 		row_set_null(rows, column);
+}
+
+void
+row_set_label(Rows *rows, enum OutboxColumn column, const char *label)
+{
+	row_set(rows, column, ObjectIdGetDatum(label_value(rows, column, label)));
 }
 
 void

@@ -56,6 +56,7 @@ extern RowLock row_lock(Rows *rows, LockWaitPolicy policy);
 
 /* A value of the row: as it was found or locked, then as it is set, then as it was written. */
 extern Datum row_value(const Rows *rows, enum OutboxColumn column, bool *isnull);
+extern bool row_has_label(const Rows *rows, enum OutboxColumn column, const char *label);	/* of an enum */
 extern Oid	row_status(const Rows *rows);	/* InvalidOid if it is null */
 extern char *row_string(const Rows *rows, enum OutboxColumn column);	/* NULL if it is null */
 extern char *row_name(const Rows *rows, enum OutboxColumn column);	/* empty if it is null */
@@ -65,6 +66,8 @@ extern TimestampTz row_time(const Rows *rows, enum OutboxColumn column, Timestam
 extern void row_set(Rows *rows, enum OutboxColumn column, Datum value);
 extern void row_set_null(Rows *rows, enum OutboxColumn column);
 extern void row_set_string(Rows *rows, enum OutboxColumn column, const char *value);	/* NULL is null */
+
+extern void row_set_label(Rows *rows, enum OutboxColumn column, const char *label);	/* of an enum */
 
 /* Write what was set.  A BEFORE trigger may change or suppress it: see rows_close(). */
 extern void row_write(Rows *rows);

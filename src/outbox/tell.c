@@ -108,6 +108,12 @@ tell_status(const char *account, int64 id, MessageStatus status)
 	tell(account, id, "status", status_label(status));
 }
 
+void
+tell_delivery(const char *account, int64 id, const char *state)
+{
+	tell(account, id, "delivery", state);
+}
+
 /*
  * Return whether the queue of notifications has room.  It fills up where a listener stays
  * in a transaction, and then fails the commit of those that notify: a result must not be

@@ -14,6 +14,9 @@
 /* Note that a message of an account has reached a final status. */
 extern void tell_status(const char *account, int64 id, MessageStatus status);
 
+/* Note the delivery state of a message. */
+extern void tell_delivery(const char *account, int64 id, const char *state);
+
 /* Tell what was noted in this transaction. */
 extern void tell_send(void);
 

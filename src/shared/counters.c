@@ -133,6 +133,31 @@ counters_set_live(Oid server, uint64 version, const LiveState *live, const char 
 	strlcpy(slot->reason, reason, COUNTERS_REASON_SIZE);
 }
 
+void
+counters_set_looked(Oid server, uint64 version, const TimestampTz *looked, int nlooked)
+{
+	AccountCounters *slot = find_or_take_slot(server);
+
+	if (slot == NULL)
+		return;
+	slot->looked_version = version;
+	memcpy(slot->looked, looked, sizeof(TimestampTz) * nlooked);
+}
+
+void
+counters_set_delivery_problem(Oid server, const char *problem)
+{
+	AccountCounters *slot = find_or_take_slot(server);
+
+	if (slot == NULL)
+		return;
+	if (problem[0] == '\0')
+		slot->delivery_problem_at = 0;
+	else if (slot->delivery_problem_at == 0)
+		slot->delivery_problem_at = now;
+	strlcpy(slot->delivery_problem, problem, COUNTERS_REASON_SIZE);
+}
+
 uint64
 counters_exchange_version(Oid server, uint64 version)
 {

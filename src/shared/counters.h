@@ -24,6 +24,9 @@ typedef enum CounterId
 	COUNTER_SUPPRESSED,
 	COUNTER_RETRIED,			/* requests after which the message was queued again */
 	COUNTER_REQUESTS,			/* finished requests whose result was recorded */
+	COUNTER_DELIVERED,			/* delivery states that were learnt */
+	COUNTER_UNDELIVERED,
+	COUNTER_UNCONFIRMED,
 	NUM_COUNTERS
 } CounterId;
 
@@ -60,6 +63,9 @@ account_has_stopped(AccountState state)
 	return state == ACCOUNT_STOPPED || state == ACCOUNT_PROBING;
 }
 
+/* Maximum number of looks for a delivery state, and what comes after the last one. */
+#define MAX_LOOKED 11
+
 /* The current state of an account. */
 typedef struct LiveState
 {
@@ -82,6 +88,10 @@ typedef struct AccountCounters
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 	bool		retry;			/* asked for: the worker is to open it */
 	TimestampTz sessions_slot;	/* when the rate allows another message after those of sessions */
+	uint64		looked_version;	/* the account's, as of "looked" */
+	TimestampTz looked[MAX_LOOKED];	/* what was finished before has had this look */
+	TimestampTz delivery_problem_at;	/* since when no delivery states are learnt; 0: they are */
+	char		delivery_problem[COUNTERS_REASON_SIZE];
 } AccountCounters;
 
 /* While the shared memory is laid out */
@@ -106,6 +116,12 @@ extern void counters_add_time(Oid server, TimeId id, int64 duration);
 /* Set the current state of an account, and the version of the account that it applies to. */
 extern void counters_set_live(Oid server, uint64 version, const LiveState *live,
 							  const char *reason);
+
+/* Set how far messages have had each look that a version of the account has for delivery states. */
+extern void counters_set_looked(Oid server, uint64 version, const TimestampTz *looked, int nlooked);
+
+/* Set why no delivery states are learnt; empty: they are. */
+extern void counters_set_delivery_problem(Oid server, const char *problem);
 
 /* Unlock the counters. */
 extern void counters_end(void);

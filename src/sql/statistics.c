@@ -121,7 +121,10 @@ static const char *const counter_columns[NUM_COUNTERS] = {
 	[COUNTER_EXPIRED] = "expired",
 	[COUNTER_SUPPRESSED] = "suppressed",
 	[COUNTER_RETRIED] = "retried",
-	[COUNTER_REQUESTS] = "requests"
+	[COUNTER_REQUESTS] = "requests",
+	[COUNTER_DELIVERED] = "delivered",
+	[COUNTER_UNDELIVERED] = "undelivered",
+	[COUNTER_UNCONFIRMED] = "unconfirmed"
 };
 
 /* What the columns of the histograms begin with. */
@@ -189,7 +192,9 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 	begin_stat_row(fcinfo, &row);
 	set_column(&row, "origin", Int64GetDatum(outbox_origin()), false);
 	set_string(&row, "state", pause ? "paused" : stopped ? "stopped" : "ok");
-	set_string(&row, "reason", pause ? pause : stopped ? counted.reason : NULL);
+	set_string(&row, "reason", pause ? pause : stopped ? counted.reason :
+			   counted.delivery_problem[0] ?
+			   psprintf("no delivery states are learnt: %s", counted.delivery_problem) : NULL);
 	set_time(&row, "next_probe_at", stopped ? counted.live.probe_at : 0);
 	set_column(&row, "in_flight", Int32GetDatum(counted.live.in_flight), false);
 	for (int i = 0; i < NUM_COUNTERS; i++)

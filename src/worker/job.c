@@ -12,6 +12,7 @@
 #include "account/account.h"
 #include "account/response.h"
 #include "compat.h"
+#include "gateway/states.h"
 #include "shared/clock.h"
 #include "shared/stuck.h"
 #include "worker/job.h"
@@ -307,6 +308,8 @@ job_result(const Job *job, MessageResult *result)
 	{
 		case VERDICT_SENT:
 			result->status = STATUS_SENT;
+			result->tracked = job->queue->tracking && result->has_message_id &&
+				result->message_id >= GATEWAY_MIN_ID;
 			break;
 		case VERDICT_REJECTED:
 			result->status = STATUS_REJECTED;

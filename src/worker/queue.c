@@ -152,6 +152,18 @@ queue_follow(AccountQueue *queue, const Account *account)
 		queue_open(queue, account->paused);
 }
 
+/* The number of queues whose delivery states are asked for. */
+static int	ntracked = 0;
+
+/* Begin or end to ask for the delivery states of a queue's messages. */
+static void
+configure_tracking(AccountQueue *queue, const Account *account)
+{
+	ntracked -= queue->tracking != NULL;
+	tracking_configure(&queue->tracking, account);
+	ntracked += queue->tracking != NULL;
+}
+
 /*
  * Copy the required options of a queue's account.  A change opens a stopped account
  * and makes its messages that wait for a retry due.
@@ -180,6 +192,8 @@ queue_configure(AccountQueue *queue)
 	}
 	else
 		retention_configure(&queue->retention, -1, -1);
+	if (queue->tracking || (account && account->delivery.on))
+		configure_tracking(queue, account);
 	queue->claimed = queue->suppressed = queue->failed = 0;
 }
 
@@ -270,6 +284,25 @@ queues_reopen_at(void)
 	return first;
 }
 
+AccountQueue *
+queues_to_track(void)
+{
+	dlist_iter	iter;
+	AccountQueue *first = NULL;
+
+	if (ntracked == 0 || !registry_enabled || !is_armed())
+		return NULL;
+	dlist_foreach(iter, &queues)
+	{
+		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
+
+		if (queue->tracking &&
+			(first == NULL || tracking_next(queue->tracking) < tracking_next(first->tracking)))
+			first = queue;
+	}
+	return first;
+}
+
 void
 queues_set_back(TimestampTz now)
 {
@@ -282,6 +315,8 @@ queues_set_back(TimestampTz now)
 		gate_set_back(&queue->gate, now);
 		queue->reopen_at = Min(queue->reopen_at, now);
 		retention_set_back(&queue->retention, now);
+		if (queue->tracking)
+			tracking_set_back(queue->tracking, now);
 		window_set_back(&queue->window, now);
 	}
 }

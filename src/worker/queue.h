@@ -14,6 +14,7 @@
 #include "worker/gate.h"
 #include "worker/pace.h"
 #include "worker/retention.h"
+#include "worker/tracking.h"
 #include "worker/window.h"
 
 struct Wire;
@@ -44,6 +45,7 @@ typedef struct AccountQueue
 
 	Window		window;			/* its next messages */
 	Retention	retention;		/* its finished messages */
+	Tracking   *tracking;		/* their delivery states; NULL: they are not asked for */
 } AccountQueue;
 
 /*
@@ -80,6 +82,9 @@ extern TimestampTz queues_tidy_at(void);
 
 /* Return when an account is to be opened because of its mappings; DT_NOEND: none is. */
 extern TimestampTz queues_reopen_at(void);
+
+/* Return the queue whose delivery states are asked for next, or NULL. */
+extern AccountQueue *queues_to_track(void);
 
 /* Return how many messages may be claimed now, as far as known, and there is room for. */
 extern int	queues_wanted(struct Wire *wire, TimestampTz now);

@@ -185,7 +185,11 @@ settle_job(Job *job, const MessageResult *result, Wire *wire)
 	if (result->status == STATUS_QUEUED)
 		window_due(&job->queue->window, result->due_at);
 	else
+	{
 		retention_recorded(&job->queue->retention, result->at);
+		if (result->tracked && job->queue->tracking)
+			tracking_expect(job->queue->tracking, result->at);
+	}
 	if (job->failures > 0)
 		stuck_remove(job->id);
 	dlist_delete(&job->node);

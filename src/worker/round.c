@@ -26,6 +26,7 @@
 #include "worker/blocked.h"
 #include "worker/dispatch.h"
 #include "worker/round.h"
+#include "worker/tracker.h"
 
 /* A locked table is tried again after this. */
 #define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
@@ -303,6 +304,21 @@ tidy(Worker *worker, TimestampTz now)
 	queue_release(queue);
 }
 
+/*
+ * Return when delivery states are to be asked for, or recorded; DT_NOEND: not as long as
+ * messages wait to be sent.
+ */
+static TimestampTz
+track_at(Worker *worker, TimestampTz now)
+{
+	TimestampTz next = tracker_next(&worker->wire);
+
+	if (next <= now && worker->wire.answer == NULL &&
+		(worker->look || worker->claim_at > now || queues_wanted(&worker->wire, now) > 0))
+		return DT_NOEND;
+	return next;
+}
+
 /* Send the claimed messages after the commit, and handle results that were not recorded. */
 static void
 settle_round(Worker *worker, Round *round)
@@ -393,7 +409,11 @@ round_in_context(Worker *worker)
 		recorder_retry(&worker->recorder, now, worker->stopping, &worker->wire);
 		outcome = run_round(worker, now);
 		if (outcome == TRANSACTION_DONE && !worker->stopping && !worker->outdated)
+		{
 			tidy(worker, now);
+			if (track_at(worker, now) <= now && !registry_worker_wanted(now))
+				tracker_run(&worker->wire);
+		}
 	}
 	if (outcome == TRANSACTION_MISSING)
 		return false;
@@ -442,7 +462,7 @@ round_is_wanted(Worker *worker, TimestampTz now)
 	if (worker->outdated)
 		return false;
 	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now || queues_reopen_at() <= now ||
-		(worker->prepared && worker->poll_at <= now))
+		track_at(worker, now) <= now || (worker->prepared && worker->poll_at <= now))
 		return true;
 	return worker->claim_at <= now && queues_wanted(&worker->wire, now) > 0;
 }
@@ -470,6 +490,7 @@ round_next_event(Worker *worker, TimestampTz now)
 	if (worker->outdated)
 		return Max(Min(next, worker->moved_at), worker->retry_at);
 	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at()));
+	next = Min(next, track_at(worker, now));
 	if (worker->prepared)
 		next = Min(next, worker->poll_at);
 
@@ -485,7 +506,8 @@ round_next_event(Worker *worker, TimestampTz now)
 TimestampTz
 round_stay_until(Worker *worker, TimestampTz now)
 {
-	if (worker->wire.in_flight > 0 || worker->retry_at > now || worker->claim_at > now ||
+	if (worker->wire.in_flight > 0 || worker->wire.asking || worker->retry_at > now ||
+		worker->claim_at > now ||
 		!recorder_is_empty(&worker->recorder) || worker->look ||
 		(worker->prepared && !worker->outdated) || worker->moved_at != DT_NOEND)
 		return DT_NOEND;

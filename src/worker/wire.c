@@ -13,6 +13,8 @@ wire_open(Wire *wire)
 {
 	wire->http = http_open();
 	wire->in_flight = 0;
+	wire->asking = false;
+	wire->answer = NULL;
 }
 
 int
@@ -36,6 +38,12 @@ wire_next(Wire *wire)
 	const HttpReply *reply = http_next(wire->http);
 	Job		   *job;
 
+	if (reply && reply->owner == wire)
+	{
+		wire->asking = false;
+		wire->answer = reply;
+		reply = http_next(wire->http);
+	}
 	if (reply == NULL)
 		return NULL;
 	Assert(wire->in_flight > 0);
@@ -43,6 +51,22 @@ wire_next(Wire *wire)
 	job = reply->owner;
 	job_finish(job, reply, &job->queue->codes);
 	return job;
+}
+
+void
+wire_ask(Wire *wire, HttpRequest *request)
+{
+	Assert(!wire->asking && wire->answer == NULL);
+	wire->asking = true;
+	request->owner = wire;
+	http_submit(wire->http, request);
+}
+
+void
+wire_release_answer(Wire *wire)
+{
+	http_release(wire->http, wire->answer);
+	wire->answer = NULL;
 }
 
 void

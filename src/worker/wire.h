@@ -15,6 +15,8 @@ typedef struct Wire
 {
 	Http	   *http;
 	int			in_flight;
+	bool		asking;			/* a request for delivery states is on the wire */
+	const HttpReply *answer;	/* its reply, until it is released; NULL: none */
 } Wire;
 
 /* Start libcurl.  Raises 58000 if that or a system call fails. */
@@ -31,6 +33,12 @@ extern void wire_submit(Wire *wire, Job *job);
 
 /* Return the next job whose request has ended, with its verdict, or NULL. */
 extern Job *wire_next(Wire *wire);
+
+/* Send a request for delivery states, of which one may be under way. */
+extern void wire_ask(Wire *wire, HttpRequest *request);
+
+/* Release the reply to it. */
+extern void wire_release_answer(Wire *wire);
 
 /* Free a job and release its reply. */
 extern void wire_release(Wire *wire, Job *job);

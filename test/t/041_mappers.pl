@@ -87,7 +87,8 @@ is(run_as($node, 'app', q{SELECT nextval('sms_outbox_id_seq')}), 42501, 'the seq
 
 my %forged = (id => 7, sender => q('stranger'), status => q('sent'), attempts => 1, events => q('[1]'),
 	due_at => q('2000-01-01'), started_at => 'now()', finished_at => 'now()', response => q('{}'),
-	sent_line => q('983000330000'), error => q('none'), dedup_released => 'true');
+	sent_line => q('983000330000'), error => q('none'), dedup_released => 'true',
+	delivery => q('delivered'), delivery_at => 'now()');
 for my $column (grep { !/^(?:created_at|origin)$/ } @reserved)
 {
 	my $value = $forged{$column} // 1;

@@ -80,7 +80,10 @@ my %internal = (
 	events      => sub { one_of(@json) },
 	origin      => sub { one_of(@ids) },
 	parts       => sub { one_of(@integers) },
-	dedup_released => sub { one_of(qw(NULL true false)) });
+	dedup_released => sub { one_of(qw(NULL true false)) },
+	delivery => sub { one_of(qw(NULL 'waiting' 'delivered' 'x')) },
+	delivery_code => sub { one_of(@integers) },
+	delivery_at   => sub { one_of(@times) });
 
 my @server_options = qw(line line2 type template max_in_flight rate timeout connect_timeout
   validity max_parts max_attempts on_unknown transient_codes account_codes refused_codes paused retention

@@ -159,6 +159,8 @@ for my $row (@after)
 	$row->{errors} = delete $row->{events};
 	is(delete $row->{parts}, undef, 'update: the parts of an earlier message are not known');
 	is(delete $row->{dedup_released}, undef, 'update: an earlier message holds its key');
+	is_deeply([ delete @$row{qw(delivery delivery_code delivery_at)} ], [ (undef) x 3 ],
+		'update: an earlier message is not tracked');
 }
 is_deeply(\@after, \@before, 'update: the rows are as they were');
 is($gateway->count->{taken} - $taken, 3, 'update: each message is sent once');
