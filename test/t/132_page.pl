@@ -36,7 +36,7 @@ my @texts = (
 	'{}' x 40, '{}' x 41, 'a' x 152 . '€' . 'a' x 152,
 	'س' x 70,  'س' x 71,  'س' x 66 . '😀' . 'س' x 66,
 	'😀' x 35, '😀' x 36, '`', "two\nlines & <b>bold</b>",
-	'Ωà@_^', "\f", join('', map { chr } 0x20 .. 0x7e));
+	'Ωà@_^', "form\ffeed", join('', map { chr } 0x20 .. 0x7e));
 queue_until($node, 'sent', $_) for @texts;
 my $page = page();
 is_deeply($page->find('.text')->map('text')->to_array, [ reverse @texts ], 'texts, newest first, and no markup of theirs');
