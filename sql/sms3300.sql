@@ -216,6 +216,49 @@ COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS
 	'Checks each queued row that is changed by hand';
 
 -- ---------------------------------------------------------------------------
+-- Recipients who have opted out
+--
+-- One index serves the lookup at each claim and keeps an entry unique, also where the line
+-- is NULL. Without a primary key the whole row is the replica identity, so that entries
+-- can be deleted while a publication has all tables.
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE @extschema@.sms_opt_out
+(
+	mobile text NOT NULL,
+	line text,
+	reason text,
+	since timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	by name NOT NULL DEFAULT CURRENT_USER
+);
+CREATE UNIQUE INDEX sms_opt_out_idx ON @extschema@.sms_opt_out (mobile, COALESCE(line, ''));
+ALTER TABLE @extschema@.sms_opt_out REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE @extschema@.sms_opt_out IS
+	'Recipients who have opted out of messages. A message to one of them is suppressed.';
+COMMENT ON COLUMN @extschema@.sms_opt_out.mobile IS
+	'Recipient. Accepted in any common spelling and stored as 989XXXXXXXXX.';
+COMMENT ON COLUMN @extschema@.sms_opt_out.line IS
+	'Line that the recipient has opted out of: messages that go over it and have no fallback are suppressed. NULL: all messages.';
+COMMENT ON COLUMN @extschema@.sms_opt_out.reason IS
+	'Reason, or the code of the gateway';
+COMMENT ON COLUMN @extschema@.sms_opt_out.since IS
+	'Time at which the recipient opted out. The default is now.';
+COMMENT ON COLUMN @extschema@.sms_opt_out.by IS
+	'Role that made the entry, or "gateway" for one made by the option record_opt_outs';
+
+CREATE FUNCTION @extschema@.sms3300_opt_out_write() RETURNS trigger
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.sms3300_opt_out_write() IS
+	'Trigger function of sms_opt_out: brings an entry to its canonical form';
+CREATE TRIGGER sms3300_write BEFORE INSERT OR UPDATE ON @extschema@.sms_opt_out
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.sms3300_opt_out_write();
+COMMENT ON TRIGGER sms3300_write ON @extschema@.sms_opt_out IS
+	'Brings each entry to its canonical form';
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_opt_out', '');
+
+-- ---------------------------------------------------------------------------
 -- Accounts
 -- ---------------------------------------------------------------------------
 
@@ -383,7 +426,7 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT request_time_p95 double precision, OUT request_time_p99 double precision,
 	OUT wait_time_sum double precision, OUT wait_time_p50 double precision,
 	OUT wait_time_p95 double precision, OUT wait_time_p99 double precision,
-	OUT stats_reset timestamptz,
+	OUT stats_reset timestamptz, OUT parts_today bigint,
 	OUT delivered bigint, OUT undelivered bigint, OUT unconfirmed bigint) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
@@ -403,7 +446,7 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(origin bigint, accoun
 	SET enable_seqscan = off SET enable_bitmapscan = off
 	SET max_parallel_workers_per_gather = 0 SET jit = off;
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) IS
-	'Returns the earliest due_at among the queued messages of an account';
+	'Returns since when the queued messages of an account have been late';
 
 CREATE FUNCTION @extschema@.sms3300_stat_get_foreign_rows(origin bigint, account name)
 	RETURNS bigint
@@ -456,7 +499,7 @@ SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
 	@extschema@.sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
 	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset,
-	a.delivered, a.undelivered, a.unconfirmed
+	a.parts_today, a.delivered, a.undelivered, a.unconfirmed
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
@@ -465,15 +508,15 @@ COMMENT ON VIEW @extschema@.sms3300_stat_account IS
 	'Statistics of accounts: one row for each account of this database, counted since stats_reset';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'Name of the foreign server';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.state IS
-	'ok; paused: by an option or a setting; stopped: by a refusal, and probing';
+	'ok; paused: by an option or a setting; stopped: by a refusal, and probing; closed: outside its hours';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.reason IS
-	'Reason why the account is paused or stopped, or why no delivery states are learnt';
+	'Reason why the account is paused, stopped or closed, or why no delivery states are learnt';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.next_probe_at IS
-	'Time at which a stopped account tries its next message. NULL while it is trying one.';
+	'Time at which a stopped account tries its next message, or a closed one opens. NULL while it is trying one.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.queued IS
 	'Number of queued messages, including those scheduled for later. NULL while sms_outbox is locked.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.oldest_due_at IS
-	'Earliest due_at of the queued messages';
+	'Earliest due_at of the queued messages; for messages that wait for the hours of the account, the opening after it';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.in_flight IS 'Number of requests on the wire';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.sent IS
 	'Number of messages that the gateway accepted';
@@ -510,6 +553,8 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
 	'99th percentile of the time from due_at to the last request, in milliseconds';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
 	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_account.parts_today IS
+	'Number of SMS that may have been sent since midnight in the account''s time zone. NULL if the account has no max_parts_per_day, or if they have not been counted.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.delivered IS
 	'Number of messages that the gateway said are on the handset';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.undelivered IS
@@ -605,6 +650,8 @@ REVOKE ALL ON FUNCTION @extschema@.sms3300_adopt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_insert() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_outbox_update() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) FROM PUBLIC;
+REVOKE ALL ON @extschema@.sms_opt_out FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_opt_out_write() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;

@@ -9,6 +9,7 @@
 
 #include "nodes/pg_list.h"
 
+#include "account/hours.h"
 #include "gateway/gateway.h"
 #include "text/mobile.h"
 
@@ -43,6 +44,13 @@ typedef struct DeliveryOptions
 	char	   *id;
 	char	   *state;
 } DeliveryOptions;
+/* At most so many messages to a number within a time. */
+typedef struct PerMobile
+{
+	int			n;				/* 0: any number */
+	int64		time;
+	const char *text;			/* as the option says */
+} PerMobile;
 
 typedef struct Account
 {
@@ -67,7 +75,13 @@ typedef struct Account
 	bool		resend_unknown;
 	GatewayCodes codes;
 	bool		paused;
+	int			max_parts_per_day;	/* 0: any number */
+	PerMobile	max_per_mobile;
+	Hours		hours;			/* with the time zone, also if there are no spans */
+	const char *hours_text;		/* as the option says; NULL: none */
+	int			urgent_priority;	/* this and higher ones do not wait for the hours */
 	MobileList *deliver_only;	/* NULL: any number */
+	bool		record_opt_outs;
 	int64		retention;		/* -1: none */
 	int64		redact_after;	/* -1: none */
 	int64		keep_idle;		/* -1: as learnt */

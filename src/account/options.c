@@ -21,6 +21,9 @@
 #define SEND_PAGE "wsSend.ashx"
 #define STATES_PAGE "wsStates.ashx"
 
+/* Where the hours and days of an account are counted. */
+#define DEFAULT_TIMEZONE "Asia/Tehran"
+
 /* The HTTP statuses that say that a message was not sent; accounts may override. */
 #define DEFAULT_UNSENT_STATUSES "429, 503"
 
@@ -196,6 +199,34 @@ parse_checks(const char *name, const char *value, DeliveryOptions *options)
 	pfree(items);
 }
 
+/* Parse a number of messages and a time, such as 3/10min. */
+static PerMobile
+parse_per_mobile(const char *name, const char *value)
+{
+	const char *slash = strchr(value, '/');
+	PerMobile	limit = {0};
+
+	if (slash == NULL)
+		invalid_value(name, value, "a number of messages and a time, such as 3/10min");
+	limit.n = parse_int_option(name, pnstrdup(value, slash - value), 1, 1000);
+	limit.time = parse_duration(name, slash + 1, false);
+	if (limit.time > USECS_PER_DAY)
+		invalid_value(name, value, "a time of at most 1 day");
+	limit.text = pstrdup(value);
+	return limit;
+}
+
+/* Find a time zone.  Names that PostgreSQL makes up from an offset, such as X+3:30, count. */
+static pg_tz *
+parse_timezone(const char *name, const char *value)
+{
+	pg_tz	   *zone = pg_tzset(value);
+
+	if (zone == NULL || !pg_tz_acceptable(zone))
+		invalid_value(name, value, "the name of a time zone, such as Asia/Tehran");
+	return zone;
+}
+
 const ServerOption server_options[] =
 {
 	{"url", OPTION_URL, offsetof(Account, url), 0, 0},
@@ -218,7 +249,13 @@ const ServerOption server_options[] =
 	{"refused_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_REJECTED, 0},
 	{"unsent_statuses", OPTION_STATUSES, offsetof(Account, codes), 0, 0},
 	{"paused", OPTION_BOOL, offsetof(Account, paused), 0, 0},
+	{"max_parts_per_day", OPTION_INT, offsetof(Account, max_parts_per_day), 1, PG_INT32_MAX},
+	{"max_per_mobile", OPTION_PER_MOBILE, offsetof(Account, max_per_mobile), 0, 0},
+	{"hours", OPTION_HOURS, offsetof(Account, hours), 0, 0},
+	{"timezone", OPTION_TIMEZONE, offsetof(Account, hours), 0, 0},
+	{"urgent_priority", OPTION_INT, offsetof(Account, urgent_priority), 0, 10},
 	{"deliver_only", OPTION_MOBILES, offsetof(Account, deliver_only), 0, 0},
+	{"record_opt_outs", OPTION_BOOL, offsetof(Account, record_opt_outs), 0, 0},
 	{"retention", OPTION_DURATION_OR_ZERO, offsetof(Account, retention), 0, 0},
 	{"redact_after", OPTION_DURATION_OR_ZERO, offsetof(Account, redact_after), 0, 0},
 	{"ca_file", OPTION_FILE, offsetof(Account, ca_file), 0, 0},
@@ -299,6 +336,18 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			if (value[0] == '\0' || strlen(value) >= NAMEDATALEN)
 				invalid_value(name, value, psprintf("the name of a channel, of 1 to %d bytes", NAMEDATALEN - 1));
 			*(char **) field = pstrdup(value);
+			break;
+		case OPTION_PER_MOBILE:
+			*(PerMobile *) field = parse_per_mobile(name, value);
+			break;
+		case OPTION_HOURS:
+			if (!hours_read(field, value))
+				invalid_value(name, value, psprintf("at most %d spans of hours, such as 08:00-13:00, 16:00-21:00",
+													HOURS_MAX_SPANS));
+			account->hours_text = pstrdup(value);
+			break;
+		case OPTION_TIMEZONE:
+			((Hours *) field)->zone = parse_timezone(name, value);
 			break;
 		case OPTION_BOOL:
 			if (!parse_bool(value, (bool *) field))
@@ -421,6 +470,7 @@ account_from_options(List *options)
 	account->validity = USECS_PER_DAY;
 	account->max_attempts = 10;
 	gateway_codes_set_unsent(&account->codes, DEFAULT_UNSENT_STATUSES);
+	account->urgent_priority = 8;
 	account->retention = -1;
 	account->redact_after = -1;
 	account->keep_idle = -1;
@@ -441,6 +491,9 @@ account_from_options(List *options)
 
 	if (account->delivery_url == NULL)
 		account->delivery_url = states_url(account->url);
+	if (account->hours.zone == NULL && (account->hours.nspans > 0 || account->max_parts_per_day > 0))
+		account->hours.zone = parse_timezone("timezone", DEFAULT_TIMEZONE);
+
 	if (gateway_codes_overlap(&account->codes, &code))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -136,6 +136,12 @@ route_complete(const Route *own, const Account *account)
 	return route;
 }
 
+bool
+route_has_fallback(const Route *route)
+{
+	return route->line && (route->line2 || is_backup(route->type));
+}
+
 const char *
 route_problem(const Route *route)
 {

@@ -37,6 +37,9 @@ extern bool route_may_send(const char *name, Oid role);
 /* Complete a message's own route with the defaults of its account. */
 extern Route route_complete(const Route *own, const Account *account);
 
+/* Return whether the gateway falls back from the line of a complete route to another way. */
+extern bool route_has_fallback(const Route *route);
+
 /* Return NULL if a complete route fits a scenario, else what is wrong with it. */
 extern const char *route_problem(const Route *route);
 

@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 
 #include "outbox/access.h"
+#include "outbox/opt_out.h"
 #include "outbox/statement.h"
 
 /* Between outbox_open and outbox_close */
@@ -171,7 +172,8 @@ find_table(Oid namespace, bool *moved)
 
 /*
  * Begin to work on the table in the current transaction.  Never waits for a
- * lock: who holds one, such as DROP EXTENSION, may hold it for long.
+ * lock: who holds one, such as DROP EXTENSION, may hold it for long.  The same
+ * applies to the lock on sms_opt_out, without which no message may be claimed.
  *
  * Deferred triggers are made immediate, because at the commit they would run
  * with the worker's rights; and what a trigger sets is undone at the end.
@@ -188,7 +190,7 @@ outbox_open(void)
 	table = OidIsValid(found) ? find_table(found, &moved) : InvalidOid;
 	if (!OidIsValid(table))
 		return OUTBOX_MISSING;
-	if (!ConditionalLockRelationOid(table, RowExclusiveLock))
+	if (!ConditionalLockRelationOid(table, RowExclusiveLock) || opt_out_is_locked(found))
 		return OUTBOX_LOCKED;
 	owner = outbox_owner(table);
 	if (!OidIsValid(owner))

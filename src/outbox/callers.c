@@ -136,7 +136,7 @@ static Statement read_statement = {
 	.sql = "SELECT account, status, sender, priority, attempts, send_after, send_before,"
 	" due_at, started_at, finished_at, message_id, line, sent_line, type, error,"
 	" %2$s OPERATOR(pg_catalog.->) -1 OPERATOR(pg_catalog.->>) 'error', origin,"
-	" message IS NULL, mobile, api_status, xmax, message"
+	" message IS NULL, mobile, api_status, xmax, message, line2"
 	" FROM %1$s WHERE id OPERATOR(pg_catalog.=) $1",
 	.nargs = 1, .argtypes = {INT8OID}, .reads = true
 };
@@ -186,6 +186,7 @@ outbox_read(Oid namespace, int64 id, OutboxRow *row)
 		row->xmax = DatumGetTransactionId(statement_value(0, 21, &isnull));
 		message = statement_value(0, 22, &isnull);
 		row->parts = isnull ? (Parts) {0} : parts_count(message);
+		row->line2 = statement_string(0, 23);
 	}
 	SPI_finish();
 	become_caller(&reader);

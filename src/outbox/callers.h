@@ -30,6 +30,7 @@ typedef struct OutboxRow
 	int64		message_id;
 	bool		redacted;		/* its text was removed */
 	char	   *line;			/* this and all below: NULL is null */
+	char	   *line2;
 	char	   *sent_line;
 	int			type;			/* NULL_NUMBER: none */
 	char	   *error;

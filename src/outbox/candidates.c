@@ -62,12 +62,12 @@ name_array(const NameData *names, int n)
 
 static Statement candidates_statement = {
 	.sql = "SELECT q.id, p.priority, q.due_at"
-	" FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	" FROM pg_catalog.generate_series(9, $8, -1) AS p(priority)"
 	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM " QUEUE_OF_PRIORITY
 	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7) AS q"
 	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7",
-	.nargs = 7, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
-		TIMESTAMPTZOID, INT8OID}
+	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
+		TIMESTAMPTZOID, INT8OID, INT4OID}
 };
 
 /* The parameters $1 to $5 of statements on the queue. */
@@ -93,20 +93,21 @@ queue_parameters(Datum *values, const char *account, const NameData *but, int nb
 }
 
 /*
- * The messages of an account that are due, but for those of some senders, best
- * first: as many as asked for, from behind a place in each priority on.  Returns how
- * many there are.
+ * The messages of an account that are due and have at least a priority, but for
+ * those of some senders, best first: as many as asked for, from behind a place in
+ * each priority on.  Returns how many there are.
  */
 int
-outbox_candidates(const char *account, const NameData *but, int nbut, const QueuePlace *after,
-				 TimestampTz now, int limit, Candidate *candidates)
+outbox_candidates(const char *account, const NameData *but, int nbut, int least,
+				 const QueuePlace *after, TimestampTz now, int limit, Candidate *candidates)
 {
-	Datum		values[7];
+	Datum		values[8];
 	int			n;
 
 	queue_parameters(values, account, but, nbut, after);
 	values[5] = TimestampTzGetDatum(now);
 	values[6] = Int64GetDatum(limit);
+	values[7] = Int32GetDatum(least);
 
 	statement_run(outbox_namespace(), &candidates_statement, values, NULL);
 	n = (int) SPI_processed;
@@ -121,23 +122,28 @@ outbox_candidates(const char *account, const NameData *but, int nbut, const Queu
 }
 
 static Statement next_due_statement = {
-	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series($7, $6, -1) AS p(priority)"
 	" CROSS JOIN LATERAL (SELECT o.due_at FROM " QUEUE_OF_PRIORITY
 	"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
-	.nargs = 5, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
+	.nargs = 7, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
+		INT4OID, INT4OID}
 };
 
 /*
- * When the next message of an account is due, but for those of some senders, and
- * from behind a place in each priority on; DT_NOEND: it has none queued.
+ * When the next message of an account and of certain priorities is due, but for
+ * those of some senders, and from behind a place in each priority on; DT_NOEND: it
+ * has none queued.
  */
 TimestampTz
-outbox_next_due(const char *account, const NameData *but, int nbut, const QueuePlace *after)
+outbox_next_due(const char *account, const NameData *but, int nbut, int least, int most,
+			   const QueuePlace *after)
 {
-	Datum		values[5];
+	Datum		values[7];
 	TimestampTz due;
 
 	queue_parameters(values, account, but, nbut, after);
+	values[5] = Int32GetDatum(least);
+	values[6] = Int32GetDatum(most);
 	statement_run(outbox_namespace(), &next_due_statement, values, NULL);
 	due = timestamp_or_never();
 	SPI_freetuptable(SPI_tuptable);

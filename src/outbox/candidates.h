@@ -34,13 +34,14 @@ typedef struct Candidate
 
 /* Priorities are 0 to 9. */
 #define NUM_PRIORITIES 10
+#define MAX_PRIORITY (NUM_PRIORITIES - 1)
 
 /* For the worker, between outbox_open() and outbox_close() */
 extern int	outbox_candidates(const char *account, const NameData *but, int nbut,
-							 const QueuePlace *after, TimestampTz now, int limit,
+							 int least, const QueuePlace *after, TimestampTz now, int limit,
 							 Candidate *candidates);
 extern TimestampTz outbox_next_due(const char *account, const NameData *but, int nbut,
-								  const QueuePlace *after);
+								  int least, int most, const QueuePlace *after);
 extern TimestampTz outbox_next_expiry(QueuePlace after);
 extern int	outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiring);
 extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids);

@@ -11,12 +11,13 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "account/rules.h"
 #include "outbox/access.h"
+#include "outbox/budget.h"
 #include "outbox/claim.h"
+#include "outbox/judge.h"
+#include "outbox/recent.h"
 #include "outbox/row.h"
 #include "outbox/tell.h"
-#include "shared/armed.h"
 
 /* Attempts are not counted any further. */
 #define MAX_ATTEMPTS 32767
@@ -57,6 +58,7 @@ read_claim(const Rows *rows, int64 id)
 		.template = row_number(rows, OUTBOX_TEMPLATE, INT4OID),
 		.account = row_name(rows, OUTBOX_ACCOUNT),
 		.sender = row_name(rows, OUTBOX_SENDER),
+		.priority = row_number(rows, OUTBOX_PRIORITY, INT2OID),
 		.attempts = row_number(rows, OUTBOX_ATTEMPTS, INT2OID),
 		.due_at = row_time(rows, OUTBOX_DUE_AT, 0),
 		.started_at = row_time(rows, OUTBOX_STARTED_AT, DT_NOBEGIN),
@@ -71,20 +73,82 @@ is_forbidden(RulesOutcome outcome)
 	return outcome == RULES_SUPPRESS || outcome == RULES_FAIL;
 }
 
-/* Ask the rules of the row's account; without an account nothing is sent anyway. */
-static RulesVerdict
-judge_row(const Rows *rows)
+/* A row's account, what the rules say of its message, and how many parts that is. */
+typedef struct Judgement
 {
-	const Account *account = account_find(row_name(rows, OUTBOX_ACCOUNT));
-	RulesMessage message = {.mobile = row_string(rows, OUTBOX_MOBILE)};
-	RulesFacts	facts = {.armed = is_armed()};
+	const Account *account;		/* NULL: there is none */
+	RulesVerdict verdict;
+	int			parts;
+} Judgement;
+
+/* Ask the rules of the row's account; without an account nothing is sent anyway. */
+static Judgement
+judge_row(const Rows *rows, TimestampTz now)
+{
+	Judgement	result = {.account = account_find(row_name(rows, OUTBOX_ACCOUNT))};
+	RulesMessage message = {
+		.mobile = row_string(rows, OUTBOX_MOBILE),
+		.route = {
+			row_string(rows, OUTBOX_LINE), row_string(rows, OUTBOX_LINE2),
+			row_number(rows, OUTBOX_TYPE, INT2OID), row_number(rows, OUTBOX_TEMPLATE, INT4OID)
+		},
+		.priority = row_number(rows, OUTBOX_PRIORITY, INT2OID)
+	};
 	bool		isnull;
 	Datum		text = row_value(rows, OUTBOX_MESSAGE, &isnull);
 
 	if (!isnull)
 		message.parts = parts_count(text);
+	result.parts = message.parts.n;
+	if (result.account)
+		result.verdict = judge_message(outbox_namespace(), result.account, &message, now);
+	return result;
+}
 
-	return account ? rules_judge(&message, account, &facts) : (RulesVerdict) {.outcome = RULES_SEND};
+/* Count a claim for the rules that limit messages; or no longer, as it is not in force. */
+static void
+count_claim(const Claim *claim, TimestampTz now)
+{
+	const Account *account = account_find(claim->account);
+
+	if (account == NULL)
+		return;
+	budget_spend(account, now, claim->parts, false);
+	recent_add(account, claim->mobile, now);
+}
+
+static void
+uncount_claim(const Claim *claim, TimestampTz now)
+{
+	const Account *account = account_find(claim->account);
+
+	if (account == NULL)
+		return;
+	budget_return(account->serverid, now, claim->parts);
+	recent_remove(account->serverid, claim->mobile, now);
+}
+
+/* Return the claim that a row is, which is counted. */
+static Claim
+begin_claim(const Rows *rows, int64 id, int parts, TimestampTz now)
+{
+	Claim		claim = read_claim(rows, id);
+
+	claim.parts = parts;
+	count_claim(&claim, now);
+	return claim;
+}
+
+/* Note that the limit of an account is reached, so that no more messages are taken. */
+static void
+note_exhausted(Claims *claimed, const Judgement *judgement)
+{
+	Exhausted  *exhausted = palloc0(sizeof(Exhausted));
+
+	exhausted->account = judgement->account->name;
+	exhausted->is_news = budget_reach(judgement->account);
+	exhausted->verdict = judgement->verdict;
+	claimed->exhausted = lappend(claimed->exhausted, exhausted);
 }
 
 /* Find the row of a message and lock it; false if it cannot be claimed. */
@@ -112,7 +176,7 @@ write_claim(Rows *rows, Oid sending, TimestampTz now)
  * Those that the rules now forbid are added to the ids of the forbidden.
  */
 static int
-read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
+read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden, TimestampTz now)
 {
 	Rows	   *rows = rows_open(NULL, 0);
 	Oid			sending = rows_status(rows, STATUS_SENDING);
@@ -121,13 +185,16 @@ read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden)
 	for (int i = 0; i < nclaims; i++)
 	{
 		int64		id = claims[i].id;
+		Judgement	judgement;
 
+		uncount_claim(&claims[i], now);
 		if (!row_find(rows, id) || row_status(rows) != sending)
 			continue;
-		if (is_forbidden(judge_row(rows).outcome))
+		judgement = judge_row(rows, now);
+		if (is_forbidden(judgement.verdict.outcome))
 			forbidden[(*nforbidden)++] = id;
 		else
-			claims[n++] = read_claim(rows, id);
+			claims[n++] = begin_claim(rows, id, judgement.parts, now);
 	}
 	rows_close(rows);
 	return n;
@@ -147,7 +214,7 @@ forbid_message(Rows *rows, int64 id, TimestampTz now, Forbidden *forbidden)
 
 	if (claimed ? row_lock(rows, LockWaitSkip) != ROW_LOCKED : !take_row(rows, id, rows_status(rows, STATUS_QUEUED), now))
 		return false;
-	verdict = judge_row(rows);
+	verdict = judge_row(rows, now).verdict;
 	if (!is_forbidden(verdict.outcome))
 		return false;
 	forbidden->account = row_name(rows, OUTBOX_ACCOUNT);
@@ -198,21 +265,23 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 
 	for (int i = 0; i < nids; i++)
 	{
-		RulesOutcome outcome;
+		Judgement	judgement;
 
 		if (!take_row(rows, ids[i], queued, now))
 			continue;
-		outcome = judge_row(rows).outcome;
-		if (outcome == RULES_SEND)
+		judgement = judge_row(rows, now);
+		if (judgement.verdict.outcome == RULES_SEND)
 		{
 			write_claim(rows, sending, now);
-			claimed.claims[claimed.nclaims++] = read_claim(rows, ids[i]);
+			claimed.claims[claimed.nclaims++] = begin_claim(rows, ids[i], judgement.parts, now);
 		}
-		else if (is_forbidden(outcome))
+		else if (is_forbidden(judgement.verdict.outcome))
 			forbidden[nforbidden++] = ids[i];
+		else if (judgement.verdict.rule == RULE_BUDGET)
+			note_exhausted(&claimed, &judgement);
 	}
 	if (rows_close(rows))
-		claimed.nclaims = read_again(claimed.claims, claimed.nclaims, forbidden, &nforbidden);
+		claimed.nclaims = read_again(claimed.claims, claimed.nclaims, forbidden, &nforbidden, now);
 	forbid_messages(&claimed, forbidden, nforbidden, now);
 	return claimed;
 }

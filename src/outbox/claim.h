@@ -5,7 +5,7 @@
 #ifndef SMS3300_OUTBOX_CLAIM_H
 #define SMS3300_OUTBOX_CLAIM_H
 
-#include "datatype/timestamp.h"
+#include "account/rules.h"
 
 /* A message that was claimed: it is on its way once the claim is committed. */
 typedef struct Claim
@@ -19,6 +19,8 @@ typedef struct Claim
 	int			template;		/* NULL_NUMBER: none */
 	char	   *account;
 	char	   *sender;
+	int			priority;
+	int			parts;			/* 0: not known, as the account has no limit */
 	int			attempts;
 	TimestampTz due_at;
 	TimestampTz started_at;
@@ -31,6 +33,13 @@ typedef struct Forbidden
 	char	   *account;
 	bool		failed;			/* or else suppressed */
 } Forbidden;
+/* An account whose limit of parts a day keeps a message from being claimed. */
+typedef struct Exhausted
+{
+	const char *account;
+	bool		is_news;
+	RulesVerdict verdict;
+} Exhausted;
 
 typedef struct Claims
 {
@@ -38,6 +47,7 @@ typedef struct Claims
 	int			nclaims;
 	Forbidden  *forbidden;
 	int			nforbidden;
+	List	   *exhausted;		/* of Exhausted; an account may be there several times */
 } Claims;
 
 /*

@@ -50,21 +50,27 @@ figure_queued(Oid namespace, int64 origin, Name account, int64 *n)
 }
 
 static Statement oldest_due_at_statement = {
-	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series(9, 0, -1) AS p (priority)"
+	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series($4, $3, -1) AS p (priority)"
 	" CROSS JOIN LATERAL (SELECT o.due_at FROM %s AS o"
 	"  WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority"
 	"  AND o.due_at IS NOT NULL AND o.status = 'queued'"
 	"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
-	.nargs = 2, .argtypes = {INT8OID, NAMEOID}, .reads = true
+	.nargs = 4, .argtypes = {INT8OID, NAMEOID, INT4OID, INT4OID}, .reads = true
 };
 
-bool
-figure_oldest_due_at(Oid namespace, int64 origin, Name account, TimestampTz *due_at)
+TimestampTz
+figure_oldest_due_at(Oid namespace, int64 origin, Name account, int least, int most)
 {
+	Datum		values[] = {
+		Int64GetDatum(origin), NameGetDatum(account), Int32GetDatum(least), Int32GetDatum(most)
+	};
 	bool		isnull;
+	TimestampTz due_at;
 
-	*due_at = figure(namespace, &oldest_due_at_statement, origin, account, &isnull);
-	return !isnull;
+	if (!locks_take_for_reading(namespace))
+		return DT_NOEND;
+	due_at = run_as_owner(namespace, &oldest_due_at_statement, values, &isnull);
+	return isnull ? DT_NOEND : due_at;
 }
 
 static Statement foreign_rows_statement = {

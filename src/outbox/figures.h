@@ -14,8 +14,8 @@
 /* The number of queued messages of an account. */
 extern bool figure_queued(Oid namespace, int64 origin, Name account, int64 *n);
 
-/* The earliest due_at among them. */
-extern bool figure_oldest_due_at(Oid namespace, int64 origin, Name account, TimestampTz *due_at);
+/* The earliest due_at among those of certain priorities; DT_NOEND: none, or the table is locked. */
+extern TimestampTz figure_oldest_due_at(Oid namespace, int64 origin, Name account, int least, int most);
 
 /* The number of unfinished messages of an account that another database queued. */
 extern bool figure_foreign_rows(Oid namespace, int64 origin, Name account, int64 *n);

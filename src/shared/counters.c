@@ -289,6 +289,96 @@ counters_reset(void)
 }
 
 /* -------------------------------------------------------------------------
+ * The parts of a day
+ * ------------------------------------------------------------------------- */
+
+void
+counters_read_day(Oid server, DayParts *copy)
+{
+	AccountCounters *slot;
+
+	LWLockAcquire(shared_counters->lock, LW_SHARED);
+	slot = find_counters(server);
+	if (slot)
+		*copy = slot->day_parts;
+	LWLockRelease(shared_counters->lock);
+}
+
+/*
+ * What was sent at once is not in the table.  It stays where the day is only counted
+ * again.
+ */
+void
+counters_begin_day(Oid server, TimestampTz day, int64 queued, DayParts *copy)
+{
+	AccountCounters *slot;
+
+	counters_begin();
+	slot = find_or_take_slot(server);
+	if (slot && slot->day_parts.day != day)
+	{
+		bool		again = slot->day_parts.day == 0 && slot->counted_day == day;
+
+		slot->day_parts.day = slot->counted_day = day;
+		slot->day_parts.queued = queued;
+		if (!again)
+			slot->day_parts.at_once = slot->day_parts.reached = 0;
+	}
+	if (slot)
+		*copy = slot->day_parts;
+	counters_end();
+}
+
+void
+counters_spend_day(Oid server, TimestampTz day, int parts, bool at_once)
+{
+	AccountCounters *slot;
+
+	counters_begin();
+	slot = find_counters(server);
+	if (slot && slot->day_parts.day == day)
+		*(at_once ? &slot->day_parts.at_once : &slot->day_parts.queued) += parts;
+	counters_end();
+}
+
+void
+counters_return_day(Oid server, TimestampTz claimed_at, int parts)
+{
+	AccountCounters *slot;
+
+	counters_begin();
+	slot = find_counters(server);
+	if (slot && slot->day_parts.day != 0 && claimed_at >= slot->day_parts.day)
+		slot->day_parts.queued = Max(slot->day_parts.queued - parts, 0);
+	counters_end();
+}
+
+bool
+counters_reach_day(Oid server, uint64 version)
+{
+	AccountCounters *slot;
+	bool		is_new;
+
+	counters_begin();
+	slot = find_counters(server);
+	is_new = slot && slot->day_parts.reached != version;
+	if (slot)
+		slot->day_parts.reached = version;
+	counters_end();
+	return is_new;
+}
+
+void
+counters_forget_days(void)
+{
+	counters_begin();
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+		if (shared_counters->slots[i].database == MyDatabaseId)
+			shared_counters->slots[i].day_parts.day = 0;
+	counters_end();
+}
+
+/* -------------------------------------------------------------------------
  * Histograms
  *
  * The unit is 16 us.  The first sixteen buckets are one unit wide.  From there on

@@ -2,8 +2,8 @@
  * counters.h
  *		Counters and current state of each account, in shared memory.
  *
- * The worker of a database writes them, and sms3300_send_now() counts its requests;
- * any backend may read them.
+ * The worker of a database writes them.  sms3300_send_now() counts its requests and
+ * parts.  Any backend may read them.
  * Durations are in microseconds.
  */
 #ifndef SMS3300_SHARED_COUNTERS_H
@@ -51,7 +51,6 @@ typedef enum AccountState
 {
 	ACCOUNT_OPEN,
 	ACCOUNT_PAUSED,				/* by its option */
-	ACCOUNT_CLOSED,				/* outside its hours */
 	ACCOUNT_STOPPED,			/* by a refusal of the gateway, or of the network */
 	ACCOUNT_PROBING				/* stopped, and a message is out to try */
 } AccountState;
@@ -75,6 +74,15 @@ typedef struct LiveState
 	TimestampTz next_slot;		/* when the rate allows the worker's next message */
 } LiveState;
 
+/* The parts that an account may have sent on a day, if it has a limit. */
+typedef struct DayParts
+{
+	TimestampTz day;			/* its beginning; 0: they have not been counted */
+	int64		queued;			/* of messages from the queue */
+	int64		at_once;		/* of sms3300_send_now() */
+	uint64		reached;		/* the version of the server whose limit was reached; 0: none */
+} DayParts;
+
 typedef struct AccountCounters
 {
 	Oid			database;		/* InvalidOid: the slot is free */
@@ -84,6 +92,8 @@ typedef struct AccountCounters
 	int64		counters[NUM_COUNTERS];
 	Histogram	times[NUM_TIMES];
 	uint64		version;		/* of the account, as known to its worker; 0: unknown */
+	DayParts	day_parts;
+	TimestampTz counted_day;	/* the day that was counted last */
 	LiveState	live;			/* all zero without a worker */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 	bool		retry;			/* asked for: the worker is to open it */
@@ -151,6 +161,26 @@ extern TimestampTz counters_sessions_slot(Oid server);
 
 /* Ask the worker to open an account at its next look. */
 extern void counters_request_retry(Oid server);
+/* Copy the parts of the current day; unchanged if there are none. */
+extern void counters_read_day(Oid server, DayParts *copy);
+
+/*
+ * Begin a day with the parts that were counted from the table, unless another process
+ * has begun it, and copy what is known then.
+ */
+extern void counters_begin_day(Oid server, TimestampTz day, int64 queued, DayParts *copy);
+
+/* Add parts to a day, if it is the current one. */
+extern void counters_spend_day(Oid server, TimestampTz day, int parts, bool at_once);
+
+/* Take away parts of a message that was claimed on the current day. */
+extern void counters_return_day(Oid server, TimestampTz claimed_at, int parts);
+
+/* Note that a version of the account has reached its limit; false if that was noted. */
+extern bool counters_reach_day(Oid server, uint64 version);
+
+/* Have the parts of the queues of this database counted again. */
+extern void counters_forget_days(void);
 
 /* Reset the counters of all accounts of this database. */
 extern void counters_reset(void);

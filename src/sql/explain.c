@@ -18,11 +18,11 @@
 
 #include "account/account.h"
 #include "account/credentials.h"
-#include "account/rules.h"
 #include "compat.h"
 #include "gateway/gateway.h"
 #include "outbox/access.h"
 #include "outbox/callers.h"
+#include "outbox/judge.h"
 #include "outbox/locks.h"
 #include "shared/counters.h"
 #include "shared/armed.h"
@@ -139,14 +139,27 @@ time_obstacle(const Question *question)
 	return NULL;
 }
 
+/* Return what becomes of a message that a rule forbids until a time. */
+static const char *
+until_allowed(const OutboxRow *row, TimestampTz until)
+{
+	if (row->send_before <= until)
+		return psprintf("it will expire at %s, before it may be sent (%s)",
+						show(row->send_before), show(until));
+	return psprintf("it may be sent from %s on", show(until));
+}
+
 /* Return which rule of the account forbids the message, or NULL. */
 static const char *
 rule_obstacle(const Question *question)
 {
 	const OutboxRow *row = question->row;
-	RulesMessage message = {.mobile = row->mobile, .parts = row->parts};
-	RulesFacts	facts = {.armed = is_armed()};
-	RulesVerdict verdict = rules_judge(&message, question->account, &facts);
+	RulesMessage message = {
+		.mobile = row->mobile, .route = {row->line, row->line2, row->type, ROUTE_NONE},
+		.priority = row->priority, .parts = row->parts
+	};
+	TimestampTz when = Max(question->now, row->due_at);
+	RulesVerdict verdict = judge_message(question->namespace, question->account, &message, when);
 
 	if (row->send_before <= question->now)
 		return NULL;
@@ -154,6 +167,9 @@ rule_obstacle(const Question *question)
 		return psprintf("it will fail: %s", verdict.reason);
 	if (verdict.outcome == RULES_SUPPRESS)
 		return psprintf("it will be suppressed: %s", verdict.reason);
+	if (verdict.outcome == RULES_WAIT && verdict.until != DT_NOEND)
+		return psprintf("%s%s; %s", when > question->now ? psprintf("it is due at %s, when ", show(when)) : "",
+						verdict.reason, until_allowed(row, verdict.until));
 	return NULL;
 }
 

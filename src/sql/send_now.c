@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "account/input.h"
@@ -15,9 +16,9 @@
 #include "account/request.h"
 #include "account/response.h"
 #include "account/route.h"
-#include "account/rules.h"
 #include "gateway/gateway.h"
-#include "shared/armed.h"
+#include "outbox/budget.h"
+#include "outbox/judge.h"
 #include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/registry.h"
@@ -154,18 +155,19 @@ require_slot(const Account *account)
 				 errdetail("It allows the next one at %s.", timestamptz_to_str(next))));
 }
 
-/* Raise 55000 if a rule of the account forbids the message. */
+/* Raise 53400 if the limit of the account is reached, 55000 if another rule forbids the message. */
 static void
-require_allowed(const Account *account, const char *mobile)
+require_allowed(Oid schema, const Account *account, const RulesMessage *message)
 {
-	RulesMessage message = {.mobile = mobile};
-	RulesFacts	facts = {.armed = is_armed()};
-	RulesVerdict verdict = rules_judge(&message, account, &facts);
+	RulesVerdict verdict = judge_message(schema, account, message, GetCurrentTimestamp());
 
 	if (verdict.outcome != RULES_SEND)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a rule of account \"%s\" forbids the message: %s", account->name, verdict.reason)));
+				(errcode(verdict.rule == RULE_BUDGET ? ERRCODE_CONFIGURATION_LIMIT_EXCEEDED :
+						 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a rule of account \"%s\" forbids the message: %s", account->name, verdict.reason),
+				 verdict.until == DT_NOEND ? 0 :
+				 errdetail("It will be allowed at %s.", timestamptz_to_str(verdict.until))));
 }
 
 /* Say with an error that ends the wait that the request was under way. */
@@ -180,7 +182,7 @@ note_request(void *arg)
  * does not know what became of the message.
  */
 static Jsonb *
-post(Http *http, const HttpRequest *request, const Account *account, const char *mobile)
+post(Http *http, const HttpRequest *request, const Account *account, const RulesMessage *message)
 {
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = note_request};
 	int64		began = clock_us();
@@ -188,21 +190,24 @@ post(Http *http, const HttpRequest *request, const Account *account, const char 
 	GatewayReply said;
 	const HttpReply *volatile reply = NULL;
 
+	budget_spend(account, GetCurrentTimestamp(), message->parts.n, true);
 	PG_TRY();
 	{
 		error_context_stack = &context;
 		reply = ask_gateway(http, request, "Sms3300SendNow");
 		error_context_stack = context.previous;
-		verdict = judge(reply, mobile, &account->codes, &said);
+		verdict = judge(reply, message->mobile, &account->codes, &said);
 	}
 	PG_FINALLY();
 	{
 		count(account->serverid, verdict, clock_us() - began);
+		if (verdict != VERDICT_SENT && verdict != VERDICT_UNKNOWN)
+			budget_spend(account, GetCurrentTimestamp(), -message->parts.n, true);
 	}
 	PG_END_TRY();
 	if (verdict == VERDICT_SENT)
 		open_account(account->serverid);
-	return result_of(reply, verdict, &said, mobile);
+	return result_of(reply, verdict, &said, message->mobile);
 }
 
 /*
@@ -224,6 +229,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	HttpRequest request;
 	const char *problem;
 	bool		of_sender;
+	RulesMessage judged;
 	Http	   *http;
 	Jsonb	   *volatile result = NULL;
 
@@ -238,7 +244,10 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 	route.type = number_argument(fcinfo, 4, input_check_type);
 	route.template = number_argument(fcinfo, 5, input_check_template);
 	account = route_account(NameStr(*name));
-	parts_require(parts_count(CStringGetTextDatum(message)), account);
+	judged = (RulesMessage) {
+		.mobile = mobile, .route = route, .parts = parts_count(CStringGetTextDatum(message))
+	};
+	parts_require(judged.parts, account);
 	route_check(&route, account);
 
 	if (!registry_enabled)
@@ -247,7 +256,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 				 errmsg("sending is disabled in this cluster"),
 				 errhint("Set sms3300.enabled to on.")));
 
-	require_allowed(account, mobile);
+	require_allowed(get_func_namespace(fcinfo->flinfo->fn_oid), account, &judged);
 	require_slot(account);
 
 	http = http_open();
@@ -259,7 +268,7 @@ sms3300_send_now(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("account \"%s\" cannot send: %s", account->name, problem)));
-		result = post(http, &request, account, mobile);
+		result = post(http, &request, account, &judged);
 	}
 	PG_FINALLY();
 	{

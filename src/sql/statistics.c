@@ -17,7 +17,10 @@
 
 #include "account/account.h"
 #include "compat.h"
+#include "account/rules.h"
 #include "outbox/access.h"
+#include "outbox/budget.h"
+#include "outbox/candidates.h"
 #include "outbox/figures.h"
 #include "shared/armed.h"
 #include "shared/counters.h"
@@ -166,6 +169,48 @@ sms3300_stat_get_worker(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(finish_stat_row(&row));
 }
 
+/* Whether an account sends, as it is shown. */
+typedef struct Situation
+{
+	const char *state;
+	const char *reason;			/* NULL: none */
+	TimestampTz next;			/* when that may change; 0: unknown */
+} Situation;
+
+/* Return the parts that an account may have sent today; -1: unknown, or it has no limit. */
+static int64
+parts_today(const Account *account, const DayParts *parts, TimestampTz now)
+{
+	if (account->max_parts_per_day == 0 || parts->day == 0)
+		return -1;
+	return parts->day == hours_day_begin(&account->hours, now) ? parts->queued + parts->at_once : 0;
+}
+
+/* Tell whether an account sends.  What comes first is what has to be changed first. */
+static Situation
+account_situation(const Account *account, const AccountCounters *counted, TimestampTz now)
+{
+	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
+	TimestampTz opening = rules_opening(account, 0, now);
+
+	if (mismatch)
+		return (Situation) {.state = "paused", .reason = mismatch};
+	if (!registry_enabled)
+		return (Situation) {.state = "paused", .reason = "sms3300.enabled is off"};
+	if (!is_armed())
+		return (Situation) {.state = "paused", .reason = NOT_ARMED};
+	if (account->paused)
+		return (Situation) {.state = "paused", .reason = "the option \"paused\" of the account is true"};
+	if (budget_is_reached(account, now))
+		return (Situation) {.state = "stopped", .reason = rules_budget(account, parts_today(account, &counted->day_parts, now)),
+			.next = hours_day_end(&account->hours, now)};
+	if (account_has_stopped(counted->live.state))
+		return (Situation) {.state = "stopped", .reason = counted->reason, .next = counted->live.probe_at};
+	if (opening > now)
+		return (Situation) {.state = "closed", .reason = rules_hours(account), .next = opening};
+	return (Situation) {.state = "ok"};
+}
+
 /* sms3300_stat_get_account(name): describe an account of this database; NULL if there is none. */
 Datum
 sms3300_stat_get_account(PG_FUNCTION_ARGS)
@@ -173,35 +218,31 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 	const Account *account;
 	AccountCounters counted = {0};
 	StatRow		row;
-	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
-	const char *pause;
-	bool		stopped;
+	Situation	situation;
+	TimestampTz now = GetCurrentTimestamp();
+	int64		parts;
 
 	require_preloaded();
 	account = account_find(NameStr(*PG_GETARG_NAME(0)));
 	if (account == NULL)
 		PG_RETURN_NULL();
 	counters_read(account->serverid, &counted);
-
-	pause = mismatch ? mismatch :
-		!registry_enabled ? "sms3300.enabled is off" :
-		!is_armed() ? NOT_ARMED :
-		account->paused ? "the option \"paused\" of the account is true" : NULL;
-	stopped = account_has_stopped(counted.live.state) && pause == NULL;
+	situation = account_situation(account, &counted, now);
+	parts = parts_today(account, &counted.day_parts, now);
 
 	begin_stat_row(fcinfo, &row);
 	set_column(&row, "origin", Int64GetDatum(outbox_origin()), false);
-	set_string(&row, "state", pause ? "paused" : stopped ? "stopped" : "ok");
-	set_string(&row, "reason", pause ? pause : stopped ? counted.reason :
-			   counted.delivery_problem[0] ?
+	set_string(&row, "state", situation.state);
+	set_string(&row, "reason", situation.reason ? situation.reason : counted.delivery_problem[0] ?
 			   psprintf("no delivery states are learnt: %s", counted.delivery_problem) : NULL);
-	set_time(&row, "next_probe_at", stopped ? counted.live.probe_at : 0);
+	set_time(&row, "next_probe_at", situation.next);
 	set_column(&row, "in_flight", Int32GetDatum(counted.live.in_flight), false);
 	for (int i = 0; i < NUM_COUNTERS; i++)
 		set_column(&row, counter_columns[i], Int64GetDatum(counted.counters[i]), false);
 	for (int i = 0; i < NUM_TIMES; i++)
 		set_histogram(&row, time_columns[i], &counted.times[i]);
 	set_time(&row, "stats_reset", counted.reset_at);
+	set_column(&row, "parts_today", Int64GetDatum(parts), parts < 0);
 	PG_RETURN_DATUM(finish_stat_row(&row));
 }
 
@@ -217,14 +258,33 @@ sms3300_stat_get_queued(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(n);
 }
 
-/* sms3300_stat_get_oldest_due_at(origin, account): find the earliest due_at of those. */
+/*
+ * Return since when the messages of an account have been late: the earliest due_at, or
+ * the opening after it for messages that wait for the hours of the account.
+ */
+static TimestampTz
+oldest_due_at(Oid schema, int64 origin, Name name)
+{
+	const Account *account = account_find(NameStr(*name));
+	int			urgent = account ? Min(account->urgent_priority, NUM_PRIORITIES) : 0;
+	TimestampTz due_at;
+	TimestampTz held_due_at;
+
+	if (urgent == 0 || account->hours.nspans == 0)
+		return figure_oldest_due_at(schema, origin, name, 0, MAX_PRIORITY);
+	due_at = figure_oldest_due_at(schema, origin, name, urgent, MAX_PRIORITY);
+	held_due_at = figure_oldest_due_at(schema, origin, name, 0, urgent - 1);
+	return Min(due_at, hours_opening(&account->hours, held_due_at));
+}
+
+/* sms3300_stat_get_oldest_due_at(origin, account): find since when those are late. */
 Datum
 sms3300_stat_get_oldest_due_at(PG_FUNCTION_ARGS)
 {
-	TimestampTz due_at;
+	TimestampTz due_at = oldest_due_at(get_func_namespace(fcinfo->flinfo->fn_oid),
+									   PG_GETARG_INT64(0), PG_GETARG_NAME(1));
 
-	if (!figure_oldest_due_at(get_func_namespace(fcinfo->flinfo->fn_oid),
-							  PG_GETARG_INT64(0), PG_GETARG_NAME(1), &due_at))
+	if (due_at == DT_NOEND)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(due_at);
 }

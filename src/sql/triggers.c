@@ -21,6 +21,7 @@
 #include "account/input.h"
 #include "account/parts.h"
 #include "account/route.h"
+#include "account/rules.h"
 #include "compat.h"
 #include "outbox/access.h"
 #include "outbox/columns.h"
@@ -285,6 +286,32 @@ check_times(Row *row, const Account *account)
 }
 
 /*
+ * Tell a caller that a message will expire before the account may send it.  That is told
+ * once a statement, which may queue many.
+ */
+static void
+note_hours(const Account *account, int priority, const Times *times)
+{
+	static TimestampTz transaction = 0;
+	static CommandId command = 0;
+	TimestampTz opening = rules_opening(account, priority, Max(times->send_after, GetCurrentTimestamp()));
+
+	if (account->hours.nspans == 0 || times->send_before > opening ||
+		(transaction == GetCurrentTransactionStartTimestamp() &&
+		 command == GetCurrentCommandId(false)))
+		return;
+	transaction = GetCurrentTransactionStartTimestamp();
+	command = GetCurrentCommandId(false);
+	ereport(NOTICE,
+			(errmsg("the message will expire before account \"%s\" may send it", account->name),
+			 errdetail("It expires at %s. The hours of the account, %s in %s, begin at %s.",
+					   show_time(times->send_before), account->hours_text,
+					   pg_get_timezone_name(account->hours.zone), show_time(opening)),
+			 errhint("Give a later \"send_before\", or a \"priority\" of %d or higher if it is urgent.",
+					 account->urgent_priority)));
+}
+
+/*
  * Check and complete the caller's columns, and return when the message is to be
  * sent.  find_account() looks the account up or raises an error.
  */
@@ -298,6 +325,8 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	Datum		value;
 	NameData   *name;
 	Route		own;
+	int			priority;
+	Times		times;
 
 	input_require_recipient(mobile == NULL);
 	canonical = input_mobile(mobile, (int) strlen(mobile));
@@ -321,10 +350,13 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	own.type = check_number(row, OUTBOX_TYPE, input_check_type);
 	own.template = check_number(row, OUTBOX_TEMPLATE, input_check_template);
 	route_check(&own, account);
-	if (check_number(row, OUTBOX_PRIORITY, input_check_priority) == ROUTE_NONE)
+	priority = check_number(row, OUTBOX_PRIORITY, input_check_priority);
+	if (priority == ROUTE_NONE)
 		set(row, OUTBOX_PRIORITY, Int16GetDatum(0));
 	check_dedup_key(row);
-	return check_times(row, account);
+	times = check_times(row, account);
+	note_hours(account, Max(priority, 0), &times);
+	return times;
 }
 
 /* Return the row that a trigger was fired for; raise an error for any other table. */

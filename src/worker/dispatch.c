@@ -11,7 +11,10 @@
 #include "utils/timestamp.h"
 
 #include "account/request.h"
+#include "account/rules.h"
+#include "outbox/budget.h"
 #include "outbox/claim.h"
+#include "outbox/recent.h"
 #include "outbox/row.h"
 #include "shared/clock.h"
 #include "worker/dispatch.h"
@@ -56,6 +59,13 @@ leave_out_jobs(Dispatch *dispatch, const Recording *recording)
 	dispatch->nids = left;
 }
 
+/* Note the line that is posted for a message, if there is one. */
+static void
+note_line(Job *job, const char *line)
+{
+	strlcpy(job->line, line ? line : "", sizeof(job->line));
+}
+
 /* Create the job of a claimed message, with its request. */
 static void
 begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
@@ -71,12 +81,17 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	dlist_push_tail(&dispatch->jobs, &job->node);
 	queue_claimed(queue, now);
 	job->claimed_at = now;
+	job->parts = claim->parts;
 	job->age = now - claim->send_after;
-	job->due_at = claim->due_at;
 	job->own_line = claim->line != NULL;
 	strlcpy(job->mobile, claim->mobile ? claim->mobile : "", MOBILE_SIZE);
 
 	account = account_find(queue->name);
+	if (account)
+	{
+		note_line(job, route_complete(&route, account).line);
+		job->due_at = rules_opening(account, claim->priority, claim->due_at);
+	}
 	problem = account == NULL ? "the account no longer exists" :
 		request_compose(account, get_role_oid(claim->sender, true),
 						claim->mobile, claim->message, &route, &job->request, &of_sender);
@@ -93,12 +108,20 @@ static void
 claim_some(Dispatch *dispatch, const int64 *ids, int nids, TimestampTz now)
 {
 	Claims		claimed;
+	ListCell   *cell;
 
 	transaction_limit_triggers();
 	claimed = claim_messages(ids, nids, now);
 	transaction_unlimit_triggers();
 	for (int i = 0; i < claimed.nforbidden; i++)
 		queue_forbidden(queue_find_or_add(claimed.forbidden[i].account), claimed.forbidden[i].failed);
+	foreach(cell, claimed.exhausted)
+	{
+		const Exhausted *exhausted = lfirst(cell);
+
+		queue_exhausted(queue_find_or_add(exhausted->account), exhausted->verdict.until,
+						exhausted->verdict.reason, exhausted->is_news);
+	}
 	for (int i = 0; i < claimed.nclaims; i++)
 		begin_job(dispatch, &claimed.claims[i], now);
 }
@@ -139,6 +162,10 @@ dispatch_undo(Dispatch *dispatch)
 		request_discard(&job->request);
 		job_destroy(job);
 	}
+
+	/* The messages that were counted are counted again from the table. */
+	budget_forget();
+	recent_forget();
 	if (dispatch->at >= 0)
 		queues_untake();
 	else
@@ -174,13 +201,14 @@ static void
 claim_body(OutboxAccess access, void *arg)
 {
 	Dispatch   *dispatch = arg;
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (access != OUTBOX_OPEN)
 		return;
 	/* A table without its primary key is not the fault of a message. */
 	rows_start();
-	queues_begin(false, DT_NOEND);
-	claim_chosen(dispatch, GetCurrentTimestamp());
+	queues_begin(false, DT_NOEND, now);
+	claim_chosen(dispatch, now);
 }
 
 void

@@ -20,7 +20,6 @@ gate_allowance(const Gate *gate, TimestampTz now)
 		case ACCOUNT_STOPPED:
 			return gate->probe_at <= now ? 1 : 0;
 		case ACCOUNT_PAUSED:
-		case ACCOUNT_CLOSED:
 		case ACCOUNT_PROBING:
 			break;
 	}
@@ -37,7 +36,6 @@ gate_next(const Gate *gate)
 		case ACCOUNT_STOPPED:
 			return gate->probe_at;
 		case ACCOUNT_PAUSED:
-		case ACCOUNT_CLOSED:
 		case ACCOUNT_PROBING:
 			break;
 	}

@@ -46,7 +46,7 @@ extern void gate_blame(Gate *gate, int64 refused, const char *reason);
 extern bool gate_succeed(Gate *gate);
 
 /*
- * Any state -> open, or held (ACCOUNT_PAUSED or ACCOUNT_CLOSED), as the account says.
+ * Any state -> open, or held (ACCOUNT_PAUSED), as the account says.
  * True if it had stopped, and is open.
  */
 extern bool gate_set(Gate *gate, AccountState state);

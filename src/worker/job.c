@@ -35,11 +35,14 @@
 /* The default for messages of a dropped account. */
 #define DEFAULT_MAX_ATTEMPTS 10
 
-/* A message refused for the hour waits this long. */
+/* A message refused for the hour waits this long, unless the account knows its hours. */
 #define HOURS_DELAY (15 * USECS_PER_MINUTE)
 
 /* The gateway's own words are cut to this in what is said of an account. */
 #define WORDS_SIZE 120
+/* The gateway's codes for a recipient who has opted out; 33: by an answer to a message. */
+#define CODE_OPTED_OUT 27
+#define CODE_OPTED_OUT_OF_LINE 33
 
 /* The HTTP status that may come from a proxy whose upstream has taken the request. */
 #define HTTP_SERVICE_UNAVAILABLE 503
@@ -258,6 +261,17 @@ job_describe(const Job *job, Jsonb *response)
 					job->verdict == VERDICT_UNKNOWN ? "; it may have been sent" : "");
 }
 
+bool
+job_records_opt_out(const Job *job)
+{
+	const Account *account = account_find(job->queue->name);
+
+	return account && account->record_opt_outs && job->line[0] != '\0' && job->mobile[0] != '\0' &&
+		job->reply && job->reply->status >= 200 && job->reply->status < 300 && job->said.has_status &&
+		(job->said.status == CODE_OPTED_OUT || job->said.status == CODE_OPTED_OUT_OF_LINE) &&
+		gateway_is_reply_to(&job->said, job->mobile);
+}
+
 /* Return when a message that is still queued may be tried again; DT_NOBEGIN: at once. */
 static TimestampTz
 next_try(const Job *job)
@@ -334,7 +348,9 @@ job_result(const Job *job, MessageResult *result)
 		case VERDICT_HOURS:
 			result->status = STATUS_QUEUED;
 			result->counted = false;
-			result->due_at = job->finished_at + HOURS_DELAY;
+			result->due_at = account ? hours_opening(&account->hours, job->finished_at) : job->finished_at;
+			if (result->due_at == job->finished_at)
+				result->due_at += HOURS_DELAY;
 			break;
 		case VERDICT_UNKNOWN:
 			if (account && account->resend_unknown && job->attempts < max_attempts)

@@ -26,6 +26,8 @@ typedef struct Job
 	AccountQueue *queue;
 	char		mobile[MOBILE_SIZE];	/* empty: not known */
 	bool		own_line;		/* the message itself gave the line */
+	char		line[LINE_SIZE];	/* that is posted; empty: none */
+	int			parts;			/* 0: not known, as the account has no limit */
 	int			attempts;		/* requests made, including this one */
 	int64		age;			/* how long it had been due when it was claimed */
 	HttpRequest request;		/* until it is submitted */
@@ -71,6 +73,12 @@ extern const char *job_blame(const Job *job);
 
 /* What a finished job means for its row.  Needs a transaction. */
 extern void job_result(const Job *job, MessageResult *result);
+
+/*
+ * Return whether the gateway refused a message because its recipient has opted out of
+ * the line that was posted, and the account records that.  Needs a transaction.
+ */
+extern bool job_records_opt_out(const Job *job);
 
 /* End a job. */
 extern void job_destroy(Job *job);

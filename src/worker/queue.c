@@ -8,7 +8,10 @@
 #include "utils/timestamp.h"
 
 #include "account/account.h"
+#include "outbox/access.h"
+#include "outbox/budget.h"
 #include "outbox/candidates.h"
+#include "outbox/recent.h"
 #include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
@@ -112,6 +115,8 @@ queue_open(AccountQueue *queue, bool paused)
 {
 	if (gate_set(&queue->gate, ACCOUNT_OPEN) && !paused)
 		tell_open(queue);
+	if (queue->exhausted_until != 0)
+		queue->exhausted_until = DT_NOBEGIN;
 	window_unmute(&queue->window);
 	outbox_hurry(queue->name);
 	window_reset(&queue->window, DT_NOBEGIN);
@@ -127,8 +132,7 @@ retry_account(Oid server)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		if (queue->exists && queue->serverid == server && queue->gate.state != ACCOUNT_PAUSED &&
-			queue->gate.state != ACCOUNT_CLOSED)
+		if (queue->exists && queue->serverid == server && queue->gate.state != ACCOUNT_PAUSED)
 			queue_open(queue, false);
 	}
 }
@@ -169,7 +173,7 @@ configure_tracking(AccountQueue *queue, const Account *account)
  * and makes its messages that wait for a retry due.
  */
 static void
-queue_configure(AccountQueue *queue)
+queue_configure(AccountQueue *queue, TimestampTz now)
 {
 	const Account *account = account_find(queue->name);
 
@@ -182,6 +186,8 @@ queue_configure(AccountQueue *queue)
 			queue_follow(queue, account);
 		}
 		queue->serverid = account->serverid;
+		budget_prepare(outbox_namespace(), account, now);
+		recent_prepare(outbox_namespace(), account, now);
 		if (account->paused)
 			gate_set(&queue->gate, ACCOUNT_PAUSED);
 		queue->max_in_flight = account->max_in_flight;
@@ -189,6 +195,8 @@ queue_configure(AccountQueue *queue)
 		if (queue->rate > 0)
 			queue->pace.next_slot = Max(queue->pace.next_slot, counters_sessions_slot(queue->serverid));
 		queue->codes = account->codes;
+		queue->hours = account->hours;
+		queue->urgent_priority = account->urgent_priority;
 	}
 	else
 		retention_configure(&queue->retention, -1, -1);
@@ -197,8 +205,17 @@ queue_configure(AccountQueue *queue)
 	queue->claimed = queue->suppressed = queue->failed = 0;
 }
 
+/* Hold back messages that are not urgent while the account is closed. */
+static void
+queue_apply_hours(AccountQueue *queue, TimestampTz now)
+{
+	bool		closed = queue->exists && hours_opening(&queue->hours, now) > now;
+
+	window_hold(&queue->window, closed ? queue->urgent_priority : 0);
+}
+
 void
-queues_begin(bool look, TimestampTz from)
+queues_begin(bool look, TimestampTz from, TimestampTz now)
 {
 	dlist_mutable_iter iter;
 	ListCell   *cell;
@@ -215,7 +232,8 @@ queues_begin(bool look, TimestampTz from)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		queue_configure(queue);
+		queue_configure(queue, now);
+		queue_apply_hours(queue, now);
 		window_begin(&queue->window, look);
 		if (look)
 			retention_look(&queue->retention, queue->name);
@@ -312,6 +330,7 @@ queues_set_back(TimestampTz now)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
+		queue->exhausted_until = Min(queue->exhausted_until, now);
 		gate_set_back(&queue->gate, now);
 		queue->reopen_at = Min(queue->reopen_at, now);
 		retention_set_back(&queue->retention, now);
@@ -328,11 +347,22 @@ is_served(const AccountQueue *queue)
 	return registry_enabled && queue->exists && is_armed();
 }
 
+/* Return when a queue has candidates; DT_NOEND: when notified. */
+static TimestampTz
+next_candidates(const AccountQueue *queue, TimestampTz now)
+{
+	TimestampTz next = window_next(&queue->window);
+
+	if (queue->window.held_due != DT_NOEND)
+		next = Min(next, hours_opening(&queue->hours, Max(queue->window.held_due, now)));
+	return next;
+}
+
 /* Return how many messages of a queue may be claimed now, as far as known. */
 static int
 allowance(const AccountQueue *queue, TimestampTz now)
 {
-	if (!is_served(queue) || !window_has_candidates(&queue->window, now))
+	if (!is_served(queue) || queue->exhausted_until > now || next_candidates(queue, now) > now)
 		return 0;
 	return Min(gate_allowance(&queue->gate, now),
 			   pace_allowance(&queue->pace, queue->max_in_flight, queue->rate, now));
@@ -396,9 +426,22 @@ void
 queue_claimed(AccountQueue *queue, TimestampTz now)
 {
 	queue->claimed++;
+	if (queue->exhausted_until != 0)
+		tell_open(queue);
+	queue->exhausted_until = 0;
 	window_claimed(&queue->window);
 	gate_pass(&queue->gate);
 	pace_begin(&queue->pace, queue->rate, now);
+}
+
+void
+queue_exhausted(AccountQueue *queue, TimestampTz until, const char *reason, bool is_news)
+{
+	queue->exhausted_until = until;
+	if (is_news)
+		ereport(LOG,
+				(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, reason),
+				 errdetail("Its messages stay queued until the next day, or until its option \"max_parts_per_day\" is altered.")));
 }
 
 void
@@ -481,7 +524,7 @@ queues_next_event(Wire *wire, TimestampTz now)
 
 		/* If there is no room for a request, a reply will make room. */
 		if (is_served(queue) && wire_room(wire, queue->pace.in_flight, 0, 1) > 0)
-			next = Min(next, Max(Max(window_next(&queue->window), gate_next(&queue->gate)),
+			next = Min(next, Max(Max(Max(next_candidates(queue, now), queue->exhausted_until), gate_next(&queue->gate)),
 								 pace_next(&queue->pace, queue->max_in_flight, queue->rate, now)));
 	}
 	return next;

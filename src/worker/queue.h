@@ -9,6 +9,7 @@
 
 #include "lib/ilist.h"
 
+#include "account/hours.h"
 #include "gateway/gateway.h"
 #include "shared/counters.h"
 #include "worker/gate.h"
@@ -35,12 +36,15 @@ typedef struct AccountQueue
 	int			max_in_flight;
 	double		rate;
 	GatewayCodes codes;
+	Hours		hours;
+	int			urgent_priority;	/* this and higher ones do not wait for the hours */
 
 	Gate		gate;			/* whether it sends */
 	Pace		pace;			/* and how fast */
 	int			claimed;		/* in this transaction */
 	int			suppressed;		/* likewise */
 	int			failed;			/* likewise, by a rule */
+	TimestampTz exhausted_until;	/* its limit of parts a day is reached; 0: no */
 	LiveState	published;		/* the state in shared memory */
 
 	Window		window;			/* its next messages */
@@ -51,13 +55,14 @@ typedef struct AccountQueue
 /*
  * Within a transaction with the outbox open, in this order: apply changes of the
  * accounts and, with "look", of the queues, whose new messages are due from a time
- * on; take at most "limit" candidates; record each claim, or message that a rule
- * forbade; finish.
+ * on; take at most "limit" candidates; record each claim, message that a rule
+ * forbade, or limit that was reached; finish.
  */
-extern void queues_begin(bool look, TimestampTz from);
+extern void queues_begin(bool look, TimestampTz from, TimestampTz now);
 extern int	queues_take(struct Wire *wire, int limit, TimestampTz now, int64 *ids);
 extern void queue_claimed(AccountQueue *queue, TimestampTz now);
 extern void queue_forbidden(AccountQueue *queue, bool failed);
+extern void queue_exhausted(AccountQueue *queue, TimestampTz until, const char *reason, bool is_news);
 extern void queues_end(TimestampTz now);
 
 /* Count the messages that rules forbade in the transaction, once it has committed. */

@@ -7,7 +7,10 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "outbox/budget.h"
 #include "outbox/candidates.h"
+#include "outbox/opt_out.h"
+#include "outbox/recent.h"
 #include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/stuck.h"
@@ -100,6 +103,19 @@ recorder_due(Recorder *recorder, TimestampTz now, bool all, bool careful)
  * Recording in a transaction
  * ------------------------------------------------------------------------- */
 
+/* Record the recipient of a message in sms_opt_out. */
+static void
+record_opt_out(const Job *job)
+{
+	const char *problem = opt_out_record(job->mobile, job->line, job->said.status);
+
+	if (problem)
+		ereport(LOG,
+				(errmsg("sms3300: the recipient of message " INT64_FORMAT
+						" has opted out, but could not be recorded in sms_opt_out: %s",
+						job->id, problem)));
+}
+
 /* Write some of the results. */
 static void
 write_some(Recording *recording, int first, int n)
@@ -108,6 +124,9 @@ write_some(Recording *recording, int first, int n)
 		job_result(recording->jobs[i], &recording->results[i]);
 	transaction_limit_triggers();
 	results_record(&recording->results[first], n, recording->skip_locked);
+	for (int i = first; i < first + n; i++)
+		if (recording->results[i].recorded && job_records_opt_out(recording->jobs[i]))
+			record_opt_out(recording->jobs[i]);
 	transaction_unlimit_triggers();
 }
 
@@ -178,10 +197,15 @@ count_result(const Job *job, const MessageResult *result)
 		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
 }
 
-/* Release a job whose result has been recorded. */
+/* Release a job whose result has been recorded.  Messages that were not sent no longer count. */
 static void
 settle_job(Job *job, const MessageResult *result, Wire *wire)
 {
+	if (job->claimed_at != 0 && job->verdict != VERDICT_SENT && job->verdict != VERDICT_UNKNOWN)
+	{
+		budget_return(job->queue->serverid, job->claimed_at, job->parts);
+		recent_remove(job->queue->serverid, job->mobile, job->claimed_at);
+	}
 	if (result->status == STATUS_QUEUED)
 		window_due(&job->queue->window, result->due_at);
 	else

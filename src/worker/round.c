@@ -20,7 +20,9 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "outbox/budget.h"
 #include "outbox/candidates.h"
+#include "outbox/recent.h"
 #include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/blocked.h"
@@ -70,6 +72,9 @@ round_init(Worker *worker, bool orphans)
 	recorder_init(&worker->recorder);
 	expiry_init(&worker->expiry);
 	worker->orphans = orphans;
+	recent_keep();
+	if (orphans)
+		budget_forget();
 	look_at_everything(worker);
 	worker->prepared = true;
 	worker->moved_at = DT_NOEND;
@@ -179,7 +184,7 @@ round_body(OutboxAccess access, void *arg)
 	{
 		if (worker->look)
 			look_around(worker, now);
-		queues_begin(worker->look, worker->look_from);
+		queues_begin(worker->look, worker->look_from, now);
 	}
 	round->part = ROUND_RECORD;
 	if (round->records)
@@ -472,6 +477,7 @@ round_set_back(Worker *worker, TimestampTz now)
 {
 	worker->retry_at = Min(worker->retry_at, now);
 	worker->claim_at = Min(worker->claim_at, now);
+	recent_forget();
 	expiry_set_back(&worker->expiry, now);
 	look_at_everything(worker);
 	recorder_set_back(&worker->recorder, now);

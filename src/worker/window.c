@@ -38,6 +38,7 @@ window_init(Window *window)
 {
 	window->begin_at = DT_NOBEGIN;
 	window->next_due = DT_NOBEGIN;
+	window->held_due = DT_NOEND;
 	window->head_at = DT_NOEND;
 }
 
@@ -55,12 +56,6 @@ static bool
 has_untaken(const Window *window)
 {
 	return window->next < window->ncandidates;
-}
-
-bool
-window_has_candidates(const Window *window, TimestampTz now)
-{
-	return window_next(window) <= now;
 }
 
 TimestampTz
@@ -102,6 +97,16 @@ window_reset(Window *window, TimestampTz from)
 	window_go_back(window, from);
 	window->fetched_all = false;
 	window->next_due = DT_NOBEGIN;
+}
+
+void
+window_hold(Window *window, int least)
+{
+	if (window->least == least)
+		return;
+	window->least = least;
+	window->held_due = DT_NOEND;
+	window_reset(window, DT_NOEND);
 }
 
 void
@@ -177,8 +182,8 @@ fetch(Window *window, const char *account, bool stopped, int wanted, TimestampTz
 	else if (window->head_at <= now)
 		go_to_head(window);
 	window->candidates = MemoryContextAlloc(TopMemoryContext, size * sizeof(Candidate));
-	window->ncandidates = outbox_candidates(account, window->muted, window->nmuted, window->places,
-											now, size, window->candidates);
+	window->ncandidates = outbox_candidates(account, window->muted, window->nmuted, window->least,
+											window->places, now, size, window->candidates);
 	window->detached = false;
 	window->fetched_all = window->ncandidates < size;
 	window->stale_at = now + WINDOW_AGE;
@@ -251,6 +256,13 @@ pass_by(Window *window, int n, TimestampTz now)
 	window->head_at += (int64) n * HEAD_DELAY_EACH;
 }
 
+/* Return when the next message of certain priorities is due, from the places on. */
+static TimestampTz
+next_due(const Window *window, const char *account, int least, int most)
+{
+	return outbox_next_due(account, window->muted, window->nmuted, least, most, window->places);
+}
+
 /*
  * Move the places past the candidates that were taken or skipped, and the head with
  * them unless one was not claimed.
@@ -283,8 +295,10 @@ use_up(Window *window, const char *account)
 		window->next_due = DT_NOBEGIN;
 		return;
 	}
-	window->next_due = outbox_next_due(account, window->muted, window->nmuted, window->places);
+	window->next_due = next_due(window, account, window->least, MAX_PRIORITY);
 	window->next_due = Min(window->next_due, window->head_at);
+	window->held_due = window->least == 0 ? DT_NOEND :
+		next_due(window, account, 0, Min(window->least - 1, MAX_PRIORITY));
 	if (window->nmuted > 0)
 		window->next_due = Min(window->next_due, window->muted_until);
 }

@@ -27,6 +27,8 @@ typedef struct Window
 	TimestampTz begin_at;		/* time of the next scan from the beginning */
 	bool		fresh;			/* new messages may soon precede the candidates */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when notified */
+	int			least;			/* messages of lower priorities are held back */
+	TimestampTz held_due;		/* when the first of those is due; DT_NOEND: none is known */
 
 	/* The rows found there */
 	Candidate  *candidates;		/* in the order of sending; NULL: none */
@@ -50,10 +52,7 @@ typedef struct Window
 
 extern void window_init(Window *window);
 
-/* Return whether there are candidates now, or may be after a fetch. */
-extern bool window_has_candidates(const Window *window, TimestampTz now);
-
-/* Return when there are candidates; DT_NOBEGIN: now; DT_NOEND: when notified. */
+/* Return when there are candidates, or may be after a fetch; DT_NOBEGIN: now; DT_NOEND: when notified. */
 extern TimestampTz window_next(const Window *window);
 
 /* Record that messages due from a time on may be queued before the window's position. */
@@ -61,6 +60,9 @@ extern void window_go_back(Window *window, TimestampTz from);
 
 /* Discard the candidates, because new messages are due from a time on. */
 extern void window_reset(Window *window, TimestampTz from);
+
+/* Hold back messages below a priority, as from now on; 0: none. */
+extern void window_hold(Window *window, int least);
 
 /* Record that a message is due again. */
 extern void window_due(Window *window, TimestampTz due);

@@ -6,110 +6,12 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Utils;
 use SMS3300;
+use SMS3300::Clock;
 use Test::More;
 
-my $shim  = tempfile_path('clock.so');
-my $shift = tempfile_path('shift');
-
-# Return the path of a file in a folder of this test's own.
-sub tempfile_path
-{
-	my ($name) = @_;
-	our $directory //= PostgreSQL::Test::Utils::tempdir();
-	return "$directory/$name";
-}
-
-# Set the server's clock so many seconds off the system's. The content changes in one step.
-sub set_clock
-{
-	my ($seconds) = @_;
-	open my $file, '+<', $shift or die "could not open $shift: $!";
-	syswrite $file, sprintf('%10d', $seconds);
-	close $file;
-	return;
-}
-
-# Compile the library. It stands in for the kernel: a timer that is cancelled when the
-# clock is set becomes a watch on the file.
-append_to_file("$shim.c", <<'END');
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/inotify.h>
-#include <sys/time.h>
-#include <sys/timerfd.h>
-#include <time.h>
-#include <unistd.h>
-
-static long
-shift(void)
-{
-	static int fd = -1;
-	char text[32] = "";
-
-	if (fd < 0)
-		fd = open(getenv("CLOCK_SHIFT"), O_RDONLY | O_CLOEXEC);
-	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atol(text) : 0;
-}
-
-int
-clock_gettime(clockid_t clock, struct timespec *now)
-{
-	static int (*real)(clockid_t, struct timespec *);
-	int result;
-
-	if (!real)
-		real = dlsym(RTLD_NEXT, "clock_gettime");
-	result = real(clock, now);
-	if (clock == CLOCK_REALTIME)
-		now->tv_sec += shift();
-	return result;
-}
-
-int
-gettimeofday(struct timeval *restrict now, void *restrict zone)
-{
-	struct timespec precise;
-
-	clock_gettime(CLOCK_REALTIME, &precise);
-	now->tv_sec = precise.tv_sec;
-	now->tv_usec = precise.tv_nsec / 1000;
-	return 0;
-}
-
-int
-timerfd_create(int clock, int flags)
-{
-	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-
-	inotify_add_watch(fd, getenv("CLOCK_SHIFT"), IN_MODIFY);
-	return fd;
-}
-
-int
-timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itimerspec *old)
-{
-	char events[4096];
-
-	if (flags & TFD_TIMER_CANCEL_ON_SET)
-		while (read(fd, events, sizeof(events)) > 0)
-			;
-	return 0;
-}
-END
-system_or_bail('cc', '-shared', '-fPIC', '-o', $shim, "$shim.c", '-ldl');
-append_to_file($shift, sprintf('%10d', 0));
-
 my $gateway = new_gateway();
-my $node    = do
-{
-	local $ENV{LD_PRELOAD}  = $shim;
-	local $ENV{CLOCK_SHIFT} = $shift;
-	new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
-};
+my $node    = new_shifted_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 my $hour = 3600;
 

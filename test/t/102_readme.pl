@@ -215,7 +215,7 @@ for my $kind ('ALTER SERVER sms3300', 'ALTER USER MAPPING FOR PUBLIC SERVER sms3
 	cmp_ok(scalar @options, '>', $kind eq $account ? 15 : 2, "$kind: the options are known");
 	is_deeply([ grep { $readme !~ /^\|[^|]*`\Q$_\E`/m } @options ], [], "$kind: the README has all");
 }
-for my $relation (qw(sms_outbox sms_report sms3300_codes sms3300_stat_account sms3300_stat_worker))
+for my $relation (qw(sms_outbox sms_opt_out sms_report sms3300_codes sms3300_stat_account sms3300_stat_worker))
 {
 	my $columns = run_sql($node, "SELECT attname FROM pg_attribute WHERE attnum > 0"
 		  . " AND attrelid = '$relation'::regclass", $database);
@@ -224,7 +224,7 @@ for my $relation (qw(sms_outbox sms_report sms3300_codes sms3300_stat_account sm
 		"all columns of $relation are in the reference");
 }
 my $functions = run_sql($node, "SELECT proname FROM pg_proc WHERE proname ~ '^sms3300_' AND proname"
-	  . " !~ '_(stat_get_.*|get_.*|validator|outbox_insert|outbox_update|report)\$'", $database);
+	  . " !~ '_(stat_get_.*|get_.*|validator|outbox_insert|outbox_update|opt_out_write|report)\$'", $database);
 is_deeply([ grep { $reference !~ /^\| `$_\(/m } split /\n/, $functions ], [],
 	'all functions are in the reference');
 my $settings = run_sql($node, "SELECT name, CASE unit WHEN 'ms' THEN boot_val::int / 1000 || 's' ELSE coalesce(nullif(boot_val, ''), 'none') END"

@@ -78,7 +78,11 @@ SET ROLE app;
 SELECT sms3300_send('09123456789', 'queued') FROM generate_series(1, 3);
 SELECT sms3300_send('09123456789', 'later', send_after => now() + interval '1 day', dedup_key => 'later');
 END
-my $original = read_contents($node, 'original');
+run_sql($node, "INSERT INTO sms_opt_out (mobile, line, since) VALUES ('09120000001', NULL, '2026-01-01'), ('09120000001', '983000330000', now())",
+	'original');
+my $opted_out = 'SELECT to_jsonb(o) FROM sms_opt_out AS o ORDER BY mobile, line';
+my $entries   = run_sql($node, $opted_out, 'original');
+my $original  = read_contents($node, 'original');
 my $last     = run_sql($node, 'SELECT max(id) FROM sms_outbox', 'original');
 my $queued   = 0;
 
@@ -89,6 +93,7 @@ sub is_back
 	my ($what, $database, $on) = @_;
 	$on //= $node;
 	is(read_contents($on, $database), $original, "$what: everything is back");
+	is(run_sql($on, $opted_out, $database), $entries, "$what: who has opted out is back");
 	alter_account($on, database => $database, paused => 'false');
 	is(mark_in($database, $on), $last + 1, "$what: the next number");
 	is_taken($gateway, 'queued', $queued, "$what: what is queued is not sent");
@@ -215,7 +220,7 @@ my %back = (
 		run_program('pg_restore', '-e', '--clean', '--if-exists', '-d', 'renamed', "$folder/before");
 	},
 	'rows over themselves' => sub {
-		run_sql($node, 'TRUNCATE sms_outbox', 'renamed');
+		run_sql($node, 'TRUNCATE sms_outbox, sms_opt_out', 'renamed');
 		run_program('pg_restore', '-e', '--data-only', '-d', 'renamed', "$folder/before");
 	},
 	'the database created again'  => sub {

@@ -1,0 +1,72 @@
+/*
+ * opt_out.c
+ *		Trigger function of sms_opt_out, which brings each entry to its canonical form.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "account/input.h"
+#include "outbox/opt_out.h"
+
+PG_FUNCTION_INFO_V1(sms3300_opt_out_write);
+
+/* Return whether the function was called as a row trigger before a write of sms_opt_out. */
+static bool
+is_called_properly(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	return CALLED_AS_TRIGGER(fcinfo) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
+		TRIGGER_FIRED_BEFORE(trigger->tg_event) && !TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		strcmp(RelationGetRelationName(trigger->tg_relation), OPT_OUT_TABLE) == 0 &&
+		RelationGetNamespace(trigger->tg_relation) == get_func_namespace(fcinfo->flinfo->fn_oid);
+}
+
+/* Bring recipient and line to their canonical form, and note who made an entry. */
+Datum
+sms3300_opt_out_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	entry;
+	TupleDesc	desc;
+	char	   *mobile;
+	char	   *line;
+	int			columns[] = {OPT_OUT_MOBILE, OPT_OUT_LINE, OPT_OUT_BY};
+	Datum		values[lengthof(columns)] = {0};
+	bool		nulls[lengthof(columns)] = {0};
+	NameData	by;
+
+	if (!is_called_properly(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("not called as a row trigger before insert or update of %s", OPT_OUT_TABLE)));
+	entry = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	opt_out_check(trigger->tg_relation);
+
+	mobile = SPI_getvalue(entry, desc, OPT_OUT_MOBILE);
+	line = SPI_getvalue(entry, desc, OPT_OUT_LINE);
+	input_require_recipient(mobile == NULL);
+	values[0] = CStringGetTextDatum(input_mobile(mobile, (int) strlen(mobile)));
+	nulls[1] = line == NULL;
+	if (line)
+		values[1] = CStringGetTextDatum(input_line(line, (int) strlen(line), "line"));
+	values[2] = heap_getattr(entry, OPT_OUT_BY, desc, &nulls[2]);
+	if (nulls[2])
+	{
+		namestrcpy(&by, GetUserNameFromId(GetUserId(), false));
+		values[2] = NameGetDatum(&by);
+		nulls[2] = false;
+	}
+	return PointerGetDatum(heap_modify_tuple_by_cols(entry, desc, lengthof(columns),
+													 columns, values, nulls));
+}

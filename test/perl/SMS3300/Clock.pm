@@ -1,0 +1,136 @@
+# A server whose wall clock tests set. A library that is preloaded into it shifts its clock
+# by what a file says; PostgreSQL forks workers from a signal handler, which libfaketime does
+# not survive.
+#
+#     my $node = new_shifted_node('main', OPTION => VALUE...)    as new_node() of SMS3300
+#     restart_shifted($node)       it keeps its clock
+#     set_time($node, $time)       set it to a time, in one step
+#     set_clock($seconds)          set it so many seconds off the system's
+
+package SMS3300::Clock;
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use PostgreSQL::Test::Utils;
+use SMS3300;
+
+our @EXPORT = qw(new_shifted_node restart_shifted set_clock set_time);
+
+# The library, and the file that it reads.
+my ($shim, $shift);
+
+# It stands in for the kernel, too: a timer that is cancelled when the clock is set becomes
+# a watch on the file.
+my $source = <<'END';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/time.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static long
+shift(void)
+{
+	static int fd = -1;
+	char text[32] = "";
+
+	if (fd < 0)
+		fd = open(getenv("CLOCK_SHIFT"), O_RDONLY | O_CLOEXEC);
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atol(text) : 0;
+}
+
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	int result;
+
+	if (!real)
+		real = dlsym(RTLD_NEXT, "clock_gettime");
+	result = real(clock, now);
+	if (clock == CLOCK_REALTIME)
+		now->tv_sec += shift();
+	return result;
+}
+
+int
+gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+	struct timespec precise;
+
+	clock_gettime(CLOCK_REALTIME, &precise);
+	now->tv_sec = precise.tv_sec;
+	now->tv_usec = precise.tv_nsec / 1000;
+	return 0;
+}
+
+int
+timerfd_create(int clock, int flags)
+{
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+	inotify_add_watch(fd, getenv("CLOCK_SHIFT"), IN_MODIFY);
+	return fd;
+}
+
+int
+timerfd_settime(int fd, int flags, const struct itimerspec *new, struct itimerspec *old)
+{
+	char events[4096];
+
+	if (flags & TFD_TIMER_CANCEL_ON_SET)
+		while (read(fd, events, sizeof(events)) > 0)
+			;
+	return 0;
+}
+END
+
+# Start a server with the library, whose clock is right at first.
+sub new_shifted_node
+{
+	my ($name, %option) = @_;
+	my $directory = PostgreSQL::Test::Utils::tempdir();
+	($shim, $shift) = ("$directory/clock.so", "$directory/shift");
+	append_to_file("$shim.c", $source);
+	system_or_bail('cc', '-shared', '-fPIC', '-o', $shim, "$shim.c", '-ldl');
+	append_to_file($shift, sprintf('%12d', 0));
+	local $ENV{LD_PRELOAD}  = $shim;
+	local $ENV{CLOCK_SHIFT} = $shift;
+	return new_node($name, %option);
+}
+
+# Restart such a server, which keeps its clock.
+sub restart_shifted
+{
+	my ($node) = @_;
+	local $ENV{LD_PRELOAD}  = $shim;
+	local $ENV{CLOCK_SHIFT} = $shift;
+	$node->restart;
+	return;
+}
+
+# Set the server's clock to a time.
+sub set_time
+{
+	my ($node, $time) = @_;
+	set_clock(run_sql($node, "SELECT extract(epoch FROM timestamptz '$time')::bigint", 'template1') - time());
+	return;
+}
+
+# Set the server's clock so many seconds off the system's. The content changes in one step.
+sub set_clock
+{
+	my ($seconds) = @_;
+	open my $file, '+<', $shift or die "could not open $shift: $!";
+	syswrite $file, sprintf('%12d', $seconds);
+	close $file;
+	return;
+}
+
+1;
