@@ -146,10 +146,10 @@ is(join('|', map { (split /\|/)[3] } split /\n/, recipe('parts_unknown')), $sent
 like(recipe('2027-03-21'), qr/\A1\|983000330000\|\d+\|\d+\n12\|983000330000\|\d+\|\d+\z/, 'parts by Persian month');
 
 # The application is told.
-recipe('tell_application');
+recipe("notify 'sms'");
 my $id = queue($node, 'told', send_after => \"now() + interval '1 hour'");
-like(run_sql($node, "LISTEN sms; SELECT sms3300_cancel($id); SELECT 1"), qr/"id" : $id, "status" : "cancelled"/,
-	'the application is told of the end');
+like(run_sql($node, "LISTEN sms; SELECT sms3300_cancel($id); SELECT 1"),
+	qr/\[\{"id": $id, "status": "cancelled"\}\]/, 'the application is told of the end');
 
 # Only some numbers get a text.
 recipe('deliver_only');
