@@ -635,6 +635,44 @@ COMMENT ON COLUMN @extschema@.sms3300_codes.meaning_fa IS
 COMMENT ON COLUMN @extschema@.sms3300_codes.remedy IS 'What to do';
 
 -- ---------------------------------------------------------------------------
+-- Problems
+--
+-- The function's settings force plans that use the indexes, and end a wait for a lock
+-- that was not foreseen.
+-- ---------------------------------------------------------------------------
+
+-- Finds what was not sent among the finished messages. What was sent has no error, and is not
+-- in it. A claim changes no column of it.
+CREATE INDEX sms_outbox_unsent_idx ON @extschema@.sms_outbox
+	(finished_at) WHERE finished_at IS NOT NULL AND error IS NOT NULL;
+
+CREATE FUNCTION @extschema@.sms3300_get_problems(
+	OUT severity text, OUT problem text, OUT account name, OUT since timestamptz,
+	OUT messages bigint, OUT detail text, OUT hint text) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT ROWS 10
+	SET enable_seqscan = off SET enable_bitmapscan = off
+	SET max_parallel_workers_per_gather = 0 SET jit = off SET lock_timeout = '100ms';
+COMMENT ON FUNCTION @extschema@.sms3300_get_problems() IS 'Returns the rows of sms3300_problems';
+
+CREATE VIEW @extschema@.sms3300_problems AS
+SELECT p.severity, p.problem, p.account, p.since, p.messages, p.detail, p.hint
+FROM @extschema@.sms3300_get_problems() AS p;
+COMMENT ON VIEW @extschema@.sms3300_problems IS
+	'What is wrong now, the most severe first: no row if all is well. It waits for no lock, and its cost does not depend on the number of finished messages.';
+COMMENT ON COLUMN @extschema@.sms3300_problems.severity IS
+	'critical: messages are not sent or recorded; warning: someone should look';
+COMMENT ON COLUMN @extschema@.sms3300_problems.problem IS
+	'Name of the problem. The manual lists them with cause and remedy.';
+COMMENT ON COLUMN @extschema@.sms3300_problems.account IS
+	'Account that has the problem. NULL if it concerns all of them.';
+COMMENT ON COLUMN @extschema@.sms3300_problems.since IS
+	'Time since which it has lasted, or of the first message concerned';
+COMMENT ON COLUMN @extschema@.sms3300_problems.messages IS
+	'Number of messages concerned, counted up to 10000. NULL if the table cannot be read.';
+COMMENT ON COLUMN @extschema@.sms3300_problems.detail IS 'What has happened';
+COMMENT ON COLUMN @extschema@.sms3300_problems.hint IS 'What to do';
+
+-- ---------------------------------------------------------------------------
 -- Privileges
 -- ---------------------------------------------------------------------------
 
@@ -667,3 +705,7 @@ REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account 
 GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account TO pg_monitor;
 GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_codes TO PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_get_problems() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_get_problems() TO pg_monitor;
+REVOKE ALL ON @extschema@.sms3300_problems FROM PUBLIC;
+GRANT SELECT ON @extschema@.sms3300_problems TO pg_monitor;

@@ -42,7 +42,7 @@ locks_take_for_reading(Oid namespace)
 
 /* What the holders are joined with: a prepared transaction has no process. */
 #define HOLDER \
-	"SELECT l.pid, x.gid, a.query" \
+	"SELECT l.pid, x.gid, a.query, coalesce(x.prepared, a.xact_start), $2" \
 	" FROM pg_catalog.pg_locks AS l" \
 	" LEFT JOIN pg_catalog.pg_prepared_xacts AS x" \
 	"  ON l.pid IS NULL AND EXISTS (SELECT FROM pg_catalog.pg_locks AS t" \
@@ -53,58 +53,112 @@ locks_take_for_reading(Oid namespace)
 	"  ON a.pid OPERATOR(pg_catalog.=) l.pid AND a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>'" \
 	" WHERE l.granted AND coalesce(l.pid, 0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
 
-/* Run a query for holders; the first one is it. */
-static LockHolder
-find_holder(const char *query, Oid type, Datum value)
+/* The oid of this database. */
+#define THIS_DATABASE \
+	"(SELECT d.oid FROM pg_catalog.pg_database AS d" \
+	" WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
+
+/* Return a string of the first row of a result in a memory context, NULL if it is null. */
+static char *
+first_string(MemoryContext context, int column)
 {
-	LockHolder	holder = {0};
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+
+	return value ? MemoryContextStrdup(context, value) : NULL;
+}
+
+/*
+ * Run a query for holders of a lock, on the table or on a row; the first one is it.
+ * False if there is none.
+ */
+static bool
+find_holder(const char *query, Oid type, Datum value, Datum second, Oid second_type, LockHolder *holder)
+{
 	MemoryContext caller = CurrentMemoryContext;
 	bool		had_snapshot = ActiveSnapshotSet();
+	Oid			types[] = {type, second_type};
+	Datum		values[] = {value, second};
+	bool		found;
+
+	memset(holder, 0, sizeof(LockHolder));
 
 	if (!had_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 1) == SPI_OK_SELECT &&
-		SPI_processed > 0)
+	found = SPI_execute_with_args(query, lengthof(types), types, values, NULL, true, 1) == SPI_OK_SELECT &&
+		SPI_processed > 0;
+	if (found)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		char	   *pid = SPI_getvalue(tuple, desc, 1);
-		char	   *gid = SPI_getvalue(tuple, desc, 2);
-		char	   *text = SPI_getvalue(tuple, desc, 3);
+		char	   *pid = first_string(caller, 1);
+		bool		isnull;
+		Datum		since = statement_value(0, 4, &isnull);
 
-		holder.pid = pid ? pg_strtoint32(pid) : 0;
-		holder.gid = gid ? MemoryContextStrdup(caller, gid) : NULL;
-		holder.query = text ? MemoryContextStrdup(caller, text) : NULL;
+		holder->pid = pid ? pg_strtoint32(pid) : 0;
+		holder->gid = first_string(caller, 2);
+		holder->query = first_string(caller, 3);
+		holder->since = isnull ? 0 : DatumGetTimestampTz(since);
+		holder->of_table = DatumGetBool(statement_value(0, 5, &isnull));
 	}
 	SPI_finish();
 	if (!had_snapshot)
 		PopActiveSnapshot();
-	return holder;
+	return found;
 }
 
-/* The modes that conflict with the one that writing takes. */
+/* The modes are those that conflict with the one that writing takes. */
 LockHolder
 locks_find_table_holder(Oid namespace)
 {
-	return find_holder(HOLDER
-					   " AND l.locktype OPERATOR(pg_catalog.=) 'relation'"
-					   " AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d"
-					   "  WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-					   " AND l.relation OPERATOR(pg_catalog.=) $1"
-					   " AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}')"
-					   " ORDER BY l.pid LIMIT 1",
-					   OIDOID, ObjectIdGetDatum(get_relname_relid(OUTBOX_TABLE, namespace)));
+	LockHolder	holder;
+
+	find_holder(HOLDER
+				" AND l.locktype OPERATOR(pg_catalog.=) 'relation'"
+				" AND l.database OPERATOR(pg_catalog.=) " THIS_DATABASE
+				" AND l.relation OPERATOR(pg_catalog.=) $1"
+				" AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}')"
+				" ORDER BY l.pid LIMIT 1",
+				OIDOID, ObjectIdGetDatum(get_relname_relid(OUTBOX_TABLE, namespace)),
+				BoolGetDatum(true), BOOLOID, &holder);
+	return holder;
 }
 
 LockHolder
 locks_find_row_holder(TransactionId xid)
 {
-	return find_holder(HOLDER
-					   " AND l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
-					   " AND l.transactionid OPERATOR(pg_catalog.=) $1"
-					   " AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock' LIMIT 1",
-					   XIDOID, TransactionIdGetDatum(xid));
+	LockHolder	holder;
+
+	find_holder(HOLDER
+				" AND l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
+				" AND l.transactionid OPERATOR(pg_catalog.=) $1"
+				" AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock' LIMIT 1",
+				XIDOID, TransactionIdGetDatum(xid), BoolGetDatum(false), BOOLOID, &holder);
+	return holder;
+}
+
+/*
+ * A session that waits for a row has a lock on the tuple, and waits for the end of a
+ * transaction.  The first one that is in the way is a prepared transaction if it is 0.
+ */
+bool
+locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder)
+{
+	return find_holder("SELECT nullif(b.pid, 0), NULL, a.query, w.waitstart, w.locktype OPERATOR(pg_catalog.=) 'relation'"
+					   " FROM pg_catalog.pg_locks AS w"
+					   " CROSS JOIN LATERAL (SELECT (pg_catalog.pg_blocking_pids(w.pid))[1] AS pid) AS b"
+					   " LEFT JOIN pg_catalog.pg_stat_activity AS a"
+					   "  ON a.pid OPERATOR(pg_catalog.=) b.pid AND a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>'"
+					   " WHERE NOT w.granted AND w.waitstart OPERATOR(pg_catalog.<=) $2"
+					   " AND (w.locktype OPERATOR(pg_catalog.=) 'relation'"
+					   "   AND w.relation OPERATOR(pg_catalog.=) $1"
+					   "   AND w.database OPERATOR(pg_catalog.=) " THIS_DATABASE
+					   "  OR w.locktype OPERATOR(pg_catalog.=) 'transactionid'"
+					   "   AND EXISTS (SELECT FROM pg_catalog.pg_locks AS t"
+					   "    WHERE t.pid OPERATOR(pg_catalog.=) w.pid AND t.locktype OPERATOR(pg_catalog.=) 'tuple'"
+					   "    AND t.relation OPERATOR(pg_catalog.=) $1"
+					   "    AND t.database OPERATOR(pg_catalog.=) " THIS_DATABASE "))"
+					   " ORDER BY w.waitstart LIMIT 1",
+					   OIDOID, ObjectIdGetDatum(get_relname_relid(OUTBOX_TABLE, namespace)),
+					   TimestampTzGetDatum(before), TIMESTAMPTZOID, holder);
 }
 
 const char *

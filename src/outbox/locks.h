@@ -14,6 +14,8 @@ typedef struct LockHolder
 	int			pid;			/* 0: it is a prepared transaction, or it has ended */
 	char	   *gid;			/* of a prepared transaction; NULL: it is none */
 	char	   *query;			/* what it runs; NULL: the current role may not see it */
+	TimestampTz since;			/* when it began, or others began to wait; 0: not known */
+	bool		of_table;		/* the lock is on the table, not on a row */
 } LockHolder;
 
 /*
@@ -28,6 +30,9 @@ extern bool locks_take_for_reading(Oid namespace);
  */
 extern LockHolder locks_find_table_holder(Oid namespace);
 extern LockHolder locks_find_row_holder(TransactionId xid);
+
+/* Find who has kept any session waiting, for the table or one of its rows, since before a time. */
+extern bool locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder);
 
 /* Name a holder, such as "process 123"; in the current memory context. */
 extern const char *locks_name_holder(const LockHolder *holder);

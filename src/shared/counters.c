@@ -129,6 +129,8 @@ counters_set_live(Oid server, uint64 version, const LiveState *live, const char 
 	if (slot == NULL)
 		return;
 	slot->version = version;
+	if (account_has_stopped(slot->live.state) != account_has_stopped(live->state))
+		slot->state_since = now;
 	slot->live = *live;
 	strlcpy(slot->reason, reason, COUNTERS_REASON_SIZE);
 }

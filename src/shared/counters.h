@@ -95,6 +95,7 @@ typedef struct AccountCounters
 	DayParts	day_parts;
 	TimestampTz counted_day;	/* the day that was counted last */
 	LiveState	live;			/* all zero without a worker */
+	TimestampTz state_since;	/* when it last stopped, or opened again */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 	bool		retry;			/* asked for: the worker is to open it */
 	TimestampTz sessions_slot;	/* when the rate allows another message after those of sessions */

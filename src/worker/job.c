@@ -243,7 +243,7 @@ job_blame(const Job *job)
 	const char *reason = job_reason(job);
 	char	   *words = NULL;
 
-	if (job->verdict == VERDICT_ACCOUNT && job->said.has_status)
+	if (job->reply && job->verdict == VERDICT_ACCOUNT && job->said.has_status)
 		words = read_words(job->reply);
 	return words ? psprintf("%s: %s", reason, words) : reason;
 }

@@ -92,6 +92,8 @@ sub view_is_cheap
 				'paused|t|2', $role), '<', FEW, "$step: the age of the queue, for $role");
 		cmp_ok(pages("SELECT queued $view", $due + $scheduled, $role),
 			'<', size_of('sms_outbox_queue_idx') + $due, "$step: its length, for $role");
+		cmp_ok(pages("SELECT string_agg(problem, ' ' ORDER BY problem) FROM sms3300_problems", 'disabled foreign_rows', $role),
+			'<', 6 * $due, "$step: the problems, for $role");
 	}
 	return;
 }

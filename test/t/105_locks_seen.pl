@@ -25,23 +25,35 @@ sub ask
 	return run_as($node, $role // 'monitor', "SET lock_timeout = '10s'; $sql");
 }
 
-# Lock something in a session of its own, and return it and its pid.
+# Lock something in a session of its own while messages wait that are due, and return it,
+# its pid and their ids. "%id" in the SQL is the first of them.
 sub lock_by
 {
-	my ($sql) = @_;
+	my ($sql, @messages) = @_;
+	alter_account($node, paused => 'true');
+	my @ids = queue($node, \@messages);
 	my $session = $node->background_psql('postgres', on_error_stop => 1);
 	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
-	$session->query_safe("BEGIN; $sql");
-	return ($session, $pid);
+	$session->query_safe('BEGIN; ' . $sql =~ s/%id/join ', ', @ids/er);
+	alter_account($node, paused => undef);
+	return ($session, $pid, @ids);
+}
+
+# End what lock_by() began.
+sub unlock
+{
+	my ($session) = @_;
+	$session->query_safe('COMMIT');
+	$session->quit;
+	return;
 }
 
 for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 {
 	my $offset = -s $node->logfile;
-	my $id     = queue($node, "before the lock $mode", send_after => \"now() + interval '1 s'");
-	my ($session, $pid) = lock_by("LOCK TABLE sms_outbox IN $mode MODE");
+	my ($session, $pid, $id) = lock_by("LOCK TABLE sms_outbox IN $mode MODE", "before the lock $mode");
 	wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, "blocked by $mode");
-	is(ask($worker), "blocked|$pid|t|BEGIN; LOCK TABLE sms_outbox IN $mode MODE;", "$mode: who and what");
+	like(ask($worker), qr/^blocked\|$pid\|t\|LOCK TABLE sms_outbox IN $mode MODE/, "$mode: who and what");
 	my $unseen = $mode eq 'SHARE' ? 'f' : 't';
 	is(ask($asked[1]) =~ s/^ok\|\|//r, join('|', $unseen, $mode eq 'SHARE' ? 'f' : 't', $unseen),
 		"$mode: the statistics do not wait");
@@ -52,8 +64,7 @@ for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 		"$mode: explained");
 	wait_for_log($node, qr/LOG:  sms3300: sms_outbox has been locked by process $pid for 1\d s, and messages wait for it/, $offset);
 	wait_for_log($node, qr/HINT:  SELECT pg_terminate_backend\($pid\) ends that session/, $offset);
-	$session->query_safe('COMMIT');
-	$session->quit;
+	unlock($session);
 	wait_for_status($node, $id, 'sent');
 	wait_until(sub { ask($worker) =~ /^running\|\|\|$/ }, 'no longer blocked');
 	my @lines = slurp_file($node->logfile, $offset) =~ /LOG:  sms3300: sms_outbox has been locked/g;
@@ -61,33 +72,32 @@ for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 }
 
 # A row, and another one that the same transaction has locked.
-my @ids = queue($node, [ 'first', 'second' ], send_after => \"now() + interval '1 s'");
-my ($session, $pid) = lock_by("SELECT FROM sms_outbox WHERE id IN ($ids[0], $ids[1]) FOR UPDATE");
+my ($session, $pid, @ids) = lock_by('SELECT FROM sms_outbox WHERE id IN (%id) FOR UPDATE', 'first', 'second');
 wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, 'blocked by a row');
 like(ask("SELECT sms3300_explain($_)", 'postgres'),
 	qr/^queued: its row has been locked by process $pid since/, "a row: explained")
   for @ids;
 queue_until($node, 'sent', 'another message is sent meanwhile');
 wait_for_log($node, qr/LOG:  sms3300: message $ids[0] has been locked by process $pid for/);
-$session->query_safe('ROLLBACK');
-$session->quit;
+unlock($session);
 wait_for_status($node, \@ids, 'sent');
 wait_until(sub { ask($worker) =~ /^running\|/ }, 'no longer blocked by a row');
 
 # A row whose reply has come: it is not merely being sent.
 my $held = queue_until_taken($node, $gateway, '#hold');
-($session, $pid) = lock_by("SELECT FROM sms_outbox WHERE id = $held FOR UPDATE");
+($session, $pid) = lock_by("SELECT FROM sms_outbox WHERE id IN (%id, $held) FOR UPDATE", 'beside it');
 $gateway->release;
 wait_until(sub { ask("SELECT sms3300_explain($held)", 'postgres') =~
 	/^being sent since .*, attempt 1; its row has been locked by process $pid since .*: a reply is recorded when/ },
 	'explained: a result that waits for a lock');
-$session->query_safe('COMMIT');
-$session->quit;
+unlock($session);
 wait_for_status($node, $held, 'sent');
 
 # A prepared transaction has no process.
-my $id = queue($node, 'prepared', send_after => \"now() + interval '1 s'");
+alter_account($node, paused => 'true');
+my $id = queue($node, 'prepared');
 run_sql($node, "BEGIN; LOCK TABLE sms_outbox IN SHARE MODE; PREPARE TRANSACTION 'nightly index'");
+alter_account($node, paused => undef);
 wait_until(sub { ask("SELECT sms3300_explain($id)", 'postgres') =~ /locked by prepared transaction "nightly index"/ },
 	'explained: a prepared transaction');
 is(ask($worker), 'blocked||t|', 'a prepared transaction: no pid');

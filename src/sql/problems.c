@@ -1,0 +1,567 @@
+/*
+ * problems.c
+ *		sms3300_problems: what is wrong now, and what to type.
+ *
+ * The facts are gathered first.  Then each check adds the rows of its problem: a new
+ * problem is a new check, or a branch of one, and a row of the manual's table.  An account
+ * whose messages a check has explained is not said to be overdue.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "account/credentials.h"
+#include "outbox/access.h"
+#include "outbox/locks.h"
+#include "shared/armed.h"
+#include "shared/stuck.h"
+#include "sql/facts.h"
+
+PG_FUNCTION_INFO_V1(sms3300_get_problems);
+
+/* For how long a condition may last before it is a problem. */
+#define LOCK_PATIENCE (10 * USECS_PER_SEC)
+#define WORKER_PATIENCE USECS_PER_MINUTE
+#define DUE_PATIENCE (5 * USECS_PER_MINUTE)
+
+/* A query is cut to this. */
+#define QUERY_SIZE 200
+
+/* A row of the view. */
+typedef struct Problem
+{
+	bool		critical;
+	const char *name;
+	const char *account;		/* NULL: not one of an account */
+	TimestampTz since;			/* 0: not known */
+	int64		messages;		/* -1: not known */
+	const char *detail;
+	const char *hint;
+} Problem;
+
+/* -------------------------------------------------------------------------
+ * Checks
+ * ------------------------------------------------------------------------- */
+
+/* Add a problem. */
+static void
+add_problem(Facts *facts, Problem problem)
+{
+	Problem    *added = palloc(sizeof(Problem));
+
+	*added = problem;
+	facts->problems = lappend(facts->problems, added);
+}
+
+/* Note that it is known why the due messages of all accounts are not sent. */
+static void
+explain_all(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->accounts)
+		((AccountFacts *) lfirst(cell))->explained = true;
+}
+
+/* Return a time as the session shows it, to the second. */
+static const char *
+show(TimestampTz time)
+{
+	if (!TIMESTAMP_NOT_FINITE(time))
+		time -= ((time % USECS_PER_SEC) + USECS_PER_SEC) % USECS_PER_SEC;
+	return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(time)));
+}
+
+/* Return what shows why one message waits. */
+static const char *
+explain_call(int64 id)
+{
+	return psprintf("SELECT sms3300_explain(" INT64_FORMAT ")", id);
+}
+
+/* not_preloaded, newer_extension: the library is not there, or too old. */
+static void
+check_library(Facts *facts)
+{
+	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
+
+	if (!registry_attached())
+		add_problem(facts, (Problem) {
+			true, "not_preloaded", NULL, PgStartTime, facts->readable ? facts->due : -1,
+			"sms3300 is not in shared_preload_libraries, and nothing is sent",
+			"Add sms3300 to shared_preload_libraries in postgresql.conf, and restart the server."
+		});
+	else if (mismatch)
+		add_problem(facts, (Problem) {
+			true, "newer_extension", NULL, 0, facts->readable ? facts->due : -1,
+			psprintf("%s, and nothing is sent", mismatch),
+			"Restart the server to load the installed library."
+		});
+	else
+		return;
+	explain_all(facts);
+}
+
+/* not_armed, disabled: nothing may be sent from this server. */
+static void
+check_switches(Facts *facts)
+{
+	if (!registry_attached())
+		return;
+	if (!is_armed())
+		add_problem(facts, (Problem) {
+			true, "not_armed", NULL, 0, facts->readable ? facts->due : -1,
+			psprintf("the file \"%s\" does not exist, and nothing is sent", armed_file),
+			"If this server is meant to send, create the file. On a copy, leave it as it is."
+		});
+	else if (!registry_enabled && facts->due > 0)
+		add_problem(facts, (Problem) {
+			false, "disabled", NULL, facts->oldest_due, facts->due,
+			"sms3300.enabled is off, and messages are due",
+			"ALTER SYSTEM RESET sms3300.enabled; SELECT pg_reload_conf();"
+		});
+	else if (registry_enabled)
+		return;
+	explain_all(facts);
+}
+
+/* Return the beginning of a query on one line. */
+static const char *
+one_line(const char *query)
+{
+	char	   *line = pnstrdup(query, pg_mbcliplen(query, (int) strlen(query), QUERY_SIZE));
+	size_t		len = strlen(line);
+
+	for (char *c = line; *c; c++)
+		if (iscntrl((unsigned char) *c))
+			*c = ' ';
+	while (len > 0 && strchr(" ;", line[len - 1]))
+		line[--len] = '\0';
+	return line;
+}
+
+/* Describe who holds a lock. */
+static const char *
+describe_lock(const char *what, const LockHolder *holder)
+{
+	return psprintf("%s is locked by %s%s%s", what, locks_name_holder(holder),
+					holder->query ? ", whose query is: " : "", holder->query ? one_line(holder->query) : "");
+}
+
+/* Return what ends a lock. */
+static const char *
+end_lock(const LockHolder *holder)
+{
+	if (holder->gid)
+		return psprintf("ROLLBACK PREPARED %s; or COMMIT PREPARED", quote_literal_cstr(holder->gid));
+	if (holder->pid == 0)
+		return "SELECT * FROM pg_locks WHERE relation = 'sms_outbox'::regclass";
+	return psprintf("SELECT pg_terminate_backend(%d)", holder->pid);
+}
+
+/* table_locked, row_locked: the worker, or another session, has waited for a lock. */
+static void
+check_locks(Facts *facts)
+{
+	const Obstruction *obstruction = &facts->worker.obstruction;
+	TimestampTz since = obstruction->since;
+	bool		of_worker = since != 0 && since <= facts->now - LOCK_PATIENCE;
+	LockHolder	holder;
+
+	if (!facts->readable || (of_worker && obstruction->message == 0))
+	{
+		holder = locks_find_table_holder(facts->namespace);
+		add_problem(facts, (Problem) {
+			true, "table_locked", NULL, since ? since : holder.since, facts->readable ? facts->due : -1,
+			describe_lock("sms_outbox", &holder), end_lock(&holder)
+		});
+		explain_all(facts);
+	}
+	else if (of_worker && TransactionIdIsInProgress(obstruction->xid))
+	{
+		holder = locks_find_row_holder(obstruction->xid);
+		add_problem(facts, (Problem) {
+			false, "row_locked", NULL, since, 1,
+			describe_lock(psprintf("message " INT64_FORMAT, obstruction->message), &holder), end_lock(&holder)
+		});
+	}
+	else if (locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, &holder))
+		add_problem(facts, (Problem) {
+			holder.of_table, holder.of_table ? "table_locked" : "row_locked", NULL, holder.since, -1,
+			psprintf("%s, and another session waits for it",
+					 describe_lock(holder.of_table ? "sms_outbox" : "a message", &holder)), end_lock(&holder)
+		});
+}
+
+/* Describe why there is no worker. */
+static void
+describe_no_worker(const WorkerStat *worker, const char **detail, const char **hint)
+{
+	*hint = psprintf("See the server's log. %s", "SELECT * FROM sms3300_stat_worker");
+	switch (worker->state)
+	{
+		case WORKER_WAITING:
+			*detail = worker->refused ? "no background worker slot is free" :
+				psprintf("all %d workers are in use by other databases", registry_max_workers);
+			*hint = worker->refused ? "Raise max_worker_processes, and restart the server." :
+				"Raise sms3300.max_workers, and restart the server.";
+			break;
+		case WORKER_RESTARTING:
+			*detail = psprintf("the worker has ended and will restart at %s%s%s", show(worker->not_before),
+							   worker->last_error_at ? "; its last error was: " : "",
+							   worker->last_error_at ? worker->last_error : "");
+			break;
+		case WORKER_STARTING:
+			*detail = "the worker is starting";
+			break;
+		default:
+			*detail = "no worker was notified of messages whose rows were written with triggers disabled";
+			*hint = "Queue any message: that wakes a worker.";
+			break;
+	}
+}
+
+/* Return whether any message that is due could be sent by a worker. */
+static bool
+has_served_account(const Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->accounts)
+	{
+		const AccountFacts *account = lfirst(cell);
+
+		if (account->due.n > 0 && account->account && !account->account->paused)
+			return true;
+	}
+	return false;
+}
+
+/* no_worker: messages have been due for a minute. */
+static void
+check_worker(Facts *facts)
+{
+	WorkerState state = facts->worker.state;
+	Problem		problem = {
+		.critical = true, .name = "no_worker", .since = facts->oldest_due, .messages = facts->due
+	};
+
+	if (state == WORKER_RUNNING || state == WORKER_BLOCKED || !registry_attached() || !registry_enabled ||
+		!is_armed() || !has_served_account(facts) || facts->due == 0 || facts->oldest_due > facts->now - WORKER_PATIENCE)
+		return;
+	describe_no_worker(&facts->worker, &problem.detail, &problem.hint);
+	add_problem(facts, problem);
+	explain_all(facts);
+}
+
+/* Return what to do about the reason of a stop. */
+static const char *
+remedy_of(const char *reason)
+{
+	const GatewayCode *known = NULL;
+	int			code;
+
+	if (sscanf(reason, "the gateway answered with status %d", &code) == 1)
+		known = gateway_code_find(code);
+	return known ? known->remedy : "Correct what the detail names. Sending resumes by itself.";
+}
+
+/* no_account, account_stopped, paused: an account does not send. */
+static void
+check_account(Facts *facts, AccountFacts *account)
+{
+	const char *name = quote_identifier(account->name);
+	const AccountCounters *counted = &account->counted;
+	Problem		problem = {
+		.account = account->name, .since = account->due.since, .messages = facts->readable ? account->due.n : -1
+	};
+
+	if (account->account == NULL)
+	{
+		problem.name = "no_account";
+		problem.detail = "the account of messages that wait does not exist";
+		problem.hint = psprintf("CREATE SERVER %s FOREIGN DATA WRAPPER sms3300 OPTIONS (...); or cancel the messages", name);
+	}
+	else if (account->account->paused)
+	{
+		problem.name = account->due.n > 0 ? "paused" : NULL;
+		problem.detail = "the option \"paused\" of the account is true, and messages are due";
+		problem.hint = psprintf("ALTER SERVER %s OPTIONS (SET paused 'false')", name);
+	}
+	else if (account_has_stopped(counted->live.state))
+	{
+		problem.critical = true;
+		problem.name = "account_stopped";
+		problem.since = counted->state_since;
+		problem.detail = counted->live.probe_at == 0 ? counted->reason :
+			psprintf("%s; next probe at %s", counted->reason, show(counted->live.probe_at));
+		problem.hint = remedy_of(counted->reason);
+	}
+	else
+		return;
+	account->explained = true;
+	if (problem.name)
+		add_problem(facts, problem);
+}
+
+/* Check each account. */
+static void
+check_accounts(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->accounts)
+		check_account(facts, lfirst(cell));
+}
+
+/* no_mapping: the sender of a message has no credentials. */
+static void
+check_mappings(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->senders)
+	{
+		const Backlog *sent_by = lfirst(cell);
+		AccountFacts *account = facts_account(facts, sent_by->account);
+		Oid			role = get_role_oid(sent_by->sender, true);
+		Credentials credentials;
+		const char *problem;
+
+		if (account->account == NULL)
+			continue;
+		problem = credentials_read(account->account, role, &credentials);
+		credentials_forget(&credentials);
+		if (problem == NULL)
+			continue;
+		account->explained = true;
+		add_problem(facts, (Problem) {
+			false, "no_mapping", account->name, sent_by->since, sent_by->n,
+			psprintf("messages of role %s cannot be sent: %s", quote_identifier(sent_by->sender), problem),
+			psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (username '...', password '...')",
+					 quote_identifier(sent_by->sender), quote_identifier(account->name))
+		});
+	}
+}
+
+/* overdue: nothing else says why. */
+static void
+check_overdue(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->accounts)
+	{
+		const AccountFacts *account = lfirst(cell);
+
+		if (!account->explained && account->due.n > 0 && account->due.since <= facts->now - DUE_PATIENCE)
+			add_problem(facts, (Problem) {
+				false, "overdue", account->name, account->due.since, account->due.n,
+				"messages are due and the account is sending, but not fast enough for them",
+				explain_call(account->due.id)
+			});
+	}
+}
+
+/* expiring: messages will expire, and their account is not sending. */
+static void
+check_expiring(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->expiring)
+	{
+		const Backlog *expiring = lfirst(cell);
+
+		if (facts_account(facts, expiring->account)->explained)
+			add_problem(facts, (Problem) {
+				false, "expiring", expiring->account, expiring->since, expiring->n,
+				psprintf("the first of them expires at %s, and the account is not sending", show(expiring->since)),
+				"Remove what keeps the account from sending, or give the messages a later send_before."
+			});
+	}
+}
+
+/* result_not_recorded: a reply has come, and the table refuses it. */
+static void
+check_results(Facts *facts)
+{
+	StuckResult stuck;
+	int			n = registry_attached() ? stuck_first(&stuck) : 0;
+
+	if (n > 0)
+		add_problem(facts, (Problem) {
+			true, "result_not_recorded", NULL, stuck.since, n,
+			psprintf("the result of message " INT64_FORMAT " cannot be recorded: %s", stuck.id, stuck.obstacle),
+			"Remove the index, constraint or trigger on sms_outbox that refuses it. It is tried again."
+		});
+}
+
+/* unknown_messages, expired_messages: what a person has to look after. */
+static void
+check_finished(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->finished)
+	{
+		const Backlog *finished = lfirst(cell);
+		bool		unknown = strcmp(finished->status, "unknown") == 0;
+
+		add_problem(facts, (Problem) {
+			false, unknown ? "unknown_messages" : "expired_messages", finished->account,
+			finished->since, finished->n,
+			unknown ? "they may have been sent, and only the gateway knows" :
+			"they were not sent before send_before",
+			unknown ? explain_call(finished->id) :
+			psprintf("SELECT sms3300_resend(" INT64_FORMAT ")", finished->id)
+		});
+	}
+}
+
+/* foreign_rows: what another database queued. */
+static void
+check_foreign(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->foreign)
+	{
+		const Backlog *foreign = lfirst(cell);
+
+		add_problem(facts, (Problem) {
+			false, "foreign_rows", foreign->account, foreign->since, foreign->n,
+			"another database queued them: they were restored, copied or replicated, and are not sent",
+			"SELECT sms3300_adopt() makes them this database's own; or cancel them."
+		});
+	}
+}
+
+/*
+ * All checks, in the order of the rows.  One that explains why messages wait comes
+ * before check_overdue().
+ */
+static void (*const checks[]) (Facts *) = {
+	check_library,
+	check_switches,
+	check_locks,
+	check_worker,
+	check_accounts,
+	check_mappings,
+	check_overdue,
+	check_expiring,
+	check_results,
+	check_finished,
+	check_foreign,
+};
+
+/* -------------------------------------------------------------------------
+ * The function
+ * ------------------------------------------------------------------------- */
+
+/* Return a string as a datum; NULL is null. */
+static NullableDatum
+string_datum(const char *string)
+{
+	return (NullableDatum) {.value = string ? CStringGetTextDatum(string) : (Datum) 0,.isnull = string == NULL};
+}
+
+/* Return a string as a datum of the type name; NULL is null. */
+static NullableDatum
+name_datum(const char *string)
+{
+	Name		name;
+
+	if (string == NULL)
+		return (NullableDatum) {.isnull = true};
+	name = palloc0(sizeof(NameData));
+	namestrcpy(name, string);
+	return (NullableDatum) {.value = NameGetDatum(name)};
+}
+
+/* Return the row of a problem. */
+static Datum
+problem_row(TupleDesc desc, const Problem *problem)
+{
+	NullableDatum row[] = {
+		string_datum(problem->critical ? "critical" : "warning"),
+		string_datum(problem->name),
+		name_datum(problem->account),
+		{TimestampTzGetDatum(problem->since), problem->since == 0},
+		{Int64GetDatum(problem->messages), problem->messages < 0},
+		string_datum(problem->detail),
+		string_datum(problem->hint)
+	};
+	Datum		values[lengthof(row)];
+	bool		nulls[lengthof(row)];
+
+	if (desc->natts != lengthof(row))
+		elog(ERROR, "unexpected return type of function");
+	for (size_t i = 0; i < lengthof(row); i++)
+	{
+		values[i] = row[i].value;
+		nulls[i] = row[i].isnull;
+	}
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/* Return the problems, the critical ones first. */
+static List *
+find_problems(Facts *facts)
+{
+	List	   *sorted = NIL;
+	ListCell   *cell;
+
+	/* A standby sends nothing, and that is not a problem. */
+	if (RecoveryInProgress())
+		return NIL;
+	facts_gather(facts);
+	for (size_t i = 0; i < lengthof(checks); i++)
+		checks[i] (facts);
+	for (int critical = 1; critical >= 0; critical--)
+		foreach(cell, facts->problems)
+			if (((Problem *) lfirst(cell))->critical == critical)
+				sorted = lappend(sorted, lfirst(cell));
+	return sorted;
+}
+
+/* sms3300_get_problems(): return the rows of sms3300_problems. */
+Datum
+sms3300_get_problems(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *context;
+	List	   *problems;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		Facts		facts = {
+			.namespace = get_func_namespace(fcinfo->flinfo->fn_oid), .now = GetCurrentTimestamp()
+		};
+		MemoryContext caller;
+
+		context = SRF_FIRSTCALL_INIT();
+		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "unexpected return type of function");
+		BlessTupleDesc(context->tuple_desc);
+		context->user_fctx = find_problems(&facts);
+		MemoryContextSwitchTo(caller);
+	}
+	context = SRF_PERCALL_SETUP();
+	problems = context->user_fctx;
+	if (context->call_cntr >= (uint64) list_length(problems))
+		SRF_RETURN_DONE(context);
+	SRF_RETURN_NEXT(context, problem_row(context->tuple_desc, list_nth(problems, (int) context->call_cntr)));
+}

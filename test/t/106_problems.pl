@@ -1,0 +1,216 @@
+
+# sms3300_problems: each problem appears and goes again. It is empty when all is well, is for
+# members of pg_monitor, and waits for no lock.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use SMS3300;
+use Test::More;
+
+my $gateway = new_gateway();
+my $node    = new_node('main', conf => "sms3300.max_workers = 1\nmax_prepared_transactions = 2\n");
+my $url     = $gateway->url;
+my $line    = '983000330000';
+create_account($node, 'postgres', url => $url, line => $line, timeout => '1 hour');
+run_sql($node, 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE ROLE nobody LOGIN');
+
+my $problems = q{SELECT string_agg(concat_ws(' ', severity, problem, account), ', ' ORDER BY problem, account) FROM sms3300_problems};
+
+# Wait until these are the problems, as a member of pg_monitor sees them.
+sub come
+{
+	my ($expected, $name) = @_;
+	my $got;
+	wait_until(sub { $got = run_as($node, 'monitor', $problems); $got eq $expected }, "problems: $expected");
+	return is($got, $expected, $name);
+}
+
+# Expect what columns say of a problem.
+sub says
+{
+	my ($problem, $columns, $expected, $name) = @_;
+	return like(run_as($node, 'monitor', "SELECT $columns FROM sms3300_problems WHERE problem = '$problem'"),
+		$expected, $name // "$problem: what it says");
+}
+
+my $overdue = \"now() - interval '10 min'";
+my $later   = \"now() + interval '2 hours'";
+
+queue_until($node, 'sent', 'all is well');
+come('', 'all is well');
+is(run_as($node, 'nobody', 'SELECT * FROM sms3300_problems'), '42501', 'not for everyone');
+
+# The account.
+$gateway->mode('#status 14 no money');
+my $id = queue($node, 'stopped');
+come('critical account_stopped sms3300', 'account_stopped');
+says('account_stopped', 'detail, hint, since IS NULL',
+	qr/^the gateway answered with status 14 \(not enough credit\): no money; next probe at \S+ \S+\|buy credit; sending resumes by itself\|f$/);
+my $expiring = queue($node, 'expires', send_before => \"now() + interval '9 min'");
+come('critical account_stopped sms3300, warning expiring sms3300', 'expiring');
+says('expiring', 'messages, detail', qr/^1\|the first of them expires at /);
+$gateway->mode('');
+alter_account($node, rate => '100');
+wait_for_end($node);
+come('', 'it sends again');
+
+alter_account($node, paused => 'true');
+come('', 'a paused account with nothing due is no problem');
+$id = queue($node, 'paused');
+come('warning paused sms3300', 'paused');
+says('paused', 'messages, hint', qr/^1\|ALTER SERVER sms3300 OPTIONS \(SET paused 'false'\)$/);
+set_setting($node, 'sms3300.enabled', 'off');
+come('warning disabled, warning paused sms3300', 'disabled');
+set_setting($node, 'sms3300.enabled', undef);
+alter_account($node, paused => undef);
+wait_for_end($node);
+come('', 'neither paused nor disabled');
+
+# Overdue: the rate is too low.
+alter_account($node, rate => '0.001');
+queue($node, 'slow', n => 2, send_after => $overdue);
+come('warning overdue sms3300', 'overdue');
+run_sql($node, q{SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued'});
+alter_account($node, rate => undef);
+wait_for_end($node);
+come('', 'no longer overdue');
+
+# Accounts and mappings that are missing.
+run_sql($node, "CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line', url '$url');"
+	  . q{ CREATE USER MAPPING FOR CURRENT_USER SERVER other OPTIONS (username 'u', password 'p')});
+my $orphan = queue($node, 'orphan', account => 'other', send_after => $later);
+run_sql($node, q{DROP USER MAPPING FOR CURRENT_USER SERVER other});
+run_sql($node, "UPDATE sms_outbox SET due_at = now() WHERE id = $orphan; SELECT sms3300_send('09123456789', 'wakes')");
+come('warning no_mapping other', 'no_mapping');
+says('no_mapping', 'hint', qr/^CREATE USER MAPPING FOR \S+ SERVER other OPTIONS/);
+run_sql($node, 'DROP SERVER other');
+come('warning no_account other', 'no_account');
+run_sql($node, "SELECT sms3300_cancel($orphan)");
+come('', 'none is missing');
+
+# What a person has to look after.
+my $unknown = queue_until($node, 'unknown', '#http 500');
+come('warning unknown_messages sms3300', 'unknown_messages');
+says('unknown_messages', 'messages, hint', qr/^1\|SELECT sms3300_explain\($unknown\)$/);
+run_sql($node, "UPDATE sms_outbox SET finished_at = now() - interval '25 hours' WHERE id = $unknown");
+come('', 'after a day it is no longer told of');
+alter_account($node, paused => 'true');
+my $expired = queue_until($node, 'expired', 'too late', send_before => \"clock_timestamp() + interval '100 ms'");
+alter_account($node, paused => undef);
+come('warning expired_messages sms3300', 'expired_messages');
+says('expired_messages', 'hint', qr/^SELECT sms3300_resend\($expired\)$/);
+run_sql($node, "SELECT sms3300_resend($expired)");
+wait_for_end($node);
+come('', 'the expired one was sent');
+
+my $foreign = queue($node, 'from elsewhere', send_after => $later);
+run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $foreign");
+come('warning foreign_rows sms3300', 'foreign_rows');
+run_sql($node, 'SELECT sms3300_adopt()');
+come('', 'adopted');
+run_sql($node, "SELECT sms3300_cancel($foreign)");
+
+# Locks. While the table cannot be read, that is a row at once; the rest after 10 s.
+# Lock something in a session of its own while messages wait that are due, and return it,
+# its pid and their ids. "%id" in the SQL is the first of them.
+sub lock_by
+{
+	my ($sql, @messages) = @_;
+	alter_account($node, paused => 'true');
+	my @ids = queue($node, \@messages);
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
+	$session->query_safe('BEGIN; ' . $sql =~ s/%id/join ', ', @ids/er);
+	alter_account($node, paused => undef);
+	return ($session, $pid, @ids);
+}
+
+# End what lock_by() began.
+sub unlock
+{
+	my ($session) = @_;
+	$session->query_safe('COMMIT');
+	$session->quit;
+	return;
+}
+
+my ($session, $pid) = lock_by('LOCK TABLE sms_outbox', 'locked');
+is(run_as($node, 'monitor', "SET statement_timeout = '10s'; SELECT severity, problem, messages, detail, hint FROM sms3300_problems"),
+	"critical|table_locked||sms_outbox is locked by process $pid, whose query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
+	'table_locked, at once where it cannot be read');
+is(run_as($node, 'monitor', 'BEGIN; SELECT problem FROM sms3300_problems; SELECT problem FROM sms3300_problems; COMMIT'),
+	"table_locked\ntable_locked", 'it can be asked twice in a transaction');
+unlock($session);
+wait_for_end($node);
+come('', 'not locked');
+($session, $pid) = lock_by('LOCK TABLE sms_outbox IN SHARE MODE', 'locked for writing');
+come('critical table_locked', 'table_locked, by a lock that lets one read');
+says('table_locked', 'messages, hint', qr/^1\|SELECT pg_terminate_backend\($pid\)$/);
+unlock($session);
+wait_for_end($node);
+
+($session, $pid, $id) = lock_by('SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
+come('warning row_locked', 'row_locked');
+says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid, whose query is: /);
+unlock($session);
+wait_for_end($node);
+come('', 'no row is locked');
+
+# A session that waits, and not the worker; it is a prepared transaction's fault.
+run_sql($node, "BEGIN; UPDATE sms_outbox SET metadata = '1' WHERE id = $id; PREPARE TRANSACTION 'left behind'");
+my $waiter = $node->background_psql('postgres', on_error_stop => 1);
+$waiter->query_until(qr/started/, "\\echo started\nUPDATE sms_outbox SET metadata = '2' WHERE id = $id;\n");
+come('warning row_locked', 'row_locked, by a prepared transaction');
+run_sql($node, q{ROLLBACK PREPARED 'left behind'});
+come('', 'nobody waits');
+$waiter->quit;
+
+# A result that a constraint refuses.
+run_sql($node, 'ALTER TABLE sms_outbox ADD CONSTRAINT odd CHECK (message <> $$odd$$ OR message_id IS NULL)');
+$id = queue($node, 'odd');
+come('critical result_not_recorded', 'result_not_recorded');
+says('result_not_recorded', 'messages, detail', qr/^1\|the result of message $id cannot be recorded: .*"odd"/);
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT odd');
+wait_for_status($node, $id, 'sent');
+come('', 'recorded');
+
+# No worker: the only one has something to do elsewhere.
+run_sql($node, 'CREATE DATABASE busy');
+create_account($node, 'busy', url => $url, line => $line, timeout => '1 hour');
+run_sql($node, 'SELECT pg_terminate_backend(pid) FROM sms3300_stat_worker WHERE datname = current_database()');
+queue_until_taken($node, $gateway, '#hold', database => 'busy');
+queue($node, 'no worker', send_after => $overdue);
+come('critical no_worker', 'no_worker');
+says('no_worker', 'messages, detail', qr/^1\|(?:all 1 workers are in use by other databases|the worker (?:has ended|is starting))/);
+$gateway->release;
+wait_for_end($node);
+come('', 'a worker has come');
+
+# The library.
+run_sql($node, q{UPDATE pg_extension SET extversion = '99.0' WHERE extname = 'sms3300'});
+come('critical newer_extension', 'newer_extension');
+run_sql($node, q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'sms3300') WHERE extname = 'sms3300'});
+come('', 'the version is right');
+my $armed = $node->basedir . '/armed';
+set_setting($node, 'sms3300.armed_file', $armed);
+come('critical not_armed', 'not_armed');
+append_to_file($armed, '');
+come('', 'armed');
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
+$node->restart;
+come('critical not_preloaded', 'not_preloaded');
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'sms3300'");
+$node->restart;
+come('', 'preloaded');
+
+# Each problem is in the table of the manual.
+my $manual = read_document('doc/operations.md');
+for my $problem (qw(not_preloaded newer_extension not_armed disabled table_locked row_locked no_worker
+	account_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded))
+{
+	like($manual, qr/^\| `$problem` \|/m, "$problem is in the manual");
+}
+
+done_testing();
