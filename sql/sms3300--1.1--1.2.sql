@@ -505,7 +505,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p95 IS
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.wait_time_p99 IS
 	'99th percentile of the time from due_at to the last request, in milliseconds';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.stats_reset IS
-	'Time at which counting began: the first use after the server started, or the last sms3300_stat_reset(). NULL if the account has not been used.';
+	'Time at which counting began: the first use, the first after a crash of the server, or the last sms3300_stat_reset(). NULL if the account has not been used.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.parts_today IS
 	'Number of SMS that may have been sent since midnight in the account''s time zone. NULL if the account has no max_parts_per_day, or if they have not been counted.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.delivered IS

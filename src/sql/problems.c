@@ -543,6 +543,7 @@ sms3300_get_problems(PG_FUNCTION_ARGS)
 {
 	FuncCallContext *context;
 	List	   *problems;
+	Datum		row;
 
 	if (SRF_IS_FIRSTCALL())
 	{
@@ -563,5 +564,8 @@ sms3300_get_problems(PG_FUNCTION_ARGS)
 	problems = context->user_fctx;
 	if (context->call_cntr >= (uint64) list_length(problems))
 		SRF_RETURN_DONE(context);
-	SRF_RETURN_NEXT(context, problem_row(context->tuple_desc, list_nth(problems, (int) context->call_cntr)));
+
+	/* SRF_RETURN_NEXT() counts before it looks at the row. */
+	row = problem_row(context->tuple_desc, list_nth(problems, (int) context->call_cntr));
+	SRF_RETURN_NEXT(context, row);
 }
