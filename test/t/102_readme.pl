@@ -198,8 +198,8 @@ run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true');"
 	  . " SELECT sms3300_send('09123456789', 'stuck');"
 	  . " UPDATE sms_outbox SET send_after = now() - interval '1 hour' WHERE message = 'stuck'",
 	$database);
-like(answer($database, 'due_at, sms3300_explain(id)'),
-	qr/^\d+\|[^|]+\|queued: its account sms3300 is paused/, 'what is stuck, and why');
+like(answer($database, 'it_waits_for'),
+	qr/^sms3300\|\d+\|[^|]+\|\d+\|queued: its account sms3300 is paused/, 'what is stuck, and why');
 like(answer($database, 'AS behind'), qr/^sms3300\|paused\|[^|]+\|\|1\|01:0/,
 	'whether it is sending');
 
