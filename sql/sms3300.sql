@@ -673,6 +673,66 @@ COMMENT ON COLUMN @extschema@.sms3300_problems.detail IS 'What has happened';
 COMMENT ON COLUMN @extschema@.sms3300_problems.hint IS 'What to do';
 
 -- ---------------------------------------------------------------------------
+-- The history of the counters
+--
+-- A worker writes it once an hour when it is running anyway. The hour that it has not
+-- written yet is in shared memory.
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE @extschema@.sms3300_history
+(
+	account name NOT NULL,
+	hour timestamptz NOT NULL,
+	whole_day boolean NOT NULL,
+	sent bigint NOT NULL,
+	rejected bigint NOT NULL,
+	unknown bigint NOT NULL,
+	requests bigint NOT NULL,
+	request_time_p95 double precision,
+	PRIMARY KEY (account, hour, whole_day)
+);
+COMMENT ON TABLE @extschema@.sms3300_history IS
+	'Counters of accounts by the hour, after a week by the day, for a year. See sms3300_stat_history.';
+COMMENT ON COLUMN @extschema@.sms3300_history.account IS 'Name of the foreign server';
+COMMENT ON COLUMN @extschema@.sms3300_history.hour IS 'Beginning of the hour, or of the day in Iran';
+COMMENT ON COLUMN @extschema@.sms3300_history.whole_day IS 'Whether the row is about a day';
+COMMENT ON COLUMN @extschema@.sms3300_history.sent IS 'Number of messages that the gateway accepted';
+COMMENT ON COLUMN @extschema@.sms3300_history.rejected IS 'Number of messages that the gateway refused';
+COMMENT ON COLUMN @extschema@.sms3300_history.unknown IS 'Number of messages that may have been sent';
+COMMENT ON COLUMN @extschema@.sms3300_history.requests IS 'Number of finished requests';
+COMMENT ON COLUMN @extschema@.sms3300_history.request_time_p95 IS
+	'95th percentile of the duration of a request, in milliseconds';
+
+CREATE FUNCTION @extschema@.sms3300_stat_get_hour(account name,
+	OUT hour timestamptz, OUT sent bigint, OUT rejected bigint, OUT unknown bigint,
+	OUT requests bigint, OUT request_time_p95 double precision) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_hour(name) IS
+	'Returns what an account has counted since the history was last written';
+
+CREATE VIEW @extschema@.sms3300_stat_history AS
+SELECT h.account, h.hour, h.sent, h.rejected, h.unknown, h.requests, h.request_time_p95
+FROM @extschema@.sms3300_history AS h
+UNION ALL
+SELECT s.srvname, c.hour, c.sent, c.rejected, c.unknown, c.requests, c.request_time_p95
+FROM pg_catalog.pg_foreign_server AS s
+JOIN pg_catalog.pg_foreign_data_wrapper AS w
+	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
+CROSS JOIN LATERAL @extschema@.sms3300_stat_get_hour(s.srvname) AS c
+WHERE c.hour IS NOT NULL;
+COMMENT ON VIEW @extschema@.sms3300_stat_history IS
+	'History of the counters: a row for each account and hour in which it sent, after a week for each day. It is kept for a year.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.account IS 'Name of the foreign server';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.hour IS
+	'Beginning of the hour; after a week, of the day in Iran';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.sent IS 'Number of messages that the gateway accepted';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.rejected IS 'Number of messages that the gateway refused';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.unknown IS 'Number of messages that may have been sent';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.requests IS 'Number of finished requests';
+COMMENT ON COLUMN @extschema@.sms3300_stat_history.request_time_p95 IS
+	'95th percentile of the duration of a request, in milliseconds. Of a day, the mean of its hours by their requests.';
+
+-- ---------------------------------------------------------------------------
 -- Privileges
 -- ---------------------------------------------------------------------------
 
@@ -709,3 +769,7 @@ REVOKE ALL ON FUNCTION @extschema@.sms3300_get_problems() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_get_problems() TO pg_monitor;
 REVOKE ALL ON @extschema@.sms3300_problems FROM PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_problems TO pg_monitor;
+REVOKE ALL ON @extschema@.sms3300_history, @extschema@.sms3300_stat_history FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_hour(name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_hour(name) TO pg_monitor;
+GRANT SELECT ON @extschema@.sms3300_stat_history TO pg_monitor;

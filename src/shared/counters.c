@@ -207,13 +207,40 @@ counters_end(void)
 	LWLockRelease(shared_counters->lock);
 }
 
+/* Add to the hour, which began when it was last empty. */
+static void
+count_in_hour(HourCounts *hour, CounterId counter, int64 n)
+{
+	if (hour->hour == 0)
+		hour->hour = counters_hour(now);
+	switch (counter)
+	{
+		case COUNTER_SENT:
+			hour->sent += n;
+			break;
+		case COUNTER_REJECTED:
+			hour->rejected += n;
+			break;
+		case COUNTER_UNKNOWN:
+			hour->unknown += n;
+			break;
+		case COUNTER_REQUESTS:
+			hour->requests += n;
+			break;
+		default:
+			break;
+	}
+}
+
 void
 counters_add(Oid server, CounterId counter, int64 n)
 {
 	AccountCounters *slot = find_or_take_slot(server);
 
-	if (slot)
-		slot->counters[counter] += n;
+	if (slot == NULL)
+		return;
+	slot->counters[counter] += n;
+	count_in_hour(&slot->hour, counter, n);
 }
 
 void
@@ -506,6 +533,8 @@ counters_add_time(Oid server, TimeId id, int64 duration)
 		return;
 	slot->times[id].sum += Max(duration, 0);
 	slot->times[id].counts[bucket_of(duration)]++;
+	if (id == TIME_REQUEST)
+		slot->hour.times[bucket_of(duration)]++;
 }
 
 double
@@ -530,4 +559,78 @@ histogram_percentile(const Histogram *histogram, double fraction)
 		left -= (double) n;
 	}
 	return -1;
+}
+
+/* -------------------------------------------------------------------------
+ * The hour, of which a worker writes a history
+ * ------------------------------------------------------------------------- */
+
+TimestampTz
+counters_hour(TimestampTz time)
+{
+	return time - ((time % USECS_PER_HOUR) + USECS_PER_HOUR) % USECS_PER_HOUR;
+}
+
+bool
+counters_any_past_hour(TimestampTz before)
+{
+	bool		any = false;
+
+	LWLockAcquire(shared_counters->lock, LW_SHARED);
+	for (int i = 0; i < MAX_ACCOUNTS; i++)
+	{
+		const AccountCounters *slot = &shared_counters->slots[i];
+
+		any |= slot->database == MyDatabaseId && slot->hour.hour != 0 && slot->hour.hour < before;
+	}
+	LWLockRelease(shared_counters->lock);
+	return any;
+}
+
+bool
+counters_past_hour(Oid server, TimestampTz before, HourCounts *copy)
+{
+	AccountCounters *slot;
+	bool		past;
+
+	LWLockAcquire(shared_counters->lock, LW_SHARED);
+	slot = find_counters(server);
+	past = slot && slot->hour.hour != 0 && slot->hour.hour < before;
+	if (past)
+		*copy = slot->hour;
+	LWLockRelease(shared_counters->lock);
+	return past;
+}
+
+void
+counters_forget_hour(Oid server, const HourCounts *written)
+{
+	AccountCounters *slot;
+
+	counters_begin();
+	slot = find_counters(server);
+	if (slot && slot->hour.hour == written->hour)
+	{
+		HourCounts *hour = &slot->hour;
+
+		/* Another session may have counted meanwhile. */
+		hour->sent -= written->sent;
+		hour->rejected -= written->rejected;
+		hour->unknown -= written->unknown;
+		hour->requests -= written->requests;
+		for (int i = 0; i < NUM_BUCKETS; i++)
+			hour->times[i] -= written->times[i];
+		hour->hour = hour->sent || hour->rejected || hour->unknown || hour->requests ? counters_hour(now) : 0;
+	}
+	counters_end();
+}
+
+double
+hour_percentile(const HourCounts *hour, double fraction)
+{
+	Histogram	histogram = {0};
+
+	for (int i = 0; i < NUM_BUCKETS; i++)
+		histogram.counts[i] = hour->times[i];
+	return histogram_percentile(&histogram, fraction);
 }

@@ -83,6 +83,17 @@ typedef struct DayParts
 	uint64		reached;		/* the version of the server whose limit was reached; 0: none */
 } DayParts;
 
+/* What was counted in an hour, or since the last one that was written. */
+typedef struct HourCounts
+{
+	TimestampTz hour;			/* when it began; 0: nothing was counted */
+	int64		sent;
+	int64		rejected;
+	int64		unknown;
+	int64		requests;
+	uint32		times[NUM_BUCKETS];	/* of the requests, as in a histogram */
+} HourCounts;
+
 typedef struct AccountCounters
 {
 	Oid			database;		/* InvalidOid: the slot is free */
@@ -91,6 +102,7 @@ typedef struct AccountCounters
 	TimestampTz reset_at;		/* start of counting */
 	int64		counters[NUM_COUNTERS];
 	Histogram	times[NUM_TIMES];
+	HourCounts	hour;			/* for the history, also counted above */
 	uint64		version;		/* of the account, as known to its worker; 0: unknown */
 	DayParts	day_parts;
 	TimestampTz counted_day;	/* the day that was counted last */
@@ -192,5 +204,20 @@ extern void counters_reset(void);
  * entries.
  */
 extern double histogram_percentile(const Histogram *histogram, double fraction);
+
+/* The beginning of the hour that a time is in. */
+extern TimestampTz counters_hour(TimestampTz time);
+
+/* Tell whether any account of this database counted something before an hour. */
+extern bool counters_any_past_hour(TimestampTz before);
+
+/* Copy what an account of this database counted before a time, false if there is nothing. */
+extern bool counters_past_hour(Oid server, TimestampTz before, HourCounts *copy);
+
+/* Take away what was copied, once it is written. */
+extern void counters_forget_hour(Oid server, const HourCounts *written);
+
+/* A percentile of the duration of the requests of an hour; -1 if there were none. */
+extern double hour_percentile(const HourCounts *hour, double fraction);
 
 #endif							/* SMS3300_SHARED_COUNTERS_H */

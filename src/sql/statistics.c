@@ -28,6 +28,7 @@
 
 PG_FUNCTION_INFO_V1(sms3300_stat_get_worker);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_account);
+PG_FUNCTION_INFO_V1(sms3300_stat_get_hour);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_queued);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_oldest_due_at);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_foreign_rows);
@@ -309,4 +310,28 @@ sms3300_stat_reset(PG_FUNCTION_ARGS)
 	counters_reset();
 	registry_forget_error(MyDatabaseId);
 	PG_RETURN_VOID();
+}
+
+/* sms3300_stat_get_hour(account): return what is counted and not in sms3300_history yet, or NULL. */
+Datum
+sms3300_stat_get_hour(PG_FUNCTION_ARGS)
+{
+	const Account *account;
+	HourCounts	hour;
+	StatRow		row;
+	double		p95;
+
+	require_preloaded();
+	account = account_find(NameStr(*PG_GETARG_NAME(0)));
+	if (account == NULL || !counters_past_hour(account->serverid, DT_NOEND, &hour))
+		PG_RETURN_NULL();
+	p95 = hour_percentile(&hour, 0.95);
+	begin_stat_row(fcinfo, &row);
+	set_time(&row, "hour", hour.hour);
+	set_column(&row, "sent", Int64GetDatum(hour.sent), false);
+	set_column(&row, "rejected", Int64GetDatum(hour.rejected), false);
+	set_column(&row, "unknown", Int64GetDatum(hour.unknown), false);
+	set_column(&row, "requests", Int64GetDatum(hour.requests), false);
+	set_column(&row, "request_time_p95", Float8GetDatum(p95 / 1000), p95 < 0);
+	PG_RETURN_DATUM(finish_stat_row(&row));
 }

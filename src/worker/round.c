@@ -27,6 +27,7 @@
 #include "shared/registry.h"
 #include "worker/blocked.h"
 #include "worker/dispatch.h"
+#include "worker/history.h"
 #include "worker/round.h"
 #include "worker/tracker.h"
 
@@ -408,6 +409,8 @@ round_in_context(Worker *worker)
 		worker->retry_at = now + back_off(worker);
 	else if (outcome == TRANSACTION_DONE)
 	{
+		if (!worker->stopping && !worker->outdated)
+			history_run(now);
 		if (!worker->stopping && !worker->outdated && expiry_next(&worker->expiry) <= now)
 			expiry_run(&worker->expiry);
 		take_news(worker, now);

@@ -80,9 +80,10 @@ come('', 'no longer overdue');
 # Accounts and mappings that are missing.
 run_sql($node, "CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line', url '$url');"
 	  . q{ CREATE USER MAPPING FOR CURRENT_USER SERVER other OPTIONS (username 'u', password 'p')});
-my $orphan = queue($node, 'orphan', account => 'other', send_after => $later);
+alter_account($node, account => 'other', paused => 'true');
+my $orphan = queue($node, 'orphan', account => 'other');
 run_sql($node, q{DROP USER MAPPING FOR CURRENT_USER SERVER other});
-run_sql($node, "UPDATE sms_outbox SET due_at = now() WHERE id = $orphan; SELECT sms3300_send('09123456789', 'wakes')");
+alter_account($node, account => 'other', paused => undef);
 come('warning no_mapping other', 'no_mapping');
 says('no_mapping', 'hint', qr/^CREATE USER MAPPING FOR \S+ SERVER other OPTIONS/);
 run_sql($node, 'DROP SERVER other');
@@ -201,7 +202,7 @@ come('', 'armed');
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
 $node->restart;
 come('critical not_preloaded', 'not_preloaded');
-$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'sms3300'");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'sms3300'");
 $node->restart;
 come('', 'preloaded');
 

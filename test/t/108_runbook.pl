@@ -4,13 +4,14 @@
 
 use strict;
 use warnings;
+use utf8;
 
 use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "log_statement = none\n");
+my $node    = new_node('main', conf => "log_statement = none\nrestart_after_crash = on\n");
 my $url     = $gateway->url;
 create_account($node, 'postgres', url => $url, line => '983000330000', max_in_flight => 4, timeout => '1 hour');
 run_sql($node, 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor;'
@@ -124,7 +125,7 @@ run_sql($node, q{SELECT sms3300_resolve(id, false) FROM sms_outbox WHERE status 
 over('many unknown');
 queue_until_taken($node, $gateway, '#hold', n => 2);
 kill KILL => worker_pid($node, 'postgres');
-$node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM sms_outbox WHERE status = 'unknown'});
+wait_until(sub { eval { count_rows($node, q{status = 'unknown'}) == 2 } }, 'the server to come back');
 $gateway->release;
 shows('worker killed');
 run_sql($node, q{SELECT sms3300_resolve(id, true, 'in the panel') FROM sms_outbox WHERE status = 'unknown'});
