@@ -356,6 +356,18 @@ check_mappings(Facts *facts)
 	}
 }
 
+/* Return what is known of messages that are due although their account is sending. */
+static const char *
+describe_overdue(const Facts *facts, const AccountFacts *account)
+{
+	const WorkerStat *worker = &facts->worker;
+
+	if (worker->last_error_at > account->due.since)
+		return psprintf("messages are due, and the last error of the worker, at %s, was: %s",
+						show(worker->last_error_at), worker->last_error);
+	return "messages are due and the account is sending, but not fast enough for them";
+}
+
 /* overdue: nothing else says why. */
 static void
 check_overdue(Facts *facts)
@@ -369,7 +381,7 @@ check_overdue(Facts *facts)
 		if (!account->explained && account->due.n > 0 && account->due.since <= facts->now - DUE_PATIENCE)
 			add_problem(facts, (Problem) {
 				false, "overdue", account->name, account->due.since, account->due.n,
-				"messages are due and the account is sending, but not fast enough for them",
+				describe_overdue(facts, account),
 				explain_call(account->due.id)
 			});
 	}

@@ -35,8 +35,15 @@ sub says
 		$expected, $name // "$problem: what it says");
 }
 
-my $overdue = \"now() - interval '10 min'";
-my $later   = \"now() + interval '2 hours'";
+# Let what is due have been due for 10 minutes, which callers cannot.
+sub make_overdue
+{
+	run_sql($node, q{SET session_replication_role = replica;
+		UPDATE sms_outbox SET due_at = now() - interval '10 min' WHERE status = 'queued' AND due_at <= now()});
+	return;
+}
+
+my $later = \"now() + interval '2 hours'";
 
 queue_until($node, 'sent', 'all is well');
 come('', 'all is well');
@@ -70,12 +77,21 @@ come('', 'neither paused nor disabled');
 
 # Overdue: the rate is too low.
 alter_account($node, rate => '0.001');
-queue($node, 'slow', n => 2, send_after => $overdue);
+queue($node, 'slow', n => 2);
+make_overdue();
 come('warning overdue sms3300', 'overdue');
 run_sql($node, q{SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued'});
 alter_account($node, rate => undef);
 wait_for_end($node);
 come('', 'no longer overdue');
+run_sql($node, q{ALTER TABLE sms_outbox ADD CONSTRAINT full_disk CHECK (status <> 'sending')});
+$id = queue($node, 'cannot be claimed');
+make_overdue();
+come('warning overdue sms3300', 'overdue, as it cannot be claimed');
+says('overdue', 'detail', qr/^messages are due, and the last error of the worker, at \S+ \S+, was: .*"full_disk"/);
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT full_disk');
+run_sql($node, "SELECT sms3300_cancel($id)");
+come('', 'no longer overdue, either');
 
 # Accounts and mappings that are missing.
 run_sql($node, "CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line', url '$url');"
@@ -96,9 +112,9 @@ my $unknown = queue_until($node, 'unknown', '#http 500');
 come('warning unknown_messages sms3300', 'unknown_messages');
 says('unknown_messages', 'messages, hint', qr/^1\|SELECT sms3300_explain\($unknown\)$/);
 run_sql($node, "UPDATE sms_outbox SET finished_at = now() - interval '25 hours' WHERE id = $unknown");
-come('', 'after a day it is no longer told of');
+come('', 'after a day it is not shown');
 alter_account($node, paused => 'true');
-my $expired = queue_until($node, 'expired', 'too late', send_before => \"clock_timestamp() + interval '100 ms'");
+my $expired = queue_until($node, 'expired', 'too late', send_before => \"clock_timestamp() + interval '2 s'");
 alter_account($node, paused => undef);
 come('warning expired_messages sms3300', 'expired_messages');
 says('expired_messages', 'hint', qr/^SELECT sms3300_resend\($expired\)$/);
@@ -182,7 +198,8 @@ run_sql($node, 'CREATE DATABASE busy');
 create_account($node, 'busy', url => $url, line => $line, timeout => '1 hour');
 run_sql($node, 'SELECT pg_terminate_backend(pid) FROM sms3300_stat_worker WHERE datname = current_database()');
 queue_until_taken($node, $gateway, '#hold', database => 'busy');
-queue($node, 'no worker', send_after => $overdue);
+queue($node, 'no worker');
+make_overdue();
 come('critical no_worker', 'no_worker');
 says('no_worker', 'messages, detail', qr/^1\|(?:all 1 workers are in use by other databases|the worker (?:has ended|is starting))/);
 $gateway->release;

@@ -1,6 +1,6 @@
 
 # The counters outlive a restart of the server: they are written when it is stopped, and read
-# back. After a crash they begin anew.
+# back. After a crash they start from zero.
 
 use strict;
 use warnings;
@@ -40,7 +40,7 @@ is(run_sql($node, 'SELECT state, reason FROM sms3300_stat_account'), 'ok|', 'not
 queue_until($node, 'sent', 'two');
 like(run_sql($node, $counted), qr/^4\|1\|5\|/, 'they count on');
 
-# What is not such a file is no reason not to start.
+# A file that cannot be read does not keep the server from starting.
 $node->stop;
 append_to_file($file, 'x' x 100);
 open(my $handle, '>', "$file.tmp") or die $!;

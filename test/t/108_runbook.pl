@@ -1,5 +1,5 @@
 
-# The runbook, as a member of pg_monitor who is no superuser: each statement shows something,
+# The runbook, as a member of pg_monitor who is not a superuser: each statement shows something,
 # and the one statement answers each incident as the table says.
 
 use strict;
@@ -11,7 +11,7 @@ use SMS3300;
 use Test::More;
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "log_statement = none\nrestart_after_crash = on\n");
+my $node    = new_node('main', conf => "log_statement = none\nrestart_after_crash = on\nsms3300.poll_interval = 1s\n");
 my $url     = $gateway->url;
 create_account($node, 'postgres', url => $url, line => '983000330000', max_in_flight => 4, timeout => '1 hour');
 run_sql($node, 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor;'
@@ -24,6 +24,14 @@ my ($table)        = $runbook =~ /^### Twelve incidents\n(.*?)^### /ms;
 my %row = $table =~ /^\| (?!incident|---)([^|]+?) \| ([^|]+?) \|/mg;
 is(scalar keys %row, 12, 'twelve incidents');
 
+# Let what is due have been due for 10 minutes, which callers cannot.
+sub make_overdue
+{
+	run_sql($node, q{SET session_replication_role = replica;
+		UPDATE sms_outbox SET due_at = now() - interval '10 min' WHERE status = 'queued' AND due_at <= now()});
+	return;
+}
+
 sub blocks
 {
 	my ($part) = @_;
@@ -35,7 +43,8 @@ my $sent = queue_until($node, 'sent', 'sent');
 queue_until($node, 'unknown', '#http 500');
 queue_until($node, 'rejected', '#status 27 no');
 alter_account($node, paused => 'true');
-queue($node, 'stuck', send_after => \"now() - interval '10 min'");
+queue($node, 'stuck');
+make_overdue();
 my @monitored = blocks($monitor_part);
 cmp_ok(scalar @monitored, '>=', 4, 'statements for pg_monitor');
 for my $sql (@monitored)
@@ -112,6 +121,8 @@ for my $lock ([ 'table locked', 'LOCK TABLE sms_outbox' ], [ 'row locked', 'SELE
 	$session->query_safe("BEGIN; $sql");
 	alter_account($node, paused => undef);
 	my $hint = shows($incident);
+	is_deeply([ grep { run_as($node, 'monitor', "SET statement_timeout = '20s'; $_") =~ /\A\w{5}\z/ } @monitored ],
+		[], "$incident: no statement for pg_monitor waits");
 	like($hint, qr/^SELECT pg_terminate_backend\(\d+\)$/, "$incident: the hint");
 	is(run_as($node, 'oncall', $hint), 't', "$incident: what is typed");
 	over($incident);
@@ -145,7 +156,7 @@ append_to_file($armed, '');
 over('restored physical backup');
 
 alter_account($node, paused => 'true');
-$id = queue_until($node, 'expired', 'by the clock', send_before => \"clock_timestamp() + interval '100 ms'");
+$id = queue_until($node, 'expired', 'by the clock', send_before => \"clock_timestamp() + interval '2 s'");
 alter_account($node, paused => undef);
 shows('clock stepped');
 is(run_sql($node, "SELECT sms3300_resend_many(ARRAY[$id])"), 1, 'clock stepped: resent');
@@ -155,12 +166,14 @@ over('clock stepped');
 run_sql($node, "CREATE SERVER fast FOREIGN DATA WRAPPER sms3300 OPTIONS (line '983000330000', url '$url');"
 	  . q{ CREATE USER MAPPING FOR PUBLIC SERVER fast OPTIONS (username 'u', password 'p')});
 queue_until_taken($node, $gateway, '#hold', n => 4);
-queue($node, 'behind', n => 3, send_after => \"now() - interval '10 min'");
+queue($node, 'behind', n => 3);
+make_overdue();
 queue_until($node, 'sent', 'by the fast one', account => 'fast', n => 3);
 shows('queue growing');
 is(run_as($node, 'monitor', 'SELECT account FROM sms3300_problems'), 'sms3300', 'one slow account: no other one');
 like(run_as($node, 'monitor', q{SELECT in_flight FROM sms3300_stat_account WHERE account = 'sms3300'}), qr/^4$/, 'it is slow');
 $gateway->release;
+alter_account($node, max_in_flight => 8);
 over('one slow account');
 
 done_testing();
