@@ -117,9 +117,7 @@ load_counters(void)
 		{
 			AccountCounters *slot = &shared_counters->slots[n++];
 
-			slot->version = 0;
-			memset(&slot->live, 0, sizeof(LiveState));
-			slot->reason[0] = '\0';
+			memset(&slot->version, 0, sizeof(AccountCounters) - offsetof(AccountCounters, version));
 		}
 	FreeFile(file);
 	unlink(COUNTERS_FILE);

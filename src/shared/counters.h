@@ -103,6 +103,8 @@ typedef struct AccountCounters
 	int64		counters[NUM_COUNTERS];
 	Histogram	times[NUM_TIMES];
 	HourCounts	hour;			/* for the history, also counted above */
+
+	/* From here on it is about the present, and does not outlive the server. */
 	uint64		version;		/* of the account, as known to its worker; 0: unknown */
 	DayParts	day_parts;
 	TimestampTz counted_day;	/* the day that was counted last */

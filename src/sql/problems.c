@@ -84,13 +84,6 @@ show(TimestampTz time)
 	return DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(time)));
 }
 
-/* Return what shows why one message waits. */
-static const char *
-explain_call(int64 id)
-{
-	return psprintf("SELECT sms3300_explain(" INT64_FORMAT ")", id);
-}
-
 /* not_preloaded, newer_extension: the library is not there, or too old. */
 static void
 check_library(Facts *facts)
@@ -368,6 +361,25 @@ describe_overdue(const Facts *facts, const AccountFacts *account)
 	return "messages are due and the account is sending, but not fast enough for them";
 }
 
+/* delivery_not_understood: no delivery states are learnt. */
+static void
+check_delivery(Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->accounts)
+	{
+		const AccountFacts *account = lfirst(cell);
+
+		if (account->counted.delivery_problem[0])
+			add_problem(facts, (Problem) {
+				false, "delivery_not_understood", account->name, account->counted.delivery_problem_at, -1,
+				psprintf("no delivery states are learnt: %s", account->counted.delivery_problem),
+				"SELECT sms3300_delivery_now(id) shows a reply. Sending goes on."
+			});
+	}
+}
+
 /* overdue: nothing else says why. */
 static void
 check_overdue(Facts *facts)
@@ -382,7 +394,7 @@ check_overdue(Facts *facts)
 			add_problem(facts, (Problem) {
 				false, "overdue", account->name, account->due.since, account->due.n,
 				describe_overdue(facts, account),
-				explain_call(account->due.id)
+				psprintf("SELECT sms3300_explain(" INT64_FORMAT ")", account->due.id)
 			});
 	}
 }
@@ -437,8 +449,7 @@ check_finished(Facts *facts)
 			finished->since, finished->n,
 			unknown ? "they may have been sent, and only the gateway knows" :
 			"they were not sent before send_before",
-			unknown ? explain_call(finished->id) :
-			psprintf("SELECT sms3300_resend(" INT64_FORMAT ")", finished->id)
+			psprintf("SELECT sms3300_%s(" INT64_FORMAT ")", unknown ? "explain" : "resend", finished->id)
 		});
 	}
 }
@@ -477,6 +488,7 @@ static void (*const checks[]) (Facts *) = {
 	check_results,
 	check_finished,
 	check_foreign,
+	check_delivery,
 };
 
 /* -------------------------------------------------------------------------

@@ -193,6 +193,18 @@ run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT odd');
 wait_for_status($node, $id, 'sent');
 come('', 'recorded');
 
+# Delivery states that cannot be read.
+alter_account($node, delivery => 'on', delivery_checks => '500ms', delivery_interval => '0');
+$gateway->states(shape => 'html');
+queue_until($node, 'sent', 'delivered?');
+come('warning delivery_not_understood sms3300', 'delivery_not_understood');
+says('delivery_not_understood', 'detail', qr/^no delivery states are learnt: the reply is not understood/);
+$gateway->states(shape => 'items', default => 1);
+alter_account($node, delivery_checks => '600ms');
+queue_until($node, 'sent', 'delivered!');
+come('', 'understood');
+alter_account($node, delivery => undef, delivery_checks => undef, delivery_interval => undef);
+
 # No worker: the only one has something to do elsewhere.
 run_sql($node, 'CREATE DATABASE busy');
 create_account($node, 'busy', url => $url, line => $line, timeout => '1 hour');
@@ -226,7 +238,7 @@ come('', 'preloaded');
 # Each problem is in the table of the manual.
 my $manual = read_document('doc/operations.md');
 for my $problem (qw(not_preloaded newer_extension not_armed disabled table_locked row_locked no_worker
-	account_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded))
+	account_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded delivery_not_understood))
 {
 	like($manual, qr/^\| `$problem` \|/m, "$problem is in the manual");
 }
