@@ -10,10 +10,7 @@
 
 #include <ctype.h>
 
-#include "access/htup_details.h"
 #include "access/xlog.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
@@ -23,13 +20,14 @@
 #include "utils/timestamp.h"
 
 #include "account/credentials.h"
+#include "account/rules.h"
 #include "outbox/access.h"
+#include "outbox/budget.h"
 #include "outbox/locks.h"
 #include "shared/armed.h"
 #include "shared/stuck.h"
 #include "sql/facts.h"
-
-PG_FUNCTION_INFO_V1(sms3300_get_problems);
+#include "sql/problems.h"
 
 /* For how long a condition may last before it is a problem. */
 #define LOCK_PATIENCE (10 * USECS_PER_SEC)
@@ -38,18 +36,6 @@ PG_FUNCTION_INFO_V1(sms3300_get_problems);
 
 /* A query is cut to this. */
 #define QUERY_SIZE 200
-
-/* A row of the view. */
-typedef struct Problem
-{
-	bool		critical;
-	const char *name;
-	const char *account;		/* NULL: not one of an account */
-	TimestampTz since;			/* 0: not known */
-	int64		messages;		/* -1: not known */
-	const char *detail;
-	const char *hint;
-} Problem;
 
 /* -------------------------------------------------------------------------
  * Checks
@@ -293,6 +279,14 @@ check_account(Facts *facts, AccountFacts *account)
 		problem.detail = "the option \"paused\" of the account is true, and messages are due";
 		problem.hint = psprintf("ALTER SERVER %s OPTIONS (SET paused 'false')", name);
 	}
+	else if (registry_attached() && budget_is_reached(account->account, facts->now))
+	{
+		problem.critical = true;
+		problem.name = "budget_reached";
+		problem.detail = psprintf("%s; it opens at %s", rules_budget(account->account, account->account->max_parts_per_day),
+								  show(hours_day_end(&account->account->hours, facts->now)));
+		problem.hint = psprintf("ALTER SERVER %s OPTIONS (SET max_parts_per_day '...') opens it now.", name);
+	}
 	else if (account_has_stopped(counted->live.state))
 	{
 		problem.critical = true;
@@ -302,8 +296,10 @@ check_account(Facts *facts, AccountFacts *account)
 			psprintf("%s; next probe at %s", counted->reason, show(counted->live.probe_at));
 		problem.hint = remedy_of(counted->reason);
 	}
-	else
+	else if (rules_opening(account->account, 0, facts->now) <= facts->now)
 		return;
+
+	/* Outside its hours an account has no problem, and its messages are explained. */
 	account->explained = true;
 	if (problem.name)
 		add_problem(facts, problem);
@@ -491,60 +487,11 @@ static void (*const checks[]) (Facts *) = {
 	check_delivery,
 };
 
-/* -------------------------------------------------------------------------
- * The function
- * ------------------------------------------------------------------------- */
-
-/* Return a string as a datum; NULL is null. */
-static NullableDatum
-string_datum(const char *string)
+List *
+problems_find(Oid namespace)
 {
-	return (NullableDatum) {.value = string ? CStringGetTextDatum(string) : (Datum) 0,.isnull = string == NULL};
-}
-
-/* Return a string as a datum of the type name; NULL is null. */
-static NullableDatum
-name_datum(const char *string)
-{
-	Name		name;
-
-	if (string == NULL)
-		return (NullableDatum) {.isnull = true};
-	name = palloc0(sizeof(NameData));
-	namestrcpy(name, string);
-	return (NullableDatum) {.value = NameGetDatum(name)};
-}
-
-/* Return the row of a problem. */
-static Datum
-problem_row(TupleDesc desc, const Problem *problem)
-{
-	NullableDatum row[] = {
-		string_datum(problem->critical ? "critical" : "warning"),
-		string_datum(problem->name),
-		name_datum(problem->account),
-		{TimestampTzGetDatum(problem->since), problem->since == 0},
-		{Int64GetDatum(problem->messages), problem->messages < 0},
-		string_datum(problem->detail),
-		string_datum(problem->hint)
-	};
-	Datum		values[lengthof(row)];
-	bool		nulls[lengthof(row)];
-
-	if (desc->natts != lengthof(row))
-		elog(ERROR, "unexpected return type of function");
-	for (size_t i = 0; i < lengthof(row); i++)
-	{
-		values[i] = row[i].value;
-		nulls[i] = row[i].isnull;
-	}
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-}
-
-/* Return the problems, the critical ones first. */
-static List *
-find_problems(Facts *facts)
-{
+	Facts		all = {.namespace = namespace, .now = GetCurrentTimestamp()};
+	Facts	   *facts = &all;
 	List	   *sorted = NIL;
 	ListCell   *cell;
 
@@ -559,37 +506,4 @@ find_problems(Facts *facts)
 			if (((Problem *) lfirst(cell))->critical == critical)
 				sorted = lappend(sorted, lfirst(cell));
 	return sorted;
-}
-
-/* sms3300_get_problems(): return the rows of sms3300_problems. */
-Datum
-sms3300_get_problems(PG_FUNCTION_ARGS)
-{
-	FuncCallContext *context;
-	List	   *problems;
-	Datum		row;
-
-	if (SRF_IS_FIRSTCALL())
-	{
-		Facts		facts = {
-			.namespace = get_func_namespace(fcinfo->flinfo->fn_oid), .now = GetCurrentTimestamp()
-		};
-		MemoryContext caller;
-
-		context = SRF_FIRSTCALL_INIT();
-		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
-		if (get_call_result_type(fcinfo, NULL, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "unexpected return type of function");
-		BlessTupleDesc(context->tuple_desc);
-		context->user_fctx = find_problems(&facts);
-		MemoryContextSwitchTo(caller);
-	}
-	context = SRF_PERCALL_SETUP();
-	problems = context->user_fctx;
-	if (context->call_cntr >= (uint64) list_length(problems))
-		SRF_RETURN_DONE(context);
-
-	/* SRF_RETURN_NEXT() counts before it looks at the row. */
-	row = problem_row(context->tuple_desc, list_nth(problems, (int) context->call_cntr));
-	SRF_RETURN_NEXT(context, row);
 }

@@ -75,6 +75,15 @@ alter_account($node, paused => undef);
 wait_for_end($node);
 come('', 'neither paused nor disabled');
 
+# The parts of a day.
+alter_account($node, max_parts_per_day => 1);
+queue($node, 'one too many', n => 2);
+come('critical budget_reached sms3300', 'budget_reached');
+says('budget_reached', 'hint', qr/^ALTER SERVER sms3300 OPTIONS \(SET max_parts_per_day/);
+alter_account($node, max_parts_per_day => undef);
+wait_for_end($node);
+come('', 'the limit is gone');
+
 # Overdue: the rate is too low.
 alter_account($node, rate => '0.001');
 queue($node, 'slow', n => 2);
@@ -238,7 +247,7 @@ come('', 'preloaded');
 # Each problem is in the table of the manual.
 my $manual = read_document('doc/operations.md');
 for my $problem (qw(not_preloaded newer_extension not_armed disabled table_locked row_locked no_worker
-	account_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded delivery_not_understood))
+	account_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded delivery_not_understood budget_reached))
 {
 	like($manual, qr/^\| `$problem` \|/m, "$problem is in the manual");
 }
