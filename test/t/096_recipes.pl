@@ -120,10 +120,20 @@ queue($node, 'stop', account => 'campaign', metadata => '{"campaign": "autumn-14
 	send_after => \"now() + interval '1 hour'");
 is(recipe('sms3300_cancel_many'), 1, 'it is stopped');
 
+# By day only.
+recipe("hours '08:00-21:00'");
+my $night = queue($node, 'night', account => 'campaign', send_after => \"now() + interval '1 day'");
+like(ask("SELECT sms3300_explain($night)"), qr/^queued: /, 'an account with hours takes messages');
+run_sql($node, "SELECT sms3300_cancel($night)");
+
 # An offer is not sent twice.
 recipe('"kind": "offer"') for 1, 2;
 is(messages('فقط امروز%') =~ s/\|\w+\|/|/gr, "989123456701|1\n989123456704|1", 'an offer, once in seven days');
 recipe('sms_outbox_mobile');
+
+# An opted-out recipient gets nothing, by a line of the entry or by any.
+recipe('by telephone');
+queue_until($node, 'suppressed', 'opted out', mobile => $_) for '09123456780', '09351234560';
 
 # A text without a value for a variable is an error.
 recipe('CREATE TABLE texts');
