@@ -89,6 +89,14 @@ is(join(' ', grep { $_ ne '.' } split ' ', $description), join(' ', split ' ', $
 	'Debian and RPM packages are described alike');
 like(slurp_file('doc/sms3300-gateway.1'), qr/^\.TH .*"sms3300 \Q$version\E"/, 'the page of the manual has the version');
 
+# The links of the documents that Debian's package has, laid out as debian/rules does.
+my $documents = PostgreSQL::Test::Utils::tempdir();
+system_or_bail('sh', '-ec', "mkdir $documents/test; cp -r *.md LICENSE doc $documents; cp -r test/clients $documents/test");
+unlink "$documents/CONTRIBUTING.md";
+command_ok([ $^X, 'debian/tests/links', $documents ], 'the links of the packaged documents lead somewhere');
+unlink "$documents/doc/install.md";
+command_fails([ $^X, 'debian/tests/links', $documents ], 'a link that leads nowhere is found');
+
 # The file for pgxman: what its format requires, and its steps, which install into DESTDIR.
 my $yaml = slurp_file('packaging/extension.yaml');
 like($yaml, qr/^\Q$_\E/m, "extension.yaml: $_")
