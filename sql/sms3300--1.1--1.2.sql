@@ -106,6 +106,9 @@ ALTER TABLE @extschema@.sms_outbox
 	ALTER sender SET DEFAULT CURRENT_USER,
 	ALTER origin SET DEFAULT NULLIF(0::pg_catalog.int8, 0::pg_catalog.int8);
 
+CREATE INDEX sms_outbox_sender_idx ON @extschema@.sms_outbox
+	(origin, account, sender, priority DESC, due_at, id) WHERE finished_at IS NULL;
+
 CREATE POLICY sms_outbox_read_all ON @extschema@.sms_outbox FOR SELECT TO pg_read_all_data
 	USING (true);
 COMMENT ON POLICY sms_outbox_read_all ON @extschema@.sms_outbox IS
@@ -389,6 +392,21 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
 
+CREATE FUNCTION @extschema@.sms3300_stat_get_mapping(account name, mapping_user oid,
+	OUT origin bigint, OUT state text, OUT reason text, OUT next_probe_at timestamptz,
+	OUT in_flight integer) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_mapping(name, oid) IS
+	'Returns the columns of sms3300_stat_mapping that are kept in shared memory';
+
+CREATE FUNCTION @extschema@.sms3300_stat_get_mapping_queued(origin bigint, account name,
+	senders name[], but boolean) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
+	SET enable_seqscan = off SET enable_bitmapscan = off
+	SET max_parallel_workers_per_gather = 0 SET jit = off;
+COMMENT ON FUNCTION @extschema@.sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) IS
+	'Returns the number of queued messages of an account by some senders, or by all others';
+
 CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name)
 	RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
@@ -515,6 +533,32 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.undelivered IS
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.unconfirmed IS
 	'Number of messages whose last look passed without a final answer';
 
+CREATE VIEW @extschema@.sms3300_stat_mapping AS
+SELECT m.srvname AS account, m.usename AS role, a.state, a.reason, a.next_probe_at,
+	@extschema@.sms3300_stat_get_mapping_queued(a.origin, m.srvname,
+		CASE WHEN m.umuser OPERATOR(pg_catalog.=) 0 THEN ARRAY(SELECT o.usename FROM pg_catalog.pg_user_mappings AS o
+			WHERE o.srvid OPERATOR(pg_catalog.=) m.srvid AND o.umuser OPERATOR(pg_catalog.<>) 0)
+		ELSE ARRAY[m.usename] END, m.umuser OPERATOR(pg_catalog.=) 0) AS queued, a.in_flight
+FROM pg_catalog.pg_user_mappings AS m
+JOIN pg_catalog.pg_foreign_server AS s ON s.oid OPERATOR(pg_catalog.=) m.srvid
+JOIN pg_catalog.pg_foreign_data_wrapper AS w
+	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
+CROSS JOIN LATERAL @extschema@.sms3300_stat_get_mapping(m.srvname, m.umuser) AS a;
+COMMENT ON VIEW @extschema@.sms3300_stat_mapping IS
+	'State of user mappings: one row for each mapping of an account of this database';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.account IS 'Name of the foreign server';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.role IS
+	'Role that the mapping is of, or public';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.state IS
+	'ok; stopped: the gateway refused its credentials, and it is probing';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.reason IS 'Reason why it is stopped';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.next_probe_at IS
+	'Time at which a stopped mapping tries its next message. NULL while it is trying one.';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.queued IS
+	'Number of queued messages of the senders that it is used for';
+COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.in_flight IS
+	'Number of requests on the wire that use it';
+
 -- The view reads through a function, which runs with the privileges of the role that
 -- queries the view, so that row-level security applies to that role. The planner inlines
 -- the function, so that conditions reach the table.
@@ -568,16 +612,20 @@ REVOKE ALL ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) FROM PUBLI
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_mapping(name, oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_account(name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_mapping(name, oid) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) TO pg_monitor;
-REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account FROM PUBLIC;
-GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account TO pg_monitor;
+REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account, @extschema@.sms3300_stat_mapping FROM PUBLIC;
+GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account, @extschema@.sms3300_stat_mapping TO pg_monitor;
 GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
 GRANT INSERT (id, mobile, message, line, line2, type, template, account, priority,
 	send_after, send_before, dedup_key, metadata, sender, created_at, status, attempts, due_at,

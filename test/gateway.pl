@@ -45,6 +45,9 @@ my $GSM7_TWICE = qr/[\f\[\\\]^{|}~€]/;
 
 # Ways to answer: how to write the directive, what matches it, what it does, and
 # the answer it gives to a form. A directive's own words are the sub's arguments.
+# When the last second's messages were accepted, for the directive limit.
+my @accepted_at;
+
 my @DIRECTIVES = (
 	[
 		'ok',
@@ -94,6 +97,18 @@ my @DIRECTIVES = (
 		sub ($form, $code, $when = undef, $text = $code =~ /\A[23]04\z/ ? '' : "HTTP $code") {
 			my @headers = defined $when ? ('Retry-After' => $when) : ();
 			return http_answer($code, text => encode('UTF-8', $text), @headers);
+		}
+	],
+	[
+		'limit N',
+		qr/limit (\d+)/,
+		'the ordinary answer N times in any second, and 429 beyond',
+		sub ($form, $n) {
+			my $now = time;
+			@accepted_at = grep { $_ > $now - 1 } @accepted_at;
+			return http_answer(429, text => 'too many') if @accepted_at >= $n;
+			push @accepted_at, $now;
+			return verdict($form);
 		}
 	],
 	[

@@ -13,7 +13,9 @@
 #include "catalog/pg_user_mapping.h"
 #include "common/hashfn.h"
 #include "foreign/foreign.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -76,8 +78,15 @@ account_watch(void)
  * Accounts by name
  * ------------------------------------------------------------------------- */
 
+typedef struct CacheEntry
+{
+	NameData	name;			/* first: the key */
+	const Account *account;
+} CacheEntry;
+
 static MemoryContext cache_context = NULL;
-static List *cache = NIL;		/* of Account */
+static HTAB *cache = NULL;		/* of accounts by name */
+static HTAB *mapping_summaries = NULL;	/* by server; NULL: not read yet */
 static uint64 catalog_generation = 0;
 static uint64 cached_generation = 0;
 
@@ -118,12 +127,21 @@ refresh_cache(void)
 		else
 			MemoryContextDelete(cache_context);
 		cache_context = NULL;
-		cache = NIL;
+		cache = NULL;
+		mapping_summaries = NULL;
 	}
 	if (cache_context == NULL)
 		cache_context = AllocSetContextCreate(TopMemoryContext, "sms3300 accounts",
 											  ALLOCSET_SMALL_SIZES);
 	cached_generation = catalog_generation;
+	if (cache == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = NAMEDATALEN, .entrysize = sizeof(CacheEntry), .hcxt = cache_context
+		};
+
+		cache = hash_create("sms3300 accounts", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
 }
 
 /* Mix the identity of a catalog tuple into a hash. */
@@ -137,6 +155,21 @@ stir(uint64 hash, HeapTuple tuple)
 	};
 
 	return hash_bytes_extended((const unsigned char *) key, sizeof(key), hash);
+}
+
+uint64
+account_mapping_version(Oid serverid, Oid user)
+{
+	HeapTuple	mapping = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(user),
+										  ObjectIdGetDatum(serverid));
+	uint64		version = 0;
+
+	if (HeapTupleIsValid(mapping))
+	{
+		version = Max(stir(0, mapping), 1);
+		ReleaseSysCache(mapping);
+	}
+	return version;
 }
 
 /* Return a number that changes when a server is altered. */
@@ -154,42 +187,71 @@ server_version(Oid serverid)
 	return version;
 }
 
-/* Return a number that changes when a server of a version or any of its mappings is altered. */
-static uint64
-account_version(Oid serverid, uint64 version)
+/* The user mappings of a server together. */
+typedef struct MappingSummary
 {
-	Relation	mappings;
-	SysScanDesc scan;
+	Oid			serverid;		/* first: the key */
+	int			n;
+	uint64		version;		/* changes when any of them is altered */
+} MappingSummary;
+
+/* Read the mappings of all servers once, into memory of the cache. */
+static void
+summarize_mappings(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Oid), .entrysize = sizeof(MappingSummary), .hcxt = cache_context
+	};
+	Relation	mappings = table_open(UserMappingRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
+	HTAB	   *table = hash_create("sms3300 mappings", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	HeapTuple	tuple;
 
-	mappings = table_open(UserMappingRelationId, AccessShareLock);
-	scan = systable_beginscan(mappings, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		if (((Form_pg_user_mapping) GETSTRUCT(tuple))->umserver == serverid)
-			version = stir(version, tuple);
+	{
+		Oid			serverid = ((Form_pg_user_mapping) GETSTRUCT(tuple))->umserver;
+		bool		found;
+		MappingSummary *summary = hash_search(table, &serverid, HASH_ENTER, &found);
+
+		if (!found)
+			summary->version = summary->n = 0;
+		summary->n++;
+		summary->version += stir(0, tuple);
+	}
 	systable_endscan(scan);
 	table_close(mappings, AccessShareLock);
-	return version;
+	mapping_summaries = table;
+}
+
+/* Return the mappings of a server together. */
+static MappingSummary
+mapping_summary(Oid serverid)
+{
+	MappingSummary *summary;
+
+	if (mapping_summaries == NULL)
+		summarize_mappings();
+	summary = hash_search(mapping_summaries, &serverid, HASH_FIND, NULL);
+	return summary ? *summary : (MappingSummary) {.serverid = serverid};
 }
 
 const Account *
 account_find(const char *name)
 {
-	ListCell   *cell;
+	NameData	key;
+	CacheEntry *entry;
 	Oid			serverid;
 	ForeignServer *server;
 	Account    *account;
 	uint64		of_server;
-	uint64		version;
+	MappingSummary mappings;
 	MemoryContext caller;
 
 	refresh_cache();
-	foreach(cell, cache)
-	{
-		account = lfirst(cell);
-		if (strcmp(account->name, name) == 0)
-			return account;
-	}
+	namestrcpy(&key, name);
+	entry = hash_search(cache, &key, HASH_FIND, NULL);
+	if (entry)
+		return entry->account;
 
 	serverid = get_foreign_server_oid(name, true);
 	if (!OidIsValid(serverid))
@@ -199,16 +261,18 @@ account_find(const char *name)
 		return NULL;
 
 	of_server = server_version(serverid);
-	version = account_version(serverid, of_server);
+	mappings = mapping_summary(serverid);
 
 	caller = MemoryContextSwitchTo(cache_context);
 	account = account_from_options(server->options);
 	account->serverid = serverid;
-	account->version = version;
+	account->version = of_server + mappings.version;
 	account->server_version = of_server;
+	account->nmappings = mappings.n;
 	account->name = pstrdup(name);
-	cache = lappend(cache, account);
 	MemoryContextSwitchTo(caller);
+	entry = hash_search(cache, &key, HASH_ENTER, NULL);
+	entry->account = account;
 	return account;
 }
 

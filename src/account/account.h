@@ -57,6 +57,7 @@ typedef struct Account
 	Oid			serverid;
 	uint64		version;		/* changes when the server or one of its mappings is altered */
 	uint64		server_version; /* changes when the server is altered */
+	int			nmappings;		/* user mappings of the server */
 	char	   *name;
 	char	   *url;
 	char	   *delivery_url;	/* where delivery states are asked for; NULL: not known */
@@ -72,6 +73,7 @@ typedef struct Account
 	int64		connect_timeout;
 	int64		validity;
 	int			max_attempts;
+	int			stop_after_unknown;
 	bool		resend_unknown;
 	GatewayCodes codes;
 	bool		paused;
@@ -103,6 +105,9 @@ extern const Account *account_find(const char *name);
 
 /* Return the names of all accounts of this database as a list of strings. */
 extern List *account_names(void);
+
+/* Return a number that changes when a user's mapping is altered; 0: there is none. */
+extern uint64 account_mapping_version(Oid serverid, Oid user);
 
 /* Return a number that changes whenever any account or mapping may have changed. */
 extern uint64 account_generation(void);

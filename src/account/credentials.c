@@ -26,23 +26,23 @@
 
 /* Return the mapping of a role, else the one for PUBLIC, else NULL. */
 static HeapTuple
-find_mapping(const Account *account, Oid role)
+find_mapping(Oid serverid, Oid role)
 {
 	HeapTuple	mapping = NULL;
 
 	if (OidIsValid(role))
 		mapping = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role),
-								  ObjectIdGetDatum(account->serverid));
+								  ObjectIdGetDatum(serverid));
 	if (!HeapTupleIsValid(mapping))
 		mapping = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
-								  ObjectIdGetDatum(account->serverid));
+								  ObjectIdGetDatum(serverid));
 	return mapping;
 }
 
 bool
 credentials_exist(const Account *account, Oid role)
 {
-	HeapTuple	mapping = find_mapping(account, role);
+	HeapTuple	mapping = find_mapping(account->serverid, role);
 
 	if (!HeapTupleIsValid(mapping))
 		return false;
@@ -51,9 +51,9 @@ credentials_exist(const Account *account, Oid role)
 }
 
 bool
-credentials_role(const Account *account, Oid *role)
+credentials_role(Oid serverid, Oid *role)
 {
-	HeapTuple	mapping = find_mapping(account, *role);
+	HeapTuple	mapping = find_mapping(serverid, *role);
 
 	if (!HeapTupleIsValid(mapping))
 		return false;
@@ -140,7 +140,7 @@ mapping_option(Datum options, const char *name)
 const char *
 credentials_read(const Account *account, Oid role, Credentials *credentials)
 {
-	HeapTuple	mapping = find_mapping(account, role);
+	HeapTuple	mapping = find_mapping(account->serverid, role);
 	const char *problem = NULL;
 	char	   *password_file;
 	Datum		options;

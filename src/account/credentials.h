@@ -20,7 +20,7 @@ extern bool credentials_exist(const Account *account, Oid role);
  * Replace a role by the one whose mapping it uses: itself, or InvalidOid for the mapping
  * for PUBLIC.  Returns false if it has none.
  */
-extern bool credentials_role(const Account *account, Oid *role);
+extern bool credentials_role(Oid serverid, Oid *role);
 
 /* Read the credentials of a role.  Returns NULL, or the reason why there are none. */
 extern const char *credentials_read(const Account *account, Oid role,

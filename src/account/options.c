@@ -241,6 +241,7 @@ const ServerOption server_options[] =
 	{"connect_timeout", OPTION_DURATION, offsetof(Account, connect_timeout), 0, 0},
 	{"validity", OPTION_DURATION, offsetof(Account, validity), 0, 0},
 	{"max_attempts", OPTION_INT, offsetof(Account, max_attempts), 1, 1000},
+	{"stop_after_unknown", OPTION_INT, offsetof(Account, stop_after_unknown), 1, 1000000},
 	{"on_unknown", OPTION_ON_UNKNOWN, offsetof(Account, resend_unknown), 0, 0},
 	{"transient_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_TRANSIENT, 0},
 	{"account_codes", OPTION_CODES, offsetof(Account, codes), VERDICT_ACCOUNT, 0},
@@ -469,6 +470,7 @@ account_from_options(List *options)
 	account->connect_timeout = 5 * USECS_PER_SEC;
 	account->validity = USECS_PER_DAY;
 	account->max_attempts = 10;
+	account->stop_after_unknown = 20;
 	gateway_codes_set_unsent(&account->codes, DEFAULT_UNSENT_STATUSES);
 	account->urgent_priority = 8;
 	account->retention = -1;

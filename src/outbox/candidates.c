@@ -16,12 +16,16 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "outbox/access.h"
 #include "outbox/candidates.h"
 #include "outbox/statement.h"
 #include "outbox/tell.h"
+
+/* The index on senders, which tables of earlier versions lack. */
+#define OUTBOX_SENDER_INDEX "sms_outbox_sender_idx"
 
 /* Rows that are hurried when their account is altered. */
 #define HURRY_LIMIT 10000
@@ -38,18 +42,6 @@ timestamp_or_never(void)
 	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
 }
 
-/* An array of names as a parameter. */
-static Datum
-name_array(const NameData *names, int n)
-{
-	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		values[i] = NameGetDatum(&names[i]);
-	return PointerGetDatum(construct_array(values, n, NAMEOID, NAMEDATALEN, false,
-										   TYPALIGN_CHAR));
-}
-
 /*
  * The messages of an account in the queue, in order of priority p and time: one
  * descent of the index a priority, to behind the place where the last one ended.
@@ -57,23 +49,22 @@ name_array(const NameData *names, int n)
  */
 #define QUEUE_OF_PRIORITY \
 	"ONLY %1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.priority = p.priority" \
-	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($4)[p.priority + 1], ($5)[p.priority + 1])" \
-	" AND o.status = 'queued' AND o.sender <> ALL ($3)"
+	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($3)[p.priority + 1], ($4)[p.priority + 1])" \
+	" AND o.status = 'queued'"
 
 static Statement candidates_statement = {
-	.sql = "SELECT q.id, p.priority, q.due_at"
-	" FROM pg_catalog.generate_series(9, $8, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.id, o.due_at FROM " QUEUE_OF_PRIORITY
-	"  AND o.due_at <= $6 ORDER BY o.due_at, o.id LIMIT $7) AS q"
-	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $7",
-	.nargs = 8, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
-		TIMESTAMPTZOID, INT8OID, INT4OID}
+	.sql = "SELECT q.id, p.priority, q.due_at, coalesce(q.size, 0), q.sender"
+	" FROM pg_catalog.generate_series(9, $7, -1) AS p(priority)"
+	" CROSS JOIN LATERAL (SELECT o.id, o.due_at, pg_catalog.octet_length(o.message) AS size, o.sender"
+	"  FROM " QUEUE_OF_PRIORITY "  AND o.due_at <= $5 ORDER BY o.due_at, o.id LIMIT $6) AS q"
+	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $6",
+	.nargs = 7, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID,
+		INT8OID, INT4OID}
 };
 
-/* The parameters $1 to $5 of statements on the queue. */
+/* The parameters $1 to $4 of statements on the queue. */
 static void
-queue_parameters(Datum *values, const char *account, const NameData *but, int nbut,
-				 const QueuePlace *after)
+queue_parameters(Datum *values, const char *account, const QueuePlace *after)
 {
 	Datum		times[NUM_PRIORITIES];
 	int64		ids[NUM_PRIORITIES];
@@ -85,29 +76,28 @@ queue_parameters(Datum *values, const char *account, const NameData *but, int nb
 	}
 	values[0] = Int64GetDatum(outbox_origin());
 	values[1] = statement_name_datum(account);
-	values[2] = name_array(but, nbut);
-	values[3] = PointerGetDatum(construct_array(times, NUM_PRIORITIES, TIMESTAMPTZOID,
+	values[2] = PointerGetDatum(construct_array(times, NUM_PRIORITIES, TIMESTAMPTZOID,
 												sizeof(TimestampTz), FLOAT8PASSBYVAL,
 												TYPALIGN_DOUBLE));
-	values[4] = statement_id_array(ids, NUM_PRIORITIES);
+	values[3] = statement_id_array(ids, NUM_PRIORITIES);
 }
 
 /*
- * The messages of an account that are due and have at least a priority, but for
- * those of some senders, best first: as many as asked for, from behind a place in
- * each priority on.  Returns how many there are.
+ * The messages of an account that are due and have at least a priority, best first: as
+ * many as asked for, from behind a place in each priority on.  Returns how many there
+ * are.
  */
 int
-outbox_candidates(const char *account, const NameData *but, int nbut, int least,
-				 const QueuePlace *after, TimestampTz now, int limit, Candidate *candidates)
+outbox_candidates(const char *account, int least, const QueuePlace *after, TimestampTz now,
+				  int limit, Candidate *candidates)
 {
-	Datum		values[8];
+	Datum		values[7];
 	int			n;
 
-	queue_parameters(values, account, but, nbut, after);
-	values[5] = TimestampTzGetDatum(now);
-	values[6] = Int64GetDatum(limit);
-	values[7] = Int32GetDatum(least);
+	queue_parameters(values, account, after);
+	values[4] = TimestampTzGetDatum(now);
+	values[5] = Int64GetDatum(limit);
+	values[6] = Int32GetDatum(least);
 
 	statement_run(outbox_namespace(), &candidates_statement, values, NULL);
 	n = (int) SPI_processed;
@@ -116,34 +106,96 @@ outbox_candidates(const char *account, const NameData *but, int nbut, int least,
 		candidates[i].id = statement_int64(i, 1);
 		candidates[i].priority = statement_number(i, 2, INT4OID);
 		candidates[i].due_at = statement_int64(i, 3);
+		candidates[i].size = statement_number(i, 4, INT4OID);
+		candidates[i].sender = statement_name(i, 5);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return n;
 }
 
-static Statement next_due_statement = {
-	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series($7, $6, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.due_at FROM " QUEUE_OF_PRIORITY
-	"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
-	.nargs = 7, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
-		INT4OID, INT4OID}
+/*
+ * The first messages of each sender, in the order of senders.  The index on senders makes
+ * it a descent for each sender, and one for each of its priorities, whatever is queued.
+ */
+static Statement others_statement = {
+	.sql = "WITH RECURSIVE s(sender, n) AS ("
+	"  (SELECT o.sender, 1 FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.account = $2"
+	"   AND o.finished_at IS NULL AND o.sender > $3 ORDER BY o.sender LIMIT 1)"
+	"  UNION ALL"
+	"  SELECT (SELECT o.sender FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.account = $2"
+	"   AND o.finished_at IS NULL AND o.sender > s.sender ORDER BY o.sender LIMIT 1), s.n + 1"
+	"  FROM s WHERE s.sender IS NOT NULL AND s.n < $5)"
+	" SELECT q.id, p.priority, q.due_at, coalesce(q.size, 0), s.sender"
+	" FROM s CROSS JOIN pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	" LEFT JOIN LATERAL (SELECT o.id, o.due_at, pg_catalog.octet_length(o.message) AS size"
+	"  FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.account = $2 AND o.sender = s.sender"
+	"  AND o.priority = p.priority AND o.finished_at IS NULL AND o.due_at <= $4 AND o.status = 'queued'"
+	"  ORDER BY o.due_at, o.id LIMIT $6) AS q ON true"
+	" WHERE s.sender IS NOT NULL AND (q.id IS NOT NULL OR p.priority = 0)",
+	.nargs = 6, .argtypes = {INT8OID, NAMEOID, NAMEOID, TIMESTAMPTZOID, INT4OID, INT4OID}
 };
 
 /*
- * When the next message of an account and of certain priorities is due, but for
- * those of some senders, and from behind a place in each priority on; DT_NOEND: it
- * has none queued.
+ * The first messages of the next senders of an account behind one in the order of names:
+ * of no more than so many senders, and so many of each in a priority.  Returns how many
+ * there are, at most limit, and the last of the senders, NULL if those were all.
+ */
+int
+outbox_others(const char *account, const char *after, TimestampTz now, int senders, int each,
+			  int limit, Candidate *candidates, char **last)
+{
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), statement_name_datum(account), statement_name_datum(after),
+		TimestampTzGetDatum(now), Int32GetDatum(senders), Int32GetDatum(each)
+	};
+	int			nsenders = 0;
+	int			n = 0;
+
+	*last = NULL;
+	if (!OidIsValid(get_relname_relid(OUTBOX_SENDER_INDEX, outbox_namespace())))
+		return 0;
+	statement_run(outbox_namespace(), &others_statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *sender = statement_name(i, 5);
+		bool		isnull;
+
+		nsenders += *last == NULL || strcmp(*last, sender) != 0;
+		*last = sender;
+		(void) statement_value(i, 1, &isnull);
+		if (isnull || n == limit)
+			continue;
+		candidates[n++] = (Candidate) {
+			.id = statement_int64(i, 1), .priority = statement_number(i, 2, INT4OID),
+			.due_at = statement_int64(i, 3), .size = statement_number(i, 4, INT4OID), .sender = sender
+		};
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (nsenders < senders)
+		*last = NULL;
+	return n;
+}
+
+static Statement next_due_statement = {
+	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series($6, $5, -1) AS p(priority)"
+	" CROSS JOIN LATERAL (SELECT o.due_at FROM " QUEUE_OF_PRIORITY
+	"  ORDER BY o.due_at, o.id LIMIT 1) AS q",
+	.nargs = 6, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4OID, INT4OID}
+};
+
+/*
+ * When the next message of an account and of certain priorities is due, from behind a
+ * place in each priority on; DT_NOEND: it has none queued.
  */
 TimestampTz
-outbox_next_due(const char *account, const NameData *but, int nbut, int least, int most,
-			   const QueuePlace *after)
+outbox_next_due(const char *account, int least, int most, const QueuePlace *after)
 {
-	Datum		values[7];
+	Datum		values[6];
 	TimestampTz due;
 
-	queue_parameters(values, account, but, nbut, after);
-	values[5] = Int32GetDatum(least);
-	values[6] = Int32GetDatum(most);
+	queue_parameters(values, account, after);
+	values[4] = Int32GetDatum(least);
+	values[5] = Int32GetDatum(most);
 	statement_run(outbox_namespace(), &next_due_statement, values, NULL);
 	due = timestamp_or_never();
 	SPI_freetuptable(SPI_tuptable);

@@ -30,6 +30,8 @@ typedef struct Candidate
 	int64		id;
 	int			priority;
 	TimestampTz due_at;
+	int			size;			/* bytes of its text */
+	char	   *sender;			/* in memory of the caller */
 } Candidate;
 
 /* Priorities are 0 to 9. */
@@ -37,11 +39,12 @@ typedef struct Candidate
 #define MAX_PRIORITY (NUM_PRIORITIES - 1)
 
 /* For the worker, between outbox_open() and outbox_close() */
-extern int	outbox_candidates(const char *account, const NameData *but, int nbut,
-							 int least, const QueuePlace *after, TimestampTz now, int limit,
-							 Candidate *candidates);
-extern TimestampTz outbox_next_due(const char *account, const NameData *but, int nbut,
-								  int least, int most, const QueuePlace *after);
+extern int	outbox_candidates(const char *account, int least, const QueuePlace *after,
+							  TimestampTz now, int limit, Candidate *candidates);
+extern int	outbox_others(const char *account, const char *after, TimestampTz now, int senders,
+						  int each, int limit, Candidate *candidates, char **last);
+extern TimestampTz outbox_next_due(const char *account, int least, int most,
+								   const QueuePlace *after);
 extern TimestampTz outbox_next_expiry(QueuePlace after);
 extern int	outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiring);
 extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids);

@@ -27,6 +27,12 @@ static const enum OutboxColumn claim_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_STARTED_AT
 };
 
+/*
+ * No text of more bytes than this has as few parts as the gateway takes.  It is not
+ * even read, as it may be larger than the worker should be.
+ */
+#define MAX_TEXT_SIZE (128 * 1024)
+
 /* The columns that are set where a rule forbids a message. */
 static const enum OutboxColumn forbid_columns[] = {
 	OUTBOX_STATUS, OUTBOX_ATTEMPTS, OUTBOX_DUE_AT, OUTBOX_FINISHED_AT, OUTBOX_ERROR
@@ -81,22 +87,35 @@ typedef struct Judgement
 	int			parts;
 } Judgement;
 
+/* Return whether the row has a string that is too long to be read. */
+static bool
+is_too_long(const Rows *rows)
+{
+	return row_size(rows, OUTBOX_MOBILE) > MAX_TEXT_SIZE ||
+		row_size(rows, OUTBOX_MESSAGE) > MAX_TEXT_SIZE ||
+		row_size(rows, OUTBOX_LINE) > MAX_TEXT_SIZE || row_size(rows, OUTBOX_LINE2) > MAX_TEXT_SIZE;
+}
+
 /* Ask the rules of the row's account; without an account nothing is sent anyway. */
 static Judgement
 judge_row(const Rows *rows, TimestampTz now)
 {
 	Judgement	result = {.account = account_find(row_name(rows, OUTBOX_ACCOUNT))};
-	RulesMessage message = {
-		.mobile = row_string(rows, OUTBOX_MOBILE),
-		.route = {
-			row_string(rows, OUTBOX_LINE), row_string(rows, OUTBOX_LINE2),
-			row_number(rows, OUTBOX_TYPE, INT2OID), row_number(rows, OUTBOX_TEMPLATE, INT4OID)
-		},
-		.priority = row_number(rows, OUTBOX_PRIORITY, INT2OID)
-	};
+	RulesMessage message = {.priority = row_number(rows, OUTBOX_PRIORITY, INT2OID)};
 	bool		isnull;
 	Datum		text = row_value(rows, OUTBOX_MESSAGE, &isnull);
 
+	if (is_too_long(rows))
+	{
+		result.verdict.outcome = RULES_FAIL;
+		strlcpy(result.verdict.reason, "the text is longer than any that can be sent", RULES_REASON_SIZE);
+		return result;
+	}
+	message.mobile = row_string(rows, OUTBOX_MOBILE);
+	message.route = (Route) {
+		row_string(rows, OUTBOX_LINE), row_string(rows, OUTBOX_LINE2),
+		row_number(rows, OUTBOX_TYPE, INT2OID), row_number(rows, OUTBOX_TEMPLATE, INT4OID)
+	};
 	if (!isnull)
 		message.parts = parts_count(text);
 	result.parts = message.parts.n;

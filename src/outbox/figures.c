@@ -49,6 +49,26 @@ figure_queued(Oid namespace, int64 origin, Name account, int64 *n)
 	return !isnull;
 }
 
+static Statement queued_by_statement = {
+	.sql = "SELECT pg_catalog.count(*) FROM %s AS o"
+	" WHERE o.origin = $1 AND o.account = $2 AND o.due_at IS NOT NULL AND o.status = 'queued'"
+	" AND (o.sender = ANY ($3)) <> $4",
+	.nargs = 4, .argtypes = {INT8OID, NAMEOID, NAMEARRAYOID, BOOLOID}, .reads = true
+};
+
+bool
+figure_queued_by(Oid namespace, int64 origin, Name account, Datum senders, bool but, int64 *n)
+{
+	Datum		values[] = {
+		Int64GetDatum(origin), NameGetDatum(account), senders, BoolGetDatum(but)
+	};
+
+	if (!locks_take_for_reading(namespace))
+		return false;
+	*n = run_as_owner(namespace, &queued_by_statement, values, NULL);
+	return true;
+}
+
 static Statement oldest_due_at_statement = {
 	.sql = "SELECT pg_catalog.min(q.due_at) FROM pg_catalog.generate_series($4, $3, -1) AS p (priority)"
 	" CROSS JOIN LATERAL (SELECT o.due_at FROM %s AS o"

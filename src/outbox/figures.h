@@ -14,6 +14,10 @@
 /* The number of queued messages of an account. */
 extern bool figure_queued(Oid namespace, int64 origin, Name account, int64 *n);
 
+/* The number of those of some senders (names), or with "but" of all others. */
+extern bool figure_queued_by(Oid namespace, int64 origin, Name account, Datum senders, bool but,
+							 int64 *n);
+
 /* The earliest due_at among those of certain priorities; DT_NOEND: none, or the table is locked. */
 extern TimestampTz figure_oldest_due_at(Oid namespace, int64 origin, Name account, int least, int most);
 

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/multixact.h"
@@ -417,6 +418,15 @@ row_has_label(const Rows *rows, enum OutboxColumn column, const char *label)
 	Datum		value = row_value(rows, column, &isnull);
 
 	return !isnull && DatumGetObjectId(value) == label_value(rows, column, label);
+}
+
+Size
+row_size(const Rows *rows, enum OutboxColumn column)
+{
+	bool		isnull;
+	Datum		value = row_value(rows, column, &isnull);
+
+	return isnull ? 0 : toast_raw_datum_size(value) - VARHDRSZ;
 }
 
 char *

@@ -58,6 +58,7 @@ extern RowLock row_lock(Rows *rows, LockWaitPolicy policy);
 extern Datum row_value(const Rows *rows, enum OutboxColumn column, bool *isnull);
 extern bool row_has_label(const Rows *rows, enum OutboxColumn column, const char *label);	/* of an enum */
 extern Oid	row_status(const Rows *rows);	/* InvalidOid if it is null */
+extern Size row_size(const Rows *rows, enum OutboxColumn column);	/* bytes of a string, unread */
 extern char *row_string(const Rows *rows, enum OutboxColumn column);	/* NULL if it is null */
 extern char *row_name(const Rows *rows, enum OutboxColumn column);	/* empty if it is null */
 extern int	row_number(const Rows *rows, enum OutboxColumn column, Oid type);	/* or NULL_NUMBER */

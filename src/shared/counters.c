@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "shared/counters.h"
+#include "shared/mappings.h"
 #include "shared/rate.h"
 
 #define MAX_ACCOUNTS 256
@@ -200,6 +201,12 @@ counters_begin(void)
 }
 
 void
+counters_lock_shared(void)
+{
+	LWLockAcquire(shared_counters->lock, LW_SHARED);
+}
+
+void
 counters_end(void)
 {
 	LWLockRelease(shared_counters->lock);
@@ -377,6 +384,7 @@ counters_forget_live(void)
 	for (int i = 0; i < MAX_ACCOUNTS; i++)
 		if (shared_counters->slots[i].database == MyDatabaseId)
 			memset(&shared_counters->slots[i].live, 0, sizeof(LiveState));
+	mappings_forget();
 	counters_end();
 }
 

@@ -72,6 +72,7 @@ typedef struct LiveState
 	AccountState state;
 	TimestampTz probe_at;		/* stopped: time of the next probe; 0: one is in progress */
 	TimestampTz next_slot;		/* when the rate allows the worker's next message */
+	bool		of_mapping;		/* stopped: by a refusal of the credentials */
 } LiveState;
 
 /* The parts that an account may have sent on a day, if it has a limit. */
@@ -150,6 +151,9 @@ extern void counters_set_delivery_problem(Oid server, const char *problem);
 
 /* Unlock the counters. */
 extern void counters_end(void);
+
+/* Lock the counters for reading what they protect, until counters_end(). */
+extern void counters_lock_shared(void);
 
 /* Set the version of an account, and return the previous one (0: unknown). */
 extern uint64 counters_exchange_version(Oid server, uint64 version);

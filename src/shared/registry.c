@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "shared/clock.h"
 #include "shared/counters.h"
+#include "shared/mappings.h"
 #include "shared/slot.h"
 #include "shared/stuck.h"
 
@@ -44,6 +45,7 @@ request_memory(void)
 	RequestAddinShmemSpace(MAXALIGN(sizeof(Registry)));
 	RequestAddinShmemSpace(counters_size());
 	RequestAddinShmemSpace(stuck_size());
+	RequestAddinShmemSpace(mappings_size());
 	RequestNamedLWLockTranche("sms3300", 3);
 }
 
@@ -67,6 +69,7 @@ lay_out_memory(void)
 	}
 	counters_startup(&GetNamedLWLockTranche("sms3300")[1].lock);
 	stuck_startup(&GetNamedLWLockTranche("sms3300")[2].lock);
+	mappings_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -26,6 +26,7 @@
 #include "outbox/locks.h"
 #include "shared/counters.h"
 #include "shared/armed.h"
+#include "shared/mappings.h"
 #include "shared/registry.h"
 #include "shared/stuck.h"
 
@@ -173,14 +174,39 @@ rule_obstacle(const Question *question)
 	return NULL;
 }
 
+/* Return why the worker has stopped the user mapping that the message is sent with, or NULL. */
+static const char *
+mapping_stop(const Question *question)
+{
+	Oid			server = question->account->serverid;
+	Oid			user = get_role_oid(question->row->sender, true);
+	MappingState mapping;
+
+	credentials_role(server, &user);
+	if (!registry_attached() || !mappings_read(server, user, &mapping) ||
+		!account_has_stopped(mapping.live.state))
+		return NULL;
+	return psprintf("its account %s has stopped for the user mapping %s: %s; %s; %s",
+					quote_identifier(question->account->name),
+					OidIsValid(user) ? psprintf("of role %s", quote_identifier(question->row->sender)) :
+					"for PUBLIC", mapping.reason,
+					mapping.live.probe_at ? psprintf("next probe at %s", show(mapping.live.probe_at)) :
+					"a probe is in progress", others_before(question));
+}
+
 /* Return why the worker has stopped the account, or NULL. */
 static const char *
 stop_obstacle(const Question *question)
 {
 	const LiveState *live = &question->counted.live;
 
-	if (!account_has_stopped(live->state))
-		return NULL;
+	if (!account_has_stopped(live->state) || live->of_mapping)
+	{
+		const char *of_mapping = mapping_stop(question);
+
+		if (of_mapping || !account_has_stopped(live->state) || question->account->nmappings > 1)
+			return of_mapping;
+	}
 	return psprintf("its account %s has stopped: %s; %s; %s",
 					quote_identifier(question->account->name), question->counted.reason,
 					live->probe_at ? psprintf("next probe at %s", show(live->probe_at)) :

@@ -1,6 +1,7 @@
 /*
  * statistics.c
- *		Return the rows of sms3300_stat_worker and sms3300_stat_account.
+ *		Return the rows of sms3300_stat_worker, sms3300_stat_account and
+ *		sms3300_stat_mapping.
  *
  * Each view calls a function in this file once for each row, and one for each
  * column that is read from the table, if that column is selected.
@@ -24,11 +25,14 @@
 #include "outbox/figures.h"
 #include "shared/armed.h"
 #include "shared/counters.h"
+#include "shared/mappings.h"
 #include "shared/registry.h"
 
 PG_FUNCTION_INFO_V1(sms3300_stat_get_worker);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_account);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_hour);
+PG_FUNCTION_INFO_V1(sms3300_stat_get_mapping);
+PG_FUNCTION_INFO_V1(sms3300_stat_get_mapping_queued);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_queued);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_oldest_due_at);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_foreign_rows);
@@ -245,6 +249,51 @@ sms3300_stat_get_account(PG_FUNCTION_ARGS)
 	set_time(&row, "stats_reset", counted.reset_at);
 	set_column(&row, "parts_today", Int64GetDatum(parts), parts < 0);
 	PG_RETURN_DATUM(finish_stat_row(&row));
+}
+
+/*
+ * sms3300_stat_get_mapping(account, user): describe a user mapping.  If it is the only
+ * one of its account, a refusal of its credentials stops the account.
+ */
+Datum
+sms3300_stat_get_mapping(PG_FUNCTION_ARGS)
+{
+	const Account *account;
+	AccountCounters counted = {0};
+	MappingState mapping = {0};
+	StatRow		row;
+	bool		of_account;
+	const LiveState *live;
+
+	require_preloaded();
+	account = account_find(NameStr(*PG_GETARG_NAME(0)));
+	if (account == NULL)
+		PG_RETURN_NULL();
+	counters_read(account->serverid, &counted);
+	mappings_read(account->serverid, PG_GETARG_OID(1), &mapping);
+	of_account = account->nmappings == 1 && counted.live.of_mapping;
+	live = of_account ? &counted.live : &mapping.live;
+
+	begin_stat_row(fcinfo, &row);
+	set_column(&row, "origin", Int64GetDatum(outbox_origin()), false);
+	set_string(&row, "state", account_has_stopped(live->state) ? "stopped" : "ok");
+	set_string(&row, "reason", !account_has_stopped(live->state) ? NULL :
+			   of_account ? counted.reason : mapping.reason);
+	set_time(&row, "next_probe_at", account_has_stopped(live->state) ? live->probe_at : 0);
+	set_column(&row, "in_flight", Int32GetDatum(mapping.live.in_flight), false);
+	PG_RETURN_DATUM(finish_stat_row(&row));
+}
+
+/* sms3300_stat_get_mapping_queued(origin, account, senders, but): count messages of some senders. */
+Datum
+sms3300_stat_get_mapping_queued(PG_FUNCTION_ARGS)
+{
+	int64		n;
+
+	if (!figure_queued_by(get_func_namespace(fcinfo->flinfo->fn_oid), PG_GETARG_INT64(0),
+						  PG_GETARG_NAME(1), PG_GETARG_DATUM(2), PG_GETARG_BOOL(3), &n))
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(n);
 }
 
 /* sms3300_stat_get_queued(origin, account): count the queued messages of an account. */

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "postmaster/interrupt.h"
 #include "utils/acl.h"
 #include "utils/timestamp.h"
@@ -20,6 +21,7 @@
 #include "worker/dispatch.h"
 #include "worker/repeats.h"
 #include "worker/shunned.h"
+#include "worker/stops.h"
 
 /* Messages claimed with triggers disabled of which the log tells, within a minute. */
 #define TELL_FEW 20
@@ -71,6 +73,7 @@ static void
 begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 {
 	AccountQueue *queue = queue_find_or_add(claim->account);
+	Mapping    *mapping = mapping_of(&queue->mappings, claim->sender);
 	Job		   *job = job_create(claim->id, claim->started_at, queue, claim->attempts);
 	Route		route = {claim->line, claim->line2, claim->type, claim->template};
 	const Account *account;
@@ -79,7 +82,9 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 
 	/* From here on the handling of an error finds the job and undoes this. */
 	dlist_push_tail(&dispatch->jobs, &job->node);
-	queue_claimed(queue, now);
+	job->mapping = mapping;
+	queue_claimed(queue, mapping, now);
+	job->sender = hash_bytes((const unsigned char *) claim->sender, (int) strlen(claim->sender));
 	job->claimed_at = now;
 	job->parts = claim->parts;
 	job->age = now - claim->send_after;
@@ -99,7 +104,7 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	{
 		job_fail(job, VERDICT_ACCOUNT, problem);
 		if (of_sender)
-			window_mute(&queue->window, claim->sender, now);
+			queue_no_credentials(queue, job->mapping, problem, now);
 	}
 }
 
@@ -158,7 +163,7 @@ dispatch_undo(Dispatch *dispatch)
 	{
 		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));
 
-		queue_unclaimed(job->queue);
+		queue_unclaimed(job->queue, job->mapping);
 		request_discard(&job->request);
 		job_destroy(job);
 	}
@@ -191,7 +196,7 @@ dispatch_send(Dispatch *dispatch, Wire *wire, Recorder *recorder)
 		request_discard(&job->request);
 		if (job->problem[0] == '\0')
 			job_fail(job, VERDICT_NOT_SENT, "the server was stopping");
-		queue_unclaimed(job->queue);
+		queue_unclaimed(job->queue, job->mapping);
 		recorder_add(recorder, job);
 	}
 }

@@ -1,6 +1,6 @@
 /*
  * gate.c
- *		Whether an account sends: open, held, or stopped by a refusal.
+ *		Whether an account, or a user mapping, sends: open, held, or stopped by a refusal.
  */
 #include "postgres.h"
 
@@ -9,6 +9,23 @@
 #include "worker/pace.h"
 
 #define FIRST_PROBE_DELAY USECS_PER_SEC
+
+LiveState
+gate_live(const Gate *gate, int in_flight)
+{
+	return (LiveState) {
+		.in_flight = in_flight, .state = gate->state,
+		.probe_at = gate->state == ACCOUNT_STOPPED ? gate->probe_at : 0,
+		.of_mapping = account_has_stopped(gate->state) && gate->of_mapping
+	};
+}
+
+bool
+gate_live_equal(const LiveState *a, const LiveState *b)
+{
+	return a->in_flight == b->in_flight && a->state == b->state && a->probe_at == b->probe_at &&
+		a->next_slot == b->next_slot;
+}
 
 int
 gate_allowance(const Gate *gate, TimestampTz now)
@@ -72,8 +89,9 @@ gate_stop(Gate *gate, int64 retry_after, TimestampTz now)
 }
 
 void
-gate_blame(Gate *gate, int64 refused, const char *reason)
+gate_blame(Gate *gate, int64 refused, const char *reason, bool of_mapping)
 {
+	gate->of_mapping = of_mapping;
 	gate->refused = refused;
 	strlcpy(gate->reason, reason, COUNTERS_REASON_SIZE);
 }

@@ -1,9 +1,8 @@
 /*
  * gate.h
- *		Whether an account sends: open, held, or stopped by a refusal.
+ *		Whether an account, or a user mapping, sends: open, held, or stopped by a refusal.
  *
- * A gate is one of an account now; whatever else may stop by itself has one of
- * its own.  Its state changes by the functions below and in no other way.  Times
+ * An account has one, and each of its user mappings has one.  Its state changes by the functions below and in no other way.  Times
  * are those of the server's clock, durations in microseconds.
  */
 #ifndef SMS3300_WORKER_GATE_H
@@ -18,7 +17,12 @@ typedef struct Gate
 	TimestampTz probe_at;		/* stopped: when to try again */
 	int64		refused;		/* the message that was refused last; 0: none */
 	char		reason[COUNTERS_REASON_SIZE];	/* and why */
+	bool		of_mapping;		/* it was the credentials */
 } Gate;
+
+/* Return the state that is published, and whether two are the same. */
+extern LiveState gate_live(const Gate *gate, int in_flight);
+extern bool gate_live_equal(const LiveState *a, const LiveState *b);
 
 /* How many messages may pass now; INT_MAX: any number. */
 extern int	gate_allowance(const Gate *gate, TimestampTz now);
@@ -39,8 +43,8 @@ extern void gate_return(Gate *gate);
  */
 extern bool gate_stop(Gate *gate, int64 retry_after, TimestampTz now);
 
-/* Note what was refused last, and why. */
-extern void gate_blame(Gate *gate, int64 refused, const char *reason);
+/* Note what was refused last, why, and whether it was the credentials. */
+extern void gate_blame(Gate *gate, int64 refused, const char *reason, bool of_mapping);
 
 /* stopped, probing -> open: a message got through.  True unless it was open, or is held. */
 extern bool gate_succeed(Gate *gate);

@@ -120,7 +120,12 @@ job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 		gateway_parse_reply(reply->body, reply->body_size, &job->said);
 	job->verdict = gateway_verdict(reply->request_left, reply->status, job->mobile, &job->said, codes);
 
+	/* What the gateway says of the account, it says of the credentials. */
+	job->of_mapping = job->verdict == VERDICT_ACCOUNT && job->said.has_status &&
+		reply->status >= 200 && reply->status < 300;
+
 	/* A line that the message gave is its own fault, and no other message's trouble. */
+	job->of_own_line = job->verdict == VERDICT_LINE && job->own_line;
 	if (job->verdict == VERDICT_LINE)
 		job->verdict = job->own_line ? VERDICT_REJECTED : VERDICT_ACCOUNT;
 }
@@ -187,6 +192,22 @@ static bool
 is_unsure_refusal(const Job *job)
 {
 	return job->reply && job->reply->status == HTTP_SERVICE_UNAVAILABLE && job->reply->retry_after < 0;
+}
+
+/* Codes that tell of a recipient or a text, which are a message's own fault. */
+static const int own_faults[] = {1, 13, 27, 33};
+
+int
+job_refusal(const Job *job)
+{
+	int			code = job->said.status;
+
+	if (job->verdict != VERDICT_REJECTED || !job->said.has_status || job->of_own_line)
+		return 0;
+	for (size_t i = 0; i < lengthof(own_faults); i++)
+		if (code == own_faults[i])
+			return 0;
+	return code;
 }
 
 /* Return in short why a job did not end as 'sent', in the current memory context. */

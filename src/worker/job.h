@@ -24,6 +24,8 @@ typedef struct Job
 	TimestampTz due_at;			/* when it could be sent; 0: unknown */
 	int64		submitted_at;	/* when the request began, by clock_us(); 0: none was made */
 	AccountQueue *queue;
+	Mapping    *mapping;		/* the one that the message is sent with; NULL: not known */
+	uint32		sender;			/* a hash of its sender */
 	char		mobile[MOBILE_SIZE];	/* empty: not known */
 	bool		own_line;		/* the message itself gave the line */
 	char		line[LINE_SIZE];	/* that is posted; empty: none */
@@ -31,12 +33,15 @@ typedef struct Job
 	int			attempts;		/* requests made, including this one */
 	int64		age;			/* how long it had been due when it was claimed */
 	HttpRequest request;		/* until it is submitted */
+	int			form_size;		/* bytes of its form, once it is submitted */
 
 	/* Once it is finished */
 	const HttpReply *reply;		/* NULL: no request was made, or nobody waits for it */
 	int			kept_status;	/* the HTTP status of a reply that a former worker had; 0: none */
 	GatewayReply said;			/* content of the reply's JSON */
 	GatewayVerdict verdict;
+	bool		of_own_line;	/* VERDICT_REJECTED: the message's own line was refused */
+	bool		of_mapping;		/* VERDICT_ACCOUNT: the credentials were refused */
 	char		problem[JOB_PROBLEM_SIZE];	/* why there is no complete reply, or empty */
 	TimestampTz finished_at;
 	int64		took;			/* the request, in microseconds */
@@ -61,6 +66,12 @@ extern void job_keep(const Job *job, const char *obstacle);
 
 /* Finish a job of a former worker: with the result that was kept, or as it may have been sent. */
 extern void job_inherit(Job *job);
+
+/*
+ * Return the code by which the gateway refused a message, 0 if there is none or if it is
+ * the message's own fault.
+ */
+extern int	job_refusal(const Job *job);
 
 /* Say in short why a job did not end as 'sent'; in memory of the current context. */
 extern const char *job_reason(const Job *job);

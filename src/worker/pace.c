@@ -25,6 +25,60 @@
 /* What was sent before a restart of the server is not known; no second shall see both. */
 #define HOLD USECS_PER_SEC
 
+/*
+ * After a refusal as too many, the rate falls to a part of what was accepted. It rises by
+ * a little with each message that is accepted, which is some 2 % a second at any rate, and
+ * faster after a while without a refusal. So there are many accepted messages for each
+ * refusal, and a limit that no longer exists is forgotten within minutes.
+ */
+#define LEARNT_PART 0.8
+#define LEARNT_STEP 0.02
+#define LEARNT_PATIENCE (10 * USECS_PER_SEC)
+#define LEARNT_MIN 0.1
+#define LEARNT_MAX 20000.0
+
+double
+pace_rate(const Pace *pace, double rate)
+{
+	if (pace->learnt <= 0)
+		return rate;
+	return rate > 0 ? Min(rate, pace->learnt) : pace->learnt;
+}
+
+/* Count by seconds. */
+static void
+count_seconds(Pace *pace, TimestampTz now)
+{
+	if (now >= pace->second && now < pace->second + USECS_PER_SEC)
+		return;
+	pace->before = now < pace->second + 2 * USECS_PER_SEC ? pace->accepted : 0;
+	pace->accepted = 0;
+	pace->second = now;
+}
+
+void
+pace_accepted(Pace *pace, TimestampTz now)
+{
+	count_seconds(pace, now);
+	pace->accepted++;
+	if (pace->learnt <= 0)
+		return;
+	pace->learnt += LEARNT_STEP *
+		(1 + (double) Max(now - pace->refused_at, 0) / LEARNT_PATIENCE);
+	if (pace->learnt > LEARNT_MAX)
+		pace->learnt = 0;
+}
+
+void
+pace_refused(Pace *pace, TimestampTz now)
+{
+	count_seconds(pace, now);
+	if (pace->learnt <= 0)
+		pace->learnt = Max(Max(pace->accepted, pace->before), 1);
+	pace->learnt = Max(pace->learnt * LEARNT_PART, LEARNT_MIN);
+	pace->refused_at = now;
+}
+
 /* A slot that is further away than any can be comes from a former rate, or the clock was set back. */
 TimestampTz
 pace_slot(const Pace *pace, double rate, TimestampTz now)

@@ -13,7 +13,21 @@ typedef struct Pace
 {
 	int			in_flight;
 	TimestampTz next_slot;		/* when the rate allows the next message */
+
+	/* What the gateway takes, learnt from what it refuses as too many */
+	double		learnt;			/* messages a second; 0: no limit is known */
+	TimestampTz refused_at;		/* the last refusal */
+	TimestampTz second;			/* the second that is being counted ... */
+	int			accepted;		/* ... messages accepted in it ... */
+	int			before;			/* ... and in the one before */
 } Pace;
+
+/* Return the messages a second to send: an account's rate, or less if the gateway takes less. */
+extern double pace_rate(const Pace *pace, double rate);
+
+/* Note that the gateway accepted a message, or refused one as too many. */
+extern void pace_accepted(Pace *pace, TimestampTz now);
+extern void pace_refused(Pace *pace, TimestampTz now);
 
 /* Begin, with a pause since the server's start: what was sent before is not known. */
 extern void pace_hold(Pace *pace, TimestampTz started_at);

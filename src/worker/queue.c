@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -15,6 +17,7 @@
 #include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
+#include "worker/stops.h"
 #include "worker/wire.h"
 
 /*
@@ -22,42 +25,56 @@
  * Each change of a mapping opens the account, but not more often than this.
  */
 #define REOPEN_PAUSE (10 * USECS_PER_SEC)
-
 static dlist_head queues = DLIST_STATIC_INIT(queues);
 static uint64 known_generation = 0;
+
+/* All queues by name. */
+typedef struct QueueEntry
+{
+	NameData	name;			/* first: the key */
+	AccountQueue *queue;
+} QueueEntry;
+
+static HTAB *by_name = NULL;
 
 AccountQueue *
 queue_find_or_add(const char *name)
 {
-	dlist_iter	iter;
+	NameData	key;
+	QueueEntry *entry;
 	AccountQueue *queue;
 
-	dlist_foreach(iter, &queues)
+	if (by_name == NULL)
 	{
-		queue = dlist_container(AccountQueue, node, iter.cur);
-		if (strcmp(queue->name, name) == 0)
-			return queue;
+		HASHCTL		control = {.keysize = NAMEDATALEN, .entrysize = sizeof(QueueEntry)};
+
+		by_name = hash_create("sms3300 queues", 64, &control, HASH_ELEM | HASH_BLOBS);
 	}
+	namestrcpy(&key, name);
+	entry = hash_search(by_name, &key, HASH_FIND, NULL);
+	if (entry)
+		return entry->queue;
 	queue = MemoryContextAllocZero(TopMemoryContext, sizeof(AccountQueue));
 	strlcpy(queue->name, name, NAMEDATALEN);
 	window_init(&queue->window);
+	mappings_init(&queue->mappings);
 	queue->retention.tidy_at = DT_NOEND;
 	pace_hold(&queue->pace, registry_started_at());
 	dlist_push_tail(&queues, &queue->node);
+	entry = hash_search(by_name, &key, HASH_ENTER, NULL);
+	entry->queue = queue;
 	return queue;
 }
 
-void
-queue_unclaimed(AccountQueue *queue)
+/* Free the queue of an account that no longer exists. */
+static void
+queue_free(AccountQueue *queue)
 {
-	pace_end(&queue->pace);
-	gate_return(&queue->gate);
-}
-
-void
-queue_aborted(AccountQueue *queue)
-{
-	pace_end(&queue->pace);
+	hash_search(by_name, queue->name, HASH_REMOVE, NULL);
+	dlist_delete(&queue->node);
+	window_clear(&queue->window);
+	mappings_free(&queue->mappings);
+	pfree(queue);
 }
 
 /* Discard all candidates, because new messages are due from a time on. */
@@ -85,14 +102,6 @@ queues_untake(void)
 		window_untake(&dlist_container(AccountQueue, node, iter.cur)->window);
 }
 
-/* Say that an account that had stopped is open. */
-static void
-tell_open(const AccountQueue *queue)
-{
-	ereport(LOG,
-			(errmsg("sms3300: account \"%s\" is sending again", queue->name)));
-}
-
 /*
  * Update the version of a queue's account.  Returns true if it was altered since
  * this or another worker last checked.
@@ -113,11 +122,13 @@ queue_note_version(AccountQueue *queue, const Account *account)
 static void
 queue_open(AccountQueue *queue, bool paused)
 {
-	if (gate_set(&queue->gate, ACCOUNT_OPEN) && !paused)
-		tell_open(queue);
+	bool		opened = gate_set(&queue->gate, ACCOUNT_OPEN);
+
+	opened |= mappings_open(&queue->mappings);
+	if (opened && !paused)
+		queue_tell_open(queue);
 	if (queue->exhausted_until != 0)
 		queue->exhausted_until = DT_NOBEGIN;
-	window_unmute(&queue->window);
 	outbox_hurry(queue->name);
 	window_reset(&queue->window, DT_NOBEGIN);
 }
@@ -197,6 +208,8 @@ queue_configure(AccountQueue *queue, TimestampTz now)
 		queue->codes = account->codes;
 		queue->hours = account->hours;
 		queue->urgent_priority = account->urgent_priority;
+		queue->nmappings = account->nmappings;
+		queue->stop_after_unknown = account->stop_after_unknown;
 	}
 	else
 		retention_configure(&queue->retention, -1, -1);
@@ -212,6 +225,19 @@ queue_apply_hours(AccountQueue *queue, TimestampTz now)
 	bool		closed = queue->exists && hours_opening(&queue->hours, now) > now;
 
 	window_hold(&queue->window, closed ? queue->urgent_priority : 0);
+}
+
+/* Find out again which mapping is used for whom, and open those that were altered. */
+static void
+queue_follow_mappings(AccountQueue *queue)
+{
+	if (mappings_refresh(&queue->mappings, queue->serverid, GetCurrentTimestamp()))
+	{
+		queue_tell_open(queue);
+		outbox_hurry(queue->name);
+	}
+	if (queue->window.barred)
+		window_go_back(&queue->window, DT_NOBEGIN);
 }
 
 void
@@ -234,15 +260,14 @@ queues_begin(bool look, TimestampTz from, TimestampTz now)
 
 		queue_configure(queue, now);
 		queue_apply_hours(queue, now);
+		if (queue->exists &&
+			(generation != known_generation || queue->mappings.serverid != queue->serverid))
+			queue_follow_mappings(queue);
 		window_begin(&queue->window, look);
 		if (look)
 			retention_look(&queue->retention, queue->name);
 		if (!queue->exists && queue->nholds == 0)
-		{
-			dlist_delete(&queue->node);
-			window_clear(&queue->window);
-			pfree(queue);
-		}
+			queue_free(queue);
 	}
 	if (look)
 		counters_take_retries(retry_account);
@@ -336,8 +361,16 @@ queues_set_back(TimestampTz now)
 		retention_set_back(&queue->retention, now);
 		if (queue->tracking)
 			tracking_set_back(queue->tracking, now);
-		window_set_back(&queue->window, now);
+		mappings_set_back(&queue->mappings, now);
+		window_set_back(&queue->window);
 	}
+}
+
+/* Return the messages a second that an account sends; 0: any number. */
+static double
+queue_rate(const AccountQueue *queue)
+{
+	return pace_rate(&queue->pace, queue->rate);
 }
 
 /* Tell whether there is an account that may send at all. */
@@ -365,7 +398,7 @@ allowance(const AccountQueue *queue, TimestampTz now)
 	if (!is_served(queue) || queue->exhausted_until > now || next_candidates(queue, now) > now)
 		return 0;
 	return Min(gate_allowance(&queue->gate, now),
-			   pace_allowance(&queue->pace, queue->max_in_flight, queue->rate, now));
+			   pace_allowance(&queue->pace, queue->max_in_flight, queue_rate(queue), now));
 }
 
 /* Return the same, limited to the room for requests beside those taken already. */
@@ -390,9 +423,12 @@ queues_wanted(Wire *wire, TimestampTz now)
 int
 queues_take(Wire *wire, int limit, TimestampTz now, int64 *ids)
 {
+	static uint32 transaction = 0;
 	dlist_iter	iter;
 	int			taken = 0;
+	int64		room = wire_room_for_texts(wire);
 
+	transaction++;
 	if (dlist_is_empty(&queues))
 		return 0;
 	dlist_push_tail(&queues, dlist_pop_head_node(&queues));
@@ -401,10 +437,13 @@ queues_take(Wire *wire, int limit, TimestampTz now, int64 *ids)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
-		taken += window_take(&queue->window, queue->name,
-							 account_has_stopped(queue->gate.state), queue->gate.refused,
-							 Min(room_for(queue, wire, taken, now), limit - taken), now,
-							 ids + taken);
+		WindowTake	take = {
+			queue->name, &queue->mappings, account_has_stopped(queue->gate.state),
+			queue->gate.refused, queue->refused_sender, transaction, now, &room
+		};
+
+		taken += window_take(&queue->window, &take,
+							 Min(room_for(queue, wire, taken, now), limit - taken), ids + taken);
 	}
 	return taken;
 }
@@ -423,25 +462,17 @@ queues_end(TimestampTz now)
 }
 
 void
-queue_claimed(AccountQueue *queue, TimestampTz now)
+queue_claimed(AccountQueue *queue, Mapping *mapping, TimestampTz now)
 {
 	queue->claimed++;
 	if (queue->exhausted_until != 0)
-		tell_open(queue);
+		queue_tell_open(queue);
 	queue->exhausted_until = 0;
 	window_claimed(&queue->window);
 	gate_pass(&queue->gate);
-	pace_begin(&queue->pace, queue->rate, now);
-}
-
-void
-queue_exhausted(AccountQueue *queue, TimestampTz until, const char *reason, bool is_news)
-{
-	queue->exhausted_until = until;
-	if (is_news)
-		ereport(LOG,
-				(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, reason),
-				 errdetail("Its messages stay queued until the next day, or until its option \"max_parts_per_day\" is altered.")));
+	gate_pass(&mapping->gate);
+	mapping_changed(&queue->mappings, mapping, 1);
+	pace_begin(&queue->pace, queue_rate(queue), now);
 }
 
 void
@@ -478,38 +509,8 @@ void
 queue_submitting(AccountQueue *queue, int64 delay)
 {
 	if (queue->claimed > 0)
-		pace_delay(&queue->pace, queue->rate, delay);
+		pace_delay(&queue->pace, queue_rate(queue), delay);
 	queue->claimed = 0;
-}
-
-void
-queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict, int64 retry_after,
-			   const char *reason, TimestampTz now)
-{
-	pace_end(&queue->pace);
-	switch (verdict)
-	{
-		case VERDICT_SENT:
-		case VERDICT_REJECTED:
-		case VERDICT_TRANSIENT:
-		case VERDICT_HOURS:
-			if (gate_succeed(&queue->gate))
-				tell_open(queue);
-			break;
-		case VERDICT_ACCOUNT:
-		case VERDICT_LINE:
-		case VERDICT_NOT_SENT:
-			gate_blame(&queue->gate, id, reason);
-			if (gate_stop(&queue->gate, retry_after, now))
-				ereport(LOG,
-						(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, reason),
-						 errdetail("Its messages stay queued. One of them is tried at growing intervals.")));
-			break;
-		case VERDICT_UNKNOWN:
-			if (account_has_stopped(queue->gate.state))
-				gate_stop(&queue->gate, retry_after, now);
-			break;
-	}
 }
 
 TimestampTz
@@ -525,7 +526,7 @@ queues_next_event(Wire *wire, TimestampTz now)
 		/* If there is no room for a request, a reply will make room. */
 		if (is_served(queue) && wire_room(wire, queue->pace.in_flight, 0, 1) > 0)
 			next = Min(next, Max(Max(Max(next_candidates(queue, now), queue->exhausted_until), gate_next(&queue->gate)),
-								 pace_next(&queue->pace, queue->max_in_flight, queue->rate, now)));
+								 pace_next(&queue->pace, queue->max_in_flight, queue_rate(queue), now)));
 	}
 	return next;
 }
@@ -542,35 +543,49 @@ queues_stay_until(TimestampTz now)
 
 		if (!is_served(queue) || queue->gate.state == ACCOUNT_PAUSED)
 			continue;
-		if (account_has_stopped(queue->gate.state) && window_next(&queue->window) != DT_NOEND)
+		if ((account_has_stopped(queue->gate.state) && window_next(&queue->window) != DT_NOEND) ||
+			(queue->window.barred && mappings_next_probe(&queue->mappings)))
 			return DT_NOEND;
-		until = Max(until, pace_slot(&queue->pace, queue->rate, now));
+		until = Max(until, pace_slot(&queue->pace, queue_rate(queue), now));
 		if (queue->reopening)
 			until = Max(until, queue->reopen_at);
 	}
 	return until;
 }
 
+/*
+ * Return what an account shows to have stopped it: its own gate, or that of a mapping if
+ * each mapping that has messages has stopped.
+ */
+static const Gate *
+shown_gate(AccountQueue *queue, TimestampTz now)
+{
+	const Mapping *mapping;
+
+	if (queue->gate.state != ACCOUNT_OPEN || !queue->window.barred ||
+		next_candidates(queue, now) <= now)
+		return &queue->gate;
+	mapping = mappings_next_probe(&queue->mappings);
+	return mapping && queue->pace.in_flight == mappings_probing(&queue->mappings) ?
+		&mapping->gate : &queue->gate;
+}
+
 void
 queues_publish(void)
 {
+	TimestampTz time = GetCurrentTimestamp();
 	dlist_iter	iter;
 	bool		begun = false;
 
 	dlist_foreach(iter, &queues)
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
-		const Gate *gate = &queue->gate;
-		LiveState	now = {
-			queue->pace.in_flight, gate->state,
-			gate->state == ACCOUNT_STOPPED ? gate->probe_at : 0,
-			queue->rate > 0 ? queue->pace.next_slot : 0
-		};
+		const Gate *gate = shown_gate(queue, time);
+		LiveState	now = gate_live(gate, queue->pace.in_flight);
 
-		if (now.in_flight == queue->published.in_flight &&
-			now.state == queue->published.state &&
-			now.probe_at == queue->published.probe_at &&
-			now.next_slot == queue->published.next_slot)
+		now.next_slot = queue_rate(queue) > 0 ? queue->pace.next_slot : 0;
+		mappings_publish(&queue->mappings, &begun);
+		if (gate_live_equal(&now, &queue->published))
 			continue;
 		if (!begun)
 			counters_begin();

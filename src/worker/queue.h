@@ -35,11 +35,20 @@ typedef struct AccountQueue
 	bool		reopening;		/* there was one, and it is not yet time */
 	int			max_in_flight;
 	double		rate;
+	int			nmappings;
+	int			stop_after_unknown;
 	GatewayCodes codes;
 	Hours		hours;
 	int			urgent_priority;	/* this and higher ones do not wait for the hours */
 
 	Gate		gate;			/* whether it sends */
+	uint32		refused_sender;	/* of the message that was refused last: a hash */
+	int			unknowns;		/* outcomes in a row, since a message was accepted or it opened */
+	int			refusals;		/* likewise, with one code */
+	int			refused_code;	/* that */
+	bool		by_code;		/* it has stopped because of them */
+	bool		untold;			/* it has stopped, and that was not logged */
+	Mappings	mappings;		/* and with which credentials */
 	Pace		pace;			/* and how fast */
 	int			claimed;		/* in this transaction */
 	int			suppressed;		/* likewise */
@@ -55,14 +64,13 @@ typedef struct AccountQueue
 /*
  * Within a transaction with the outbox open, in this order: apply changes of the
  * accounts and, with "look", of the queues, whose new messages are due from a time
- * on; take at most "limit" candidates; record each claim, message that a rule
- * forbade, or limit that was reached; finish.
+ * on; take at most "limit" candidates; record each claim, with the mapping of its
+ * sender, message that a rule forbade, or limit that was reached; finish.
  */
 extern void queues_begin(bool look, TimestampTz from, TimestampTz now);
 extern int	queues_take(struct Wire *wire, int limit, TimestampTz now, int64 *ids);
-extern void queue_claimed(AccountQueue *queue, TimestampTz now);
+extern void queue_claimed(AccountQueue *queue, Mapping *mapping, TimestampTz now);
 extern void queue_forbidden(AccountQueue *queue, bool failed);
-extern void queue_exhausted(AccountQueue *queue, TimestampTz until, const char *reason, bool is_news);
 extern void queues_end(TimestampTz now);
 
 /* Count the messages that rules forbade in the transaction, once it has committed. */
@@ -99,19 +107,6 @@ extern int	queues_wanted(struct Wire *wire, TimestampTz now);
  * limits requests, not claims.
  */
 extern void queue_submitting(AccountQueue *queue, int64 delay);
-
-/*
- * Note that a message was claimed in vain: the claim did not commit, or no request was
- * made.  If it was a probe, another message is the next one at once.
- */
-extern void queue_unclaimed(AccountQueue *queue);
-
-/* Note that a request was ended by a stop of the server, which says nothing of the account. */
-extern void queue_aborted(AccountQueue *queue);
-
-/* Record the outcome of a request, which may stop or open the account. */
-extern void queue_finished(AccountQueue *queue, int64 id, GatewayVerdict verdict,
-						   int64 retry_after, const char *reason, TimestampTz now);
 
 /* Discard waiting times, because the clock was set back. */
 extern void queues_set_back(TimestampTz now);

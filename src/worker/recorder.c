@@ -276,7 +276,7 @@ static void
 keep_refused(const Job *job, const char *obstacle)
 {
 	job_keep(job, obstacle);
-	if (job->failures == 0)
+	if (job->failures == 0 && repeats_log(obstacle, 1))
 		ereport(LOG,
 				(errmsg("sms3300: the result of message " INT64_FORMAT " cannot be recorded: %s",
 						job->id, obstacle),

@@ -151,7 +151,7 @@ add_look(Tracking *tracking, const Account *account, const FinishedMessage *mess
 	look->message_id = message->message_id;
 	look->role = get_role_oid(message->sender, true);
 	look->last = last;
-	if (credentials_role(account, &look->role))
+	if (credentials_role(account->serverid, &look->role))
 		tracking->nlooks++;
 }
 

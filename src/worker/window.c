@@ -15,17 +15,23 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
+#include "common/hashfn.h"
 #include "utils/memutils.h"
 
 #include "worker/shunned.h"
 #include "worker/window.h"
 
-/* A sender without credentials is checked again after this. */
-#define MUTE_TIME (5 * USECS_PER_MINUTE)
-
 /* A window is used for this long, as messages with precedence may become due. */
 #define WINDOW_AGE USECS_PER_SEC
+
+/*
+ * Of a queue that is longer than a window, the first messages of other senders are fetched
+ * at this interval: of so many senders at a time, and so many of each in a priority.
+ */
+#define OTHERS_INTERVAL (100 * INT64CONST(1000))
+#define OTHER_SENDERS 100
+#define OTHER_EACH 10
+#define OTHERS_SIZE 1000
 
 /* Messages that were passed by are tried again after this, and this for each of them. */
 #define HEAD_DELAY USECS_PER_SEC
@@ -39,16 +45,19 @@ window_init(Window *window)
 	window->begin_at = DT_NOBEGIN;
 	window->next_due = DT_NOBEGIN;
 	window->held_due = DT_NOEND;
-	window->head_at = DT_NOEND;
+	window->head_at = window->barred_until = DT_NOEND;
 }
 
 void
 window_clear(Window *window)
 {
 	if (window->candidates)
+	{
 		pfree(window->candidates);
+		pfree(window->sequence);
+	}
 	window->candidates = NULL;
-	window->ncandidates = window->next = window->passed = window->begun = 0;
+	window->ncandidates = window->nqueue = window->next = window->passed = window->begun = 0;
 }
 
 /* Return whether there are candidates that have not been taken. */
@@ -86,7 +95,8 @@ window_go_back(Window *window, TimestampTz from)
 	if (from == DT_NOBEGIN)
 	{
 		window->npassed = 0;
-		window->head_at = DT_NOEND;
+		window->head_at = window->barred_until = DT_NOEND;
+		window->barred = false;
 	}
 }
 
@@ -118,31 +128,16 @@ window_due(Window *window, TimestampTz due)
 }
 
 void
-window_mute(Window *window, const char *sender, TimestampTz now)
-{
-	for (int i = 0; i < window->nmuted; i++)
-		if (strcmp(NameStr(window->muted[i]), sender) == 0)
-			return;
-	if (window->nmuted == 0)
-		window->muted_until = now + MUTE_TIME;
-	if (window->nmuted < WINDOW_MAX_MUTED)
-		namestrcpy(&window->muted[window->nmuted++], sender);
-	window->stale_at = now;		/* the window has more of them */
-}
-
-void
-window_unmute(Window *window)
-{
-	if (window->nmuted > 0)
-		window_go_back(window, DT_NOBEGIN);
-	window->nmuted = 0;
-}
-
-void
-window_set_back(Window *window, TimestampTz now)
+window_set_back(Window *window)
 {
 	window_reset(window, DT_NOBEGIN);
-	window->muted_until = now;
+}
+
+void
+window_bar(Window *window, TimestampTz until)
+{
+	window->barred_until = Min(window->barred_until, until);
+	window->next_due = Min(window->next_due, until);
 }
 
 void
@@ -150,7 +145,7 @@ window_begin(Window *window, bool fresh)
 {
 	window->fresh = fresh;
 	window->begun = window->next;
-	window->taken = window->claimed = 0;
+	window->taken = window->claimed = window->nbarred = 0;
 }
 
 /* Go back to the head, where messages were passed by. */
@@ -162,70 +157,231 @@ go_to_head(Window *window)
 	window->head_at = DT_NOEND;
 }
 
+/* What ranks are counted by. */
+typedef struct RankKey
+{
+	uint32		sender;
+	int			priority;
+} RankKey;
+
+typedef struct RankEntry
+{
+	RankKey		key;			/* first */
+	int			n;
+} RankEntry;
+
+/* Rank each candidate among those of its sender and priority. */
+static void
+rank(Window *window)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(RankKey), .entrysize = sizeof(RankEntry), .hcxt = CurrentMemoryContext
+	};
+	HTAB	   *ranks = hash_create("sms3300 ranks", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	for (int i = 0; i < window->ncandidates; i++)
+	{
+		WindowEntry *candidate = &window->candidates[i];
+		RankKey		key = {candidate->sender, candidate->priority};
+		bool		found;
+		RankEntry  *entry = hash_search(ranks, &key, HASH_ENTER, &found);
+
+		entry->n = found ? entry->n + 1 : 0;
+		candidate->rank = entry->n;
+	}
+	hash_destroy(ranks);
+}
+
+/* Compare candidates: by priority, then so that senders take turns, then as in the queue. */
+static int
+compare_turns(const void *a, const void *b, void *arg)
+{
+	const WindowEntry *candidates = arg;
+	const WindowEntry *x = &candidates[*(const int *) a];
+	const WindowEntry *y = &candidates[*(const int *) b];
+
+	if (x->priority != y->priority)
+		return x->priority > y->priority ? -1 : 1;
+	if (x->rank != y->rank)
+		return x->rank < y->rank ? -1 : 1;
+	if (x->due_at != y->due_at)
+		return x->due_at < y->due_at ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id ? 1 : 0;
+}
+
+/* Determine the order of sending, in which senders take turns. */
+static void
+put_in_sequence(Window *window)
+{
+	bool		single = true;
+
+	window->sequence = MemoryContextAlloc(TopMemoryContext, Max(window->ncandidates, 1) * sizeof(int));
+	for (int i = 0; i < window->ncandidates; i++)
+	{
+		window->sequence[i] = i;
+		single &= window->candidates[i].sender == window->candidates[0].sender;
+	}
+	if (single)
+		return;
+	rank(window);
+	qsort_arg(window->sequence, window->ncandidates, sizeof(int), compare_turns, window->candidates);
+}
+
+/* Keep the candidates that were fetched, with the mapping of each. */
+static void
+keep(Window *window, const Candidate *found, int n, Mappings *mappings)
+{
+	const char *sender = NULL;
+	Mapping    *mapping = NULL;
+	uint32		hash = 0;
+
+	window->candidates = MemoryContextAlloc(TopMemoryContext, Max(n, 1) * sizeof(WindowEntry));
+	for (int i = 0; i < n; i++)
+	{
+		if (sender == NULL || strcmp(sender, found[i].sender) != 0)
+		{
+			sender = found[i].sender;
+			mapping = mapping_of(mappings, sender);
+			hash = hash_bytes((const unsigned char *) sender, (int) strlen(sender));
+		}
+		window->candidates[i] = (WindowEntry) {
+			.id = found[i].id, .priority = found[i].priority, .due_at = found[i].due_at,
+			.size = found[i].size, .sender = hash, .mapping = mapping
+		};
+	}
+	window->ncandidates = n;
+	put_in_sequence(window);
+}
+
+/* Compare ids. */
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/*
+ * Add the first messages of other senders to the n first of a long queue, which may be
+ * all of one sender.  Returns how many there are then.
+ */
+static int
+add_others(Window *window, const WindowTake *take, Candidate *found, int n)
+{
+	int64	   *ids = palloc(n * sizeof(int64));
+	char	   *last;
+	int			nothers = outbox_others(take->account, NameStr(window->other), take->now, OTHER_SENDERS,
+										OTHER_EACH, OTHERS_SIZE, found + n, &last);
+	int			all = n;
+
+	memset(&window->other, 0, sizeof(NameData));
+	if (last)
+		strlcpy(NameStr(window->other), last, NAMEDATALEN);
+	window->others_at = take->now + OTHERS_INTERVAL;
+	for (int i = 0; i < n; i++)
+		ids[i] = found[i].id;
+	qsort(ids, n, sizeof(int64), compare_ids);
+	for (int i = n; i < n + nothers; i++)
+		if (found[i].priority >= window->least &&
+			bsearch(&found[i].id, ids, n, sizeof(int64), compare_ids) == NULL)
+			found[all++] = found[i];
+	return all;
+}
+
 /* Fetch the candidates of an account. */
 static void
-fetch(Window *window, const char *account, bool stopped, int wanted, TimestampTz now)
+fetch(Window *window, const WindowTake *take, int wanted)
 {
 	int			size = window->fresh ? Min(wanted, WINDOW_SIZE) : WINDOW_SIZE;
+	Candidate  *found;
+	int			nqueue;
+	int			n;
+	TimestampTz now = take->now;
 
-	if (stopped)
-		size = Max(size, 2);	/* see prefer_another() */
+	if (take->stopped)
+		size = WINDOW_SIZE;		/* see prefer_another() */
 
 	window_clear(window);
-	if (window->muted_until <= now)
-		window_unmute(window);
-	if (window->begin_at <= now)
-	{
+	if (window->begin_at <= now || window->barred_until <= now)
 		window_go_back(window, DT_NOBEGIN);
-		window->begin_at = now + (int64) queue_poll_interval * 1000;
-	}
 	else if (window->head_at <= now)
 		go_to_head(window);
-	window->candidates = MemoryContextAlloc(TopMemoryContext, size * sizeof(Candidate));
-	window->ncandidates = outbox_candidates(account, window->muted, window->nmuted, window->least,
-											window->places, now, size, window->candidates);
+	if (window->begin_at <= now)
+		window->begin_at = now + (int64) queue_poll_interval * 1000;
+	found = palloc((size + OTHERS_SIZE) * sizeof(Candidate));
+	n = nqueue = outbox_candidates(take->account, window->least, window->places, now, size, found);
+	if (nqueue == size && (window->others_at <= now || window->others_at > now + OTHERS_INTERVAL))
+		n = add_others(window, take, found, n);
+	keep(window, found, n, take->mappings);
+	window->nqueue = nqueue;
 	window->detached = false;
-	window->fetched_all = window->ncandidates < size;
+	window->fetched_all = nqueue < size;
 	window->stale_at = now + WINDOW_AGE;
 	window->next_due = DT_NOEND;	/* until window_end() sets it */
 }
 
 /*
- * Prefer a message other than the last one that failed, because that message may
- * itself be the cause.
+ * Prefer a message of another sender than the last one that failed, else at least
+ * another message, because that sender or message may itself be the cause.
  */
 static void
-prefer_another(Window *window, int64 avoid)
+prefer_another(Window *window, const WindowTake *take)
 {
-	Candidate  *next = &window->candidates[window->next];
+	int		   *sequence = window->sequence;
+	int			best = -1;
 
-	if (window->next + 1 < window->ncandidates && next[0].id == avoid)
+	if (!has_untaken(window) || window->candidates[sequence[window->next]].sender != take->refused_sender)
+		return;
+	for (int i = window->next; i < window->ncandidates; i++)
 	{
-		Candidate	refused = next[0];
+		if (window->candidates[sequence[i]].sender != take->refused_sender)
+		{
+			best = i;
+			break;
+		}
+		if (best < 0 && window->candidates[sequence[i]].id != take->refused)
+			best = i;
+	}
+	if (best > window->next)
+	{
+		int			other = sequence[best];
 
-		next[0] = next[1];
-		next[1] = refused;
-		window->detached = true;
+		sequence[best] = sequence[window->next];
+		sequence[window->next] = other;
 	}
 }
 
 /* Take candidates; none are fetched after that, as the taken ones would be found again. */
 int
-window_take(Window *window, const char *account, bool stopped, int64 avoid,
-			int wanted, TimestampTz now, int64 *ids)
+window_take(Window *window, const WindowTake *take, int wanted, int64 *ids)
 {
 	int			taken = 0;
 
-	if (wanted > 0 && (!has_untaken(window) || window->stale_at <= now))
-		fetch(window, account, stopped, wanted, now);
-	if (stopped)
-		prefer_another(window, avoid);
-	for (; taken < wanted && has_untaken(window); window->next++)
+	if (wanted <= 0 || *take->room <= 0)
+		return 0;
+	if (!has_untaken(window) || window->stale_at <= take->now)
+		fetch(window, take, wanted);
+	if (take->stopped)
+		prefer_another(window, take);
+	for (; taken < wanted && *take->room > 0 && has_untaken(window); window->next++)
 	{
-		const Candidate *candidate = &window->candidates[window->next];
+		WindowEntry *candidate = &window->candidates[window->sequence[window->next]];
+		TimestampTz when = DT_NOEND;
 
-		if (!is_shunned(candidate->id, now))
-			ids[taken++] = candidate->id;
+		candidate->used = true;
+		if (is_shunned(candidate->id, take->now))
+			continue;
+		if (!mapping_admits(candidate->mapping, take->transaction, take->now, &when))
+		{
+			window->nbarred++;
+			window->barred = true;
+			window->barred_until = Min(window->barred_until, when);
+			continue;
+		}
+		ids[taken++] = candidate->id;
+		*take->room -= candidate->size;
 	}
 	window->taken += taken;
 	return taken;
@@ -240,8 +396,9 @@ window_claimed(Window *window)
 void
 window_untake(Window *window)
 {
-	window->next = window->begun;
-	window->taken = window->claimed = 0;
+	while (window->next > window->begun)
+		window->candidates[window->sequence[--window->next]].used = false;
+	window->taken = window->claimed = window->nbarred = 0;
 }
 
 /* Note that some candidates were passed by, although they may still be queued. */
@@ -256,13 +413,6 @@ pass_by(Window *window, int n, TimestampTz now)
 	window->head_at += (int64) n * HEAD_DELAY_EACH;
 }
 
-/* Return when the next message of certain priorities is due, from the places on. */
-static TimestampTz
-next_due(const Window *window, const char *account, int least, int most)
-{
-	return outbox_next_due(account, window->muted, window->nmuted, least, most, window->places);
-}
-
 /*
  * Move the places past the candidates that were taken or skipped, and the head with
  * them unless one was not claimed.
@@ -270,11 +420,14 @@ next_due(const Window *window, const char *account, int least, int most)
 static void
 advance(Window *window, TimestampTz now)
 {
+	/* One that was to try a mapping was not claimed. */
+	if (window->barred && window->claimed < window->taken)
+		window_bar(window, now + 5 * HEAD_DELAY);
 	if (!window->detached)
-		pass_by(window, window->next - window->passed - window->claimed, now);
-	for (; window->passed < window->next; window->passed++)
+		pass_by(window, window->next - window->begun - window->claimed - window->nbarred, now);
+	for (; window->passed < window->nqueue && window->candidates[window->passed].used; window->passed++)
 	{
-		const Candidate *passed = &window->candidates[window->passed];
+		const WindowEntry *passed = &window->candidates[window->passed];
 
 		if (!window->detached)
 			window->places[passed->priority] = (QueuePlace) {passed->due_at, passed->id};
@@ -295,18 +448,17 @@ use_up(Window *window, const char *account)
 		window->next_due = DT_NOBEGIN;
 		return;
 	}
-	window->next_due = next_due(window, account, window->least, MAX_PRIORITY);
-	window->next_due = Min(window->next_due, window->head_at);
+	window->next_due = Min(outbox_next_due(account, window->least, MAX_PRIORITY, window->places),
+						   Min(window->head_at, window->barred_until));
 	window->held_due = window->least == 0 ? DT_NOEND :
-		next_due(window, account, 0, Min(window->least - 1, MAX_PRIORITY));
-	if (window->nmuted > 0)
-		window->next_due = Min(window->next_due, window->muted_until);
+		outbox_next_due(account, 0, Min(window->least - 1, MAX_PRIORITY), window->places);
 }
 
 void
 window_end(Window *window, const char *account, TimestampTz now)
 {
 	advance(window, now);
-	if (!has_untaken(window) && (window->taken > 0 || window->next_due == DT_NOEND))
+	if (!has_untaken(window) &&
+		(window->taken > 0 || window->nbarred > 0 || window->next_due == DT_NOEND))
 		use_up(window, account);
 }

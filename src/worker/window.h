@@ -8,14 +8,38 @@
 #define SMS3300_WORKER_WINDOW_H
 
 #include "outbox/candidates.h"
+#include "worker/mapping.h"
 
 /* Maximum number of candidates in a window. */
 #define WINDOW_SIZE 1000
 
-/* Maximum number of senders without credentials that are skipped. */
-#define WINDOW_MAX_MUTED 16
-
 extern int	queue_poll_interval;	/* ms, sms3300.poll_interval */
+
+/* A candidate, with what is needed to choose among them. */
+typedef struct WindowEntry
+{
+	int64		id;
+	int			priority;
+	TimestampTz due_at;
+	int			size;
+	uint32		sender;			/* a hash */
+	Mapping    *mapping;
+	int			rank;			/* among those of its sender and priority */
+	bool		used;			/* taken, or passed by */
+} WindowEntry;
+
+/* What candidates are taken for. */
+typedef struct WindowTake
+{
+	const char *account;
+	Mappings   *mappings;		/* the account's */
+	bool		stopped;		/* the account has stopped: one is taken to try ... */
+	int64		refused;		/* ... rather not the one that was tried last, */
+	uint32		refused_sender;	/* ... nor one of its sender */
+	uint32		transaction;	/* a number of its own */
+	TimestampTz now;
+	int64	   *room;			/* bytes that texts may still have; the last one may exceed it */
+} WindowTake;
 
 typedef struct Window
 {
@@ -25,16 +49,22 @@ typedef struct Window
 	int			npassed;		/* messages passed by between head and places */
 	TimestampTz head_at;		/* when to go back to the head; DT_NOEND: nothing was passed by */
 	TimestampTz begin_at;		/* time of the next scan from the beginning */
+	TimestampTz barred_until;	/* likewise, as a mapping may admit a message; DT_NOEND: none */
+	bool		barred;			/* messages whose mapping has stopped were passed by */
 	bool		fresh;			/* new messages may soon precede the candidates */
 	TimestampTz next_due;		/* when to fetch again; DT_NOEND: when notified */
 	int			least;			/* messages of lower priorities are held back */
 	TimestampTz held_due;		/* when the first of those is due; DT_NOEND: none is known */
 
 	/* The rows found there */
-	Candidate  *candidates;		/* in the order of sending; NULL: none */
+	WindowEntry *candidates;	/* in the order of the queue, then of other senders; NULL: none */
+	int		   *sequence;		/* the order of sending, in which senders take turns */
 	int			ncandidates;
-	int			next;			/* those before it have been taken */
-	int			passed;			/* those before it are behind the places */
+	int			nqueue;			/* those in the order of the queue */
+	int			next;			/* in the sequence: those before it have been used */
+	int			passed;			/* in the queue: those before it are behind the places */
+	NameData	other;			/* the last of the other senders that were fetched */
+	TimestampTz others_at;		/* when to fetch some again */
 	bool		detached;		/* they no longer move the places: those went back */
 	bool		fetched_all;	/* no others were due when they were fetched */
 	TimestampTz stale_at;		/* others may precede them from this time on */
@@ -43,11 +73,7 @@ typedef struct Window
 	int			begun;			/* "next" at its beginning */
 	int			taken;
 	int			claimed;
-
-	/* Senders whose messages are skipped */
-	NameData	muted[WINDOW_MAX_MUTED];	/* they have no credentials */
-	int			nmuted;
-	TimestampTz muted_until;
+	int			nbarred;		/* passed by, as their mapping has stopped */
 } Window;
 
 extern void window_init(Window *window);
@@ -67,23 +93,20 @@ extern void window_hold(Window *window, int least);
 /* Record that a message is due again. */
 extern void window_due(Window *window, TimestampTz due);
 
-/* Skip the messages of a sender without credentials for a while; stop skipping any. */
-extern void window_mute(Window *window, const char *sender, TimestampTz now);
-extern void window_unmute(Window *window);
+/* Begin from the beginning, because the clock was set back. */
+extern void window_set_back(Window *window);
 
-/* Check muted senders again from a time on, because the clock was set back. */
-extern void window_set_back(Window *window, TimestampTz now);
+/* Begin from the beginning at a time, when a mapping may admit a message. */
+extern void window_bar(Window *window, TimestampTz until);
 
 /* Begin a transaction.  "fresh" means that more messages are being queued. */
 extern void window_begin(Window *window, bool fresh);
 
 /*
- * Take candidates of an account, fetching them first if necessary, and return their
- * number.  If the account has stopped, "avoid" is the message to try last (0:
- * none).  Needs a transaction.
+ * Take candidates, fetching them first if necessary, and return their number.  Those
+ * whose mapping does not admit them are passed by.  Needs a transaction.
  */
-extern int	window_take(Window *window, const char *account, bool stopped, int64 avoid,
-						int wanted, TimestampTz now, int64 *ids);
+extern int	window_take(Window *window, const WindowTake *take, int wanted, int64 *ids);
 
 /* Record that a taken candidate was claimed. */
 extern void window_claimed(Window *window);

@@ -8,6 +8,16 @@
 #include "shared/clock.h"
 #include "worker/wire.h"
 
+/*
+ * The forms on the wire together, and the texts of the messages claimed by a
+ * transaction: many ordinary messages, so that only long ones are fewer at once.
+ */
+#define MAX_BYTES (6 * 1024 * 1024)
+#define MAX_TEXTS (1024 * 1024)
+
+/* A form is up to this much larger than its text. */
+#define FORM_FACTOR 3
+
 void
 wire_open(Wire *wire)
 {
@@ -15,12 +25,21 @@ wire_open(Wire *wire)
 	wire->in_flight = 0;
 	wire->asking = false;
 	wire->answer = NULL;
+	wire->bytes = 0;
+}
+
+int64
+wire_room_for_texts(const Wire *wire)
+{
+	return Min((MAX_BYTES - wire->bytes) / FORM_FACTOR, MAX_TEXTS);
 }
 
 int
 wire_room(Wire *wire, int held, int taken, int wanted)
 {
-	return wanted > 0 ? http_reserve(wire->http, held, taken, wanted) : 0;
+	if (wanted <= 0 || wire_room_for_texts(wire) <= 0)
+		return 0;
+	return http_reserve(wire->http, held, taken, wanted);
 }
 
 void
@@ -28,6 +47,8 @@ wire_submit(Wire *wire, Job *job)
 {
 	job->submitted_at = clock_us();
 	job->request.owner = job;
+	job->form_size = (int) job->request.body_size;
+	wire->bytes += job->form_size;
 	http_submit(wire->http, &job->request);
 	wire->in_flight++;
 }
@@ -49,6 +70,7 @@ wire_next(Wire *wire)
 	Assert(wire->in_flight > 0);
 	wire->in_flight--;
 	job = reply->owner;
+	wire->bytes -= job->form_size;
 	job_finish(job, reply, &job->queue->codes);
 	return job;
 }

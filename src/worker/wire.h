@@ -17,6 +17,7 @@ typedef struct Wire
 	int			in_flight;
 	bool		asking;			/* a request for delivery states is on the wire */
 	const HttpReply *answer;	/* its reply, until it is released; NULL: none */
+	int64		bytes;			/* of their forms */
 } Wire;
 
 /* Start libcurl.  Raises 58000 if that or a system call fails. */
@@ -27,6 +28,9 @@ extern void wire_open(Wire *wire);
  * many it holds and how many are taken already.  Some room is left to others.
  */
 extern int	wire_room(Wire *wire, int held, int taken, int wanted);
+
+/* Return how many bytes the texts of further messages may have; at most 0: no room. */
+extern int64 wire_room_for_texts(const Wire *wire);
 
 /* Send the request of a job.  There must be room for it. */
 extern void wire_submit(Wire *wire, Job *job);

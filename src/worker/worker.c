@@ -26,6 +26,7 @@
 #include "shared/registry.h"
 #include "worker/queue.h"
 #include "worker/round.h"
+#include "worker/stops.h"
 #include "worker/worker.h"
 
 int			worker_idle_timeout = 60 * 1000;
@@ -35,6 +36,9 @@ int			worker_idle_timeout = 60 * 1000;
 
 /* While another database waits for a worker, this one claims messages for this long. */
 #define TURN (10 * USECS_PER_SEC)
+
+/* The HTTP status that tells to send fewer at a time. */
+#define HTTP_TOO_MANY_REQUESTS 429
 
 /* Corrections of the clock up to this size are ignored. */
 #define CLOCK_TOLERANCE USECS_PER_SEC
@@ -154,10 +158,13 @@ collect_replies(Worker *worker)
 	while ((job = wire_next(&worker->wire)) != NULL)
 	{
 		if (worker->aborted)
-			queue_aborted(job->queue);
+			queue_aborted(job->queue, job->mapping);
 		else
-			queue_finished(job->queue, job->id, job->verdict, job->reply->retry_after,
-						   job_blame(job), job->finished_at);
+			queue_finished(job->queue, &(Outcome) {
+				job->id, job->sender, job->mapping, job->verdict, job->of_mapping,
+				job_refusal(job), job->reply->status == HTTP_TOO_MANY_REQUESTS,
+				job->reply->retry_after, job_blame(job), job->finished_at
+			});
 		recorder_add(&worker->recorder, job);
 		MemoryContextReset(context);
 	}

@@ -215,7 +215,8 @@ for my $kind ('ALTER SERVER sms3300', 'ALTER USER MAPPING FOR PUBLIC SERVER sms3
 	cmp_ok(scalar @options, '>', $kind eq $account ? 15 : 2, "$kind: the options are known");
 	is_deeply([ grep { $readme !~ /^\|[^|]*`\Q$_\E`/m } @options ], [], "$kind: the README has all");
 }
-for my $relation (qw(sms_outbox sms_opt_out sms_report sms3300_codes sms3300_stat_history sms3300_problems sms3300_stat_account sms3300_stat_worker))
+for my $relation (qw(sms_outbox sms_opt_out sms_report sms3300_codes sms3300_stat_history sms3300_problems
+	sms3300_stat_account sms3300_stat_mapping sms3300_stat_worker))
 {
 	my $columns = run_sql($node, "SELECT attname FROM pg_attribute WHERE attnum > 0"
 		  . " AND attrelid = '$relation'::regclass", $database);
