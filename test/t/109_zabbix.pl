@@ -95,7 +95,7 @@ my @running = map { start($_, '<', \undef, '>&', \$out) } (
 	[ "$root/usr/sbin/zabbix_server", '-f', '-c', "$work/server.conf" ],
 	[ "$root/usr/sbin/zabbix_agentd", '-f', '-c', "$work/agent.conf" ],
 	[ $php, @extensions, '-S', "127.0.0.1:$web_port", '-t', "$work/web" ]);
-END { $_->signal('TERM') for @running; $_->finish for @running; }
+END { local $?; $_->signal('TERM') for @running; $_->finish for @running; }
 
 # Call Zabbix's API.
 my ($http, $token) = (HTTP::Tiny->new(timeout => 30));
