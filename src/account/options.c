@@ -203,13 +203,13 @@ parse_checks(const char *name, const char *value, DeliveryOptions *options)
 static PerMobile
 parse_per_mobile(const char *name, const char *value)
 {
-	const char *slash = strchr(value, '/');
+	size_t		slash = strcspn(value, "/");
 	PerMobile	limit = {0};
 
-	if (slash == NULL)
+	if (value[slash] == '\0')
 		invalid_value(name, value, "a number of messages and a time, such as 3/10min");
-	limit.n = parse_int_option(name, pnstrdup(value, slash - value), 1, 1000);
-	limit.time = parse_duration(name, slash + 1, false);
+	limit.n = parse_int_option(name, pnstrdup(value, slash), 1, 1000);
+	limit.time = parse_duration(name, value + slash + 1, false);
 	if (limit.time > USECS_PER_DAY)
 		invalid_value(name, value, "a time of at most 1 day");
 	limit.text = pstrdup(value);
@@ -277,6 +277,21 @@ const ServerOption server_options[] =
 
 const int	num_server_options = lengthof(server_options);
 
+/* Set a class of the gateway's codes, or the HTTP statuses that mean "not sent". */
+static void
+set_codes(const ServerOption *option, const char *value, GatewayCodes *codes)
+{
+	if (option->kind == OPTION_STATUSES)
+	{
+		if (!gateway_codes_set_unsent(codes, value))
+			invalid_value(option->name, value,
+						  psprintf("a list of at most %d HTTP statuses from 400 to 599, such as 429, 503", GATEWAY_MAX_STATUSES));
+	}
+	else if (!gateway_codes_add(codes, GATEWAY_MAX_RANGES, value, (GatewayVerdict) option->min))
+		invalid_value(option->name, value,
+					  psprintf("a list of codes and ranges such as 15, 100-110, with at most %d entries in all", GATEWAY_MAX_RANGES));
+}
+
 /* Set the field of an option, or reject its value. */
 static void
 set_option(Account *account, const ServerOption *option, const char *value)
@@ -314,14 +329,8 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			*(bool *) field = strcmp(value, "resend") == 0;
 			break;
 		case OPTION_CODES:
-			if (!gateway_codes_add(field, GATEWAY_MAX_RANGES, value, (GatewayVerdict) option->min))
-				invalid_value(name, value, psprintf("a list of codes and ranges such as 15, 100-110, with at most %d entries in all",
-													GATEWAY_MAX_RANGES));
-			break;
 		case OPTION_STATUSES:
-			if (!gateway_codes_set_unsent(field, value))
-				invalid_value(name, value, psprintf("a list of at most %d HTTP statuses from 400 to 599, such as 429, 503",
-													GATEWAY_MAX_STATUSES));
+			set_codes(option, value, field);
 			break;
 		case OPTION_MOBILES:
 			*(MobileList **) field = parse_mobiles(name, value);

@@ -12,6 +12,8 @@
 #include "datatype/timestamp.h"
 #include "storage/lwlock.h"
 
+#include "shared/histogram.h"
+
 #define COUNTERS_REASON_SIZE 256
 
 typedef enum CounterId
@@ -36,15 +38,6 @@ typedef enum TimeId
 	TIME_WAIT,					/* from when a message was due to its claim */
 	NUM_TIMES
 } TimeId;
-
-/* Eight buckets per octave, from 16 us to about 400 days. */
-#define NUM_BUCKETS 312
-
-typedef struct Histogram
-{
-	int64		sum;
-	int64		counts[NUM_BUCKETS];
-} Histogram;
 
 /* Whether an account sends.  Nothing but the last two is stopped, see gate.h. */
 typedef enum AccountState
@@ -203,13 +196,6 @@ extern void counters_forget_days(void);
 
 /* Reset the counters of all accounts of this database. */
 extern void counters_reset(void);
-
-/*
- * Return the duration that a fraction of all entries does not exceed, assuming an
- * even distribution within a bucket.  Returns a negative number if there are no
- * entries.
- */
-extern double histogram_percentile(const Histogram *histogram, double fraction);
 
 /* The beginning of the hour that a time is in. */
 extern TimestampTz counters_hour(TimestampTz time);

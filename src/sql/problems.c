@@ -25,6 +25,7 @@
 #include "outbox/budget.h"
 #include "outbox/locks.h"
 #include "shared/armed.h"
+#include "shared/mappings.h"
 #include "shared/stuck.h"
 #include "sql/facts.h"
 #include "sql/problems.h"
@@ -315,6 +316,48 @@ check_accounts(Facts *facts)
 		check_account(facts, lfirst(cell));
 }
 
+/* Add messages to a problem of the same account and detail; false if there is none yet. */
+static bool
+add_to_problem(Facts *facts, const Problem *problem)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->problems)
+	{
+		Problem    *known = lfirst(cell);
+
+		if (strcmp(known->name, problem->name) != 0 || strcmp(known->account, problem->account) != 0 ||
+			strcmp(known->detail, problem->detail) != 0)
+			continue;
+		known->messages += problem->messages;
+		known->since = Min(known->since, problem->since);
+		return true;
+	}
+	return false;
+}
+
+/* mapping_stopped: the gateway refused the credentials that a sender's messages go with. */
+static void
+check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_by, Oid role)
+{
+	Oid			server = account->account->serverid;
+	MappingState state;
+	Problem		problem = {
+		.name = "mapping_stopped", .account = account->name, .since = sent_by->since, .messages = sent_by->n
+	};
+
+	if (!registry_attached() || account_has_stopped(account->counted.live.state) ||
+		!credentials_role(server, &role) || !mappings_read(server, role, &state) ||
+		!account_has_stopped(state.live.state))
+		return;
+	account->explained = true;
+	problem.detail = psprintf("the user mapping for %s: %s",
+							  OidIsValid(role) ? quote_identifier(GetUserNameFromId(role, true)) : "PUBLIC", state.reason);
+	problem.hint = remedy_of(state.reason);
+	if (!add_to_problem(facts, &problem))
+		add_problem(facts, problem);
+}
+
 /* no_mapping: the sender of a message has no credentials. */
 static void
 check_mappings(Facts *facts)
@@ -331,6 +374,7 @@ check_mappings(Facts *facts)
 
 		if (account->account == NULL)
 			continue;
+		check_stopped_mapping(facts, account, sent_by, role);
 		problem = credentials_read(account->account, role, &credentials);
 		credentials_forget(&credentials);
 		if (problem == NULL)

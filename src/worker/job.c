@@ -308,6 +308,23 @@ next_try(const Job *job)
 	return DT_NOBEGIN;
 }
 
+/* Set what the reply tells, if there is one. */
+static void
+result_set_reply(MessageResult *result, const Job *job)
+{
+	int			http_status = job->reply ? job->reply->status : job->kept_status;
+
+	if (http_status == 0)
+		return;
+	result->http_status = http_status;
+	result->has_api_status = job->said.has_status;
+	result->api_status = job->said.status;
+	result->has_message_id = job->said.has_message_id;
+	result->message_id = job->said.message_id;
+	result->sent_line = job->said.line[0] ? job->said.line : NULL;
+	result->response = job->reply ? response_as_jsonb(job->reply) : NULL;
+}
+
 /* Convert a finished job to the result for its row.  Needs a transaction. */
 void
 job_result(const Job *job, MessageResult *result)
@@ -315,7 +332,6 @@ job_result(const Job *job, MessageResult *result)
 	const Account *account = account_find(job->queue->name);
 	int			max_attempts = account ? account->max_attempts : DEFAULT_MAX_ATTEMPTS;
 	const HttpReply *reply = job->reply;
-	int			http_status = reply ? reply->status : job->kept_status;
 
 	Assert(IsTransactionState() && job->finished_at != 0);
 	memset(result, 0, sizeof(MessageResult));
@@ -326,16 +342,7 @@ job_result(const Job *job, MessageResult *result)
 	result->due_at = DT_NOBEGIN;
 	result->counted = true;
 
-	if (http_status != 0)
-	{
-		result->http_status = http_status;
-		result->has_api_status = job->said.has_status;
-		result->api_status = job->said.status;
-		result->has_message_id = job->said.has_message_id;
-		result->message_id = job->said.message_id;
-		result->sent_line = job->said.line[0] ? job->said.line : NULL;
-		result->response = reply ? response_as_jsonb(reply) : NULL;
-	}
+	result_set_reply(result, job);
 	result->error = job_describe(job, result->response);
 	result->phase = reply ? http_phase_name(reply->phase) : "none";
 

@@ -414,8 +414,10 @@ sms3300_worker_main(Datum database)
 	for (size_t i = 0; i < lengthof(fixed_settings); i++)
 		fix_setting(fixed_settings[i][0], fixed_settings[i][1]);
 
+#ifdef M_TRIM_THRESHOLD			/* of glibc */
 	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
 	mallopt(M_TOP_PAD, KEPT_MEMORY / 4);
+#endif
 
 	if (!registry_worker_attach(&orphans, &probe))
 		return;

@@ -63,6 +63,20 @@ alter_account($node, rate => '100');
 wait_for_end($node);
 come('', 'it sends again');
 
+# A mapping of a role that has stopped leaves the others' messages alone.
+run_sql($node, q{CREATE ROLE bob LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO bob;
+	CREATE USER MAPPING FOR bob SERVER sms3300 OPTIONS (username 'bob', password 'wrong')});
+my @held = queue($node, '#hold', send_after => \'now()');
+run_as($node, 'bob', q{SELECT sms3300_send('09123456789', '#status 18 bad ' || n) FROM generate_series(1, 2) AS n});
+come('warning mapping_stopped sms3300', 'mapping_stopped');
+says('mapping_stopped', 'messages, detail, hint', qr/^\d\|the user mapping for bob: the gateway answered with status 18 \(wrong user name or password\)[^|]*\|ALTER USER MAPPING/);
+$gateway->release;
+wait_for_status($node, \@held, 'sent');
+run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob'});
+wait_for_end($node);
+run_sql($node, 'DROP USER MAPPING FOR bob SERVER sms3300');
+come('', 'the mapping is gone');
+
 alter_account($node, paused => 'true');
 come('', 'a paused account with nothing due is no problem');
 $id = queue($node, 'paused');
@@ -247,7 +261,7 @@ come('', 'preloaded');
 # Each problem is in the table of the manual.
 my $manual = read_document('doc/operations.md');
 for my $problem (qw(not_preloaded newer_extension not_armed disabled table_locked row_locked no_worker
-	account_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded delivery_not_understood budget_reached))
+	account_stopped mapping_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded delivery_not_understood budget_reached))
 {
 	like($manual, qr/^\| `$problem` \|/m, "$problem is in the manual");
 }
