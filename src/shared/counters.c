@@ -8,16 +8,13 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
 #include "shared/counters.h"
+#include "shared/counters_file.h"
 #include "shared/mappings.h"
 #include "shared/rate.h"
 
@@ -38,89 +35,12 @@ counters_size(void)
 	return MAXALIGN(sizeof(SharedCounters));
 }
 
-/* -------------------------------------------------------------------------
- * The file, which the counters are kept in while the server is down
- *
- * It is written at a shutdown and removed once it is read, so that a server that
- * crashes does not read an old one.  It is a cache: one that cannot be read, or is of
- * another version, is not worth an error.
- * ------------------------------------------------------------------------- */
-
-#define COUNTERS_FILE PGSTAT_STAT_PERMANENT_DIRECTORY "/sms3300.stat"
-#define COUNTERS_MAGIC 0x534D5301
-
-/* What the file begins with.  Another layout of the counters has another size. */
-typedef struct CountersHeader
-{
-	uint32		magic;
-	uint32		size;			/* of AccountCounters */
-	uint32		n;				/* how many follow */
-} CountersHeader;
-
-/* Write the counters to an open file. */
-static bool
-write_counters(FILE *file)
-{
-	CountersHeader header = {COUNTERS_MAGIC, sizeof(AccountCounters), 0};
-
-	for (int i = 0; i < MAX_ACCOUNTS; i++)
-		header.n += OidIsValid(shared_counters->slots[i].database);
-	if (fwrite(&header, sizeof(header), 1, file) != 1)
-		return false;
-	for (int i = 0; i < MAX_ACCOUNTS; i++)
-	{
-		const AccountCounters *slot = &shared_counters->slots[i];
-
-		if (OidIsValid(slot->database) && fwrite(slot, sizeof(AccountCounters), 1, file) != 1)
-			return false;
-	}
-	return true;
-}
-
-/* At the postmaster's exit, unless after a crash: write the file. */
+/* At the postmaster's exit, unless after a crash: keep the counters. */
 static void
 save_counters(int code, Datum arg)
 {
-	FILE	   *file;
-	bool		written;
-
-	if (code != 0 || shared_counters == NULL)
-		return;
-	file = AllocateFile(COUNTERS_FILE ".tmp", PG_BINARY_W);
-	written = file != NULL && write_counters(file);
-	if (file && FreeFile(file) != 0)
-		written = false;
-	if (written)
-		(void) durable_rename(COUNTERS_FILE ".tmp", COUNTERS_FILE, LOG);
-	else
-	{
-		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", COUNTERS_FILE ".tmp")));
-		unlink(COUNTERS_FILE ".tmp");
-	}
-}
-
-/* Read the file into the counters, which are empty.  What is said of the present is not kept. */
-static void
-load_counters(void)
-{
-	FILE	   *file = AllocateFile(COUNTERS_FILE, PG_BINARY_R);
-	CountersHeader header;
-	uint32		n = 0;
-
-	if (file == NULL)
-		return;
-	if (fread(&header, sizeof(header), 1, file) == 1 && header.magic == COUNTERS_MAGIC &&
-		header.size == sizeof(AccountCounters) && header.n <= MAX_ACCOUNTS)
-		while (n < header.n && fread(&shared_counters->slots[n], sizeof(AccountCounters), 1, file) == 1)
-		{
-			AccountCounters *slot = &shared_counters->slots[n++];
-
-			memset(&slot->version, 0, sizeof(AccountCounters) - offsetof(AccountCounters, version));
-		}
-	FreeFile(file);
-	unlink(COUNTERS_FILE);
+	if (code == 0 && shared_counters != NULL)
+		counters_file_write(shared_counters->slots, MAX_ACCOUNTS);
 }
 
 void
@@ -133,7 +53,7 @@ counters_startup(LWLock *lock)
 	{
 		memset(shared_counters, 0, counters_size());
 		shared_counters->lock = lock;
-		load_counters();
+		counters_file_read(shared_counters->slots, MAX_ACCOUNTS);
 	}
 	if (!IsUnderPostmaster)
 		on_shmem_exit(save_counters, (Datum) 0);
@@ -451,7 +371,10 @@ counters_begin_day(Oid server, TimestampTz day, int64 queued, DayParts *copy)
 		slot->day_parts.day = slot->counted_day = day;
 		slot->day_parts.queued = queued;
 		if (!again)
-			slot->day_parts.at_once = slot->day_parts.reached = 0;
+		{
+			slot->day_parts.at_once = 0;
+			slot->day_parts.reached = 0;
+		}
 	}
 	if (slot)
 		*copy = slot->day_parts;

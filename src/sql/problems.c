@@ -35,6 +35,9 @@
 #define WORKER_PATIENCE USECS_PER_MINUTE
 #define DUE_PATIENCE (5 * USECS_PER_MINUTE)
 
+/* What a reason that the gateway gave begins with, before its code: see job_reason(). */
+#define GATEWAY_ANSWERED "the gateway answered with status "
+
 /* A query is cut to this. */
 #define QUERY_SIZE 200
 
@@ -250,11 +253,11 @@ check_worker(Facts *facts)
 static const char *
 remedy_of(const char *reason)
 {
+	size_t		length = strlen(GATEWAY_ANSWERED);
 	const GatewayCode *known = NULL;
-	int			code;
 
-	if (sscanf(reason, "the gateway answered with status %d", &code) == 1)
-		known = gateway_code_find(code);
+	if (strncmp(reason, GATEWAY_ANSWERED, length) == 0)
+		known = gateway_code_find((int) strtol(reason + length, NULL, 10));
 	return known ? known->remedy : "Correct what the detail names. Sending resumes by itself.";
 }
 
