@@ -132,7 +132,7 @@ END
 queue($node, 'indexed', n => 300);
 queue($node, '#status 3', n => 5);
 is_sent(300, 'indexed', 'messages are sent');
-is( run_sql($node, <<'END'), 9, 'the indexes are right');
+is( run_sql($node, <<'END'), 11, 'the indexes are right');
 SELECT count(public.bt_index_check(indexrelid, true)) FROM pg_index
 JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_am AS a ON a.oid = relam
 WHERE indrelid = 'sms_outbox'::regclass AND amname = 'btree'

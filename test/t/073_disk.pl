@@ -18,12 +18,12 @@ my $limit   = 2 * 1024 * 1024;
 my $gateway = new_gateway();
 my $node    = new_node('main', init => [ extra => [ '--encoding=UTF8', '--locale=C', '--wal-segsize=1' ] ],
 	conf => "sms3300.worker_idle_timeout = 1h\n");
-create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_parts => 255);
 
 my $pid = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
 my $full = qr/could not (extend|write).*File too large/;
 
-# Queue $n messages, each of which and each of whose replies needs 60 kB.
+# Queue $n messages, each of which and each of whose replies needs almost 40 kB.
 sub queue_random
 {
 	my ($n) = @_;
@@ -32,7 +32,7 @@ INSERT INTO sms_outbox (mobile, message)
 SELECT '09123456789', '#json {"status": -1, "msg": "' || random_text || '"}'
 FROM generate_series(1, $n) AS n, LATERAL (
 	SELECT string_agg(encode(sha256((n || ' ' || m)::bytea), 'base64'), '') AS random_text
-	FROM generate_series(1, 1300) AS m) AS r
+	FROM generate_series(1, 880) AS m) AS r
 END
 }
 
@@ -42,8 +42,8 @@ my $worker = run_sql($node, $pid);
 
 # The messages find room, their results do not all.
 system_or_bail('prlimit', '--pid', $worker, "--fsize=$limit:");
-queue_random(25);
-$gateway->wait_for_taken(26);
+queue_random(30);
+$gateway->wait_for_taken(31);
 wait_for_log($node, $full);
 cmp_ok(count_rows($node, "status = 'sending'"), '>', 0, 'some results do not fit');
 
@@ -67,8 +67,8 @@ is_patient('results');
 cmp_ok(count_rows($node, "status = 'sending'"), '>', 0, 'the results are waiting');
 system_or_bail('prlimit', '--pid', $worker, '--fsize=unlimited:');
 wait_for_end($node);
-is(count_rows($node, "status = 'sent'"), 26, 'all are recorded');
-is($gateway->count->{taken}, 27, 'each was sent once');
+is(count_rows($node, "status = 'sent'"), 31, 'all are recorded');
+is($gateway->count->{taken}, 32, 'each was sent once');
 
 # Claims, whose new versions of rows find no room either.
 run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD paused 'true'); ALTER TABLE sms_outbox SET (fillfactor = 100)");
@@ -83,8 +83,8 @@ wait_for_log($node, $full, $offset);
 is_patient('claims');
 system_or_bail('prlimit', '--pid', $worker, '--fsize=unlimited:');
 wait_for_end($node);
-is(count_rows($node, "status = 'sent'"), 8026, 'claims: all are sent');
-is($gateway->count->{taken}, 8028, 'claims: each once');
+is(count_rows($node, "status = 'sent'"), 8031, 'claims: all are sent');
+is($gateway->count->{taken}, 8033, 'claims: each once');
 is(run_sql($node, $pid . " AND datname = 'postgres'"), $worker, 'by the same worker');
 
 $node->stop;

@@ -15,7 +15,7 @@ plan skip_all => 'check.sh may not mount a small disk here' unless $disk;
 my $gateway = new_gateway();
 my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
 my $pid     = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'";
-create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_parts => 255);
 mkdir "$disk/space" or die "mkdir: $!";
 run_sql($node, "CREATE TABLESPACE small LOCATION '$disk/space'");
 run_sql($node, 'ALTER TABLE sms_outbox SET (fillfactor = 80);
@@ -51,11 +51,11 @@ sub make_room
 	return unlink "$disk/filler";
 }
 
-# The results of messages that are on the wire when the room ends: their replies, of 60 kB
+# The results of messages that are on the wire when the room ends: their replies, of 35 kB
 # each, do not fit.
 my $full   = qr/could not (extend|write).*No space left on device/;
 my $offset = -s $node->logfile;
-queue_random(20, '#hold #json {"status": -1, "msg": "%s"}', 50);
+queue_random(20, '#hold #json {"status": -1, "msg": "%s"}', 35);
 $gateway->wait_for_taken(21);
 fill();
 $gateway->release;

@@ -98,8 +98,6 @@ as_marketing(q(INSERT INTO sms_outbox (mobile, message, metadata)
 is(as_marketing($cancel), 6, 'stopped');
 is(as_marketing($result), 'cancelled|6', 'all cancelled');
 is(count_rows($node, "message = 'another' AND status = 'queued'"), 1, 'only the new message is queued');
-as_marketing($send);
-is(count_rows($node), 7, 'a cancelled campaign stays stopped');
 is(as_marketing($resend), 6, 'goes on');
 
 set_paused('DROP paused');
@@ -188,7 +186,7 @@ for my $end ('COMMIT', 'ROLLBACK')
 }
 
 # sms3300_send waits for the session that has the key, and returns the id of the row that stays.
-my $by_key = "SELECT sms3300_send('09120000001', 'mine', dedup_key => 'k')";
+my $by_key = "SET client_min_messages = warning; SELECT sms3300_send('09120000001', 'mine', dedup_key => 'k')";
 my $insert = "SET LOCAL ROLE marketing;
 	INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('09120000001', 'other', 'k')";
 my $delete = 'DELETE FROM sms_outbox';
