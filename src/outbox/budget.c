@@ -59,7 +59,7 @@ has_parts(Oid schema)
 static int64
 count_parts(Oid schema, const Account *account, TimestampTz day)
 {
-	NameData	name;
+	NameData	name = {{0}};
 	Datum		values[] = {
 		NameGetDatum(&name), TimestampTzGetDatum(day), Int64GetDatum(outbox_origin())
 	};

@@ -40,7 +40,7 @@ write_rows(const char *table, const HistoryRow *rows, int nrows)
 	for (int i = 0; i < nrows; i++)
 	{
 		const HistoryRow *row = &rows[i];
-		NameData	account;
+		NameData	account = {{0}};
 		Datum		values[] = {
 			NameGetDatum(&account), TimestampTzGetDatum(row->hour), Int64GetDatum(row->sent),
 			Int64GetDatum(row->rejected), Int64GetDatum(row->unknown), Int64GetDatum(row->requests),

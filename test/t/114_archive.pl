@@ -17,7 +17,8 @@ sms3300.worker_idle_timeout = 1h
 timezone = 'Asia/Tehran'
 lock_timeout = ${PostgreSQL::Test::Utils::timeout_default}s
 END
-create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 5);
+create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 5,
+	stop_after_unknown => 1000);
 run_sql($node, $_) for grep { /sms_archive/ && /^CREATE/ } sql_blocks('doc/scaling.md');
 
 # Queue messages with a text each, a number after it, and a value in all that callers write.
