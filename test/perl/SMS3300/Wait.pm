@@ -9,6 +9,7 @@ use strict;
 use warnings;
 
 use Exporter    qw(import);
+use List::Util  qw(min);
 use Time::HiRes qw(clock_gettime usleep CLOCK_MONOTONIC);
 
 our @EXPORT_OK = qw(test_lines wait_until);
@@ -39,7 +40,7 @@ sub wait_until
 		$last = $current;
 		last if $now - $moved > $seconds || $now - $started > 10 * $seconds;
 		usleep($pause);
-		$pause *= 2 if $pause < 80_000;
+		$pause = $pause < 80_000 ? 2 * $pause : min(1.1 * $pause, 400_000);
 	}
 	my $waited = int(clock_gettime(CLOCK_MONOTONIC) - $started);
 	$what = $what->() if ref $what;
