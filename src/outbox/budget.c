@@ -122,11 +122,11 @@ budget_reach(const Account *account)
 	return registry_attached() && counters_reach_day(account->serverid, account->server_version);
 }
 
-void
+bool
 budget_spend(const Account *account, TimestampTz now, int parts, bool at_once)
 {
-	if (account->max_parts_per_day > 0 && registry_attached())
-		counters_spend_day(account->serverid, today(account, now), parts, at_once);
+	return account->max_parts_per_day == 0 || !registry_attached() ||
+		counters_spend_day(account->serverid, today(account, now), parts, at_once) <= account->max_parts_per_day;
 }
 
 void

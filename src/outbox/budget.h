@@ -23,8 +23,11 @@ extern bool budget_is_reached(const Account *account, TimestampTz now);
 /* Note that the limit is reached.  Returns false if that was noted before. */
 extern bool budget_reach(const Account *account);
 
-/* Add the parts of a message that is about to be sent: from the queue, or at once. */
-extern void budget_spend(const Account *account, TimestampTz now, int parts, bool at_once);
+/*
+ * Add the parts of a message that is about to be sent: from the queue, or at once.
+ * Returns whether they are within the limit.
+ */
+extern bool budget_spend(const Account *account, TimestampTz now, int parts, bool at_once);
 
 /* Take away the parts of a message from the queue that was not sent, by when it was claimed. */
 extern void budget_return(Oid serverid, TimestampTz claimed_at, int parts);

@@ -52,16 +52,20 @@ static Statement find_key_statement = {
 	.nargs = 1, .argtypes = {TEXTOID}
 };
 
-/* Say that nothing was queued if the message that holds the key is not the same. */
+/*
+ * Say that nothing was queued if the message that holds the key is not the same.  A
+ * trigger of the table's owner may have set what the caller left null.
+ */
 static void
-report_other_message(const Datum *values)
+report_other_message(const Datum *values, const bool *nulls)
 {
-	char	   *number = TextDatumGetCString(values[0]);
-	char	   *mobile = input_mobile(number, (int) strlen(number));
+	const int	message = OUTBOX_MESSAGE - OUTBOX_MOBILE;
+	char	   *number = nulls[0] ? NULL : TextDatumGetCString(values[0]);
 	char	   *stored = statement_string(0, 3);
-	bool		other_recipient = strcmp(statement_name(0, 2), mobile) != 0;
-	Datum		given = values[OUTBOX_MESSAGE - OUTBOX_MOBILE];
-	bool		other_text = stored && strcmp(stored, TextDatumGetCString(given)) != 0;
+	bool		other_recipient = number &&
+		strcmp(statement_name(0, 2), input_mobile(number, (int) strlen(number))) != 0;
+	bool		other_text = stored && !nulls[message] &&
+		strcmp(stored, TextDatumGetCString(values[message])) != 0;
 
 	if (other_recipient || other_text)
 		ereport(NOTICE,
@@ -103,7 +107,7 @@ outbox_insert(Oid namespace, const Datum *values, const bool *nulls, bool *inser
 		statement_run(namespace, &find_key_statement, &args[key], NULL);
 		if (SPI_processed > 0)
 		{
-			report_other_message(values);
+			report_other_message(values, nulls);
 			break;
 		}
 	}

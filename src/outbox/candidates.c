@@ -148,6 +148,7 @@ outbox_others(const char *account, const char *after, TimestampTz now, int sende
 		Int64GetDatum(outbox_origin()), statement_name_datum(account), statement_name_datum(after),
 		TimestampTzGetDatum(now), Int32GetDatum(senders), Int32GetDatum(each)
 	};
+	char	   *complete = NULL;	/* the last sender all of whose rows have room */
 	int			nsenders = 0;
 	int			n = 0;
 
@@ -160,11 +161,21 @@ outbox_others(const char *account, const char *after, TimestampTz now, int sende
 		char	   *sender = statement_name(i, 5);
 		bool		isnull;
 
-		nsenders += *last == NULL || strcmp(*last, sender) != 0;
-		*last = sender;
+		if (*last == NULL || strcmp(*last, sender) != 0)
+		{
+			complete = *last;
+			*last = sender;
+			nsenders++;
+		}
 		(void) statement_value(i, 1, &isnull);
-		if (isnull || n == limit)
+		if (isnull)
 			continue;
+		if (n == limit)
+		{
+			*last = complete;
+			nsenders = senders;
+			break;
+		}
 		candidates[n++] = (Candidate) {
 			.id = statement_int64(i, 1), .priority = statement_number(i, 2, INT4OID),
 			.due_at = statement_int64(i, 3), .size = statement_number(i, 4, INT4OID), .sender = sender

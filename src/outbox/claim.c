@@ -132,7 +132,7 @@ count_claim(const Claim *claim, TimestampTz now)
 
 	if (account == NULL)
 		return;
-	budget_spend(account, now, claim->parts, false);
+	(void) budget_spend(account, now, claim->parts, false);
 	recent_add(account, claim->mobile, now);
 }
 

@@ -228,7 +228,8 @@ outbox_cancel_many(Oid namespace, List *found)
 #define REQUEUE(origin, by) \
 	"UPDATE %1$s AS o SET status = 'queued', attempts = 0, finished_at = NULL, origin = " origin "," \
 	" due_at = greatest(send_after, pg_catalog.now())," \
-	" send_before = CASE WHEN pg_catalog.isfinite(send_before) THEN" \
+	" send_before = CASE WHEN pg_catalog.isfinite(send_before)" \
+	"  AND send_before < pg_catalog.now() + '1000 years' THEN" \
 	"  greatest(send_before, pg_catalog.now() + (send_before - send_after))" \
 	"  ELSE send_before END, " APPEND_ACTION("resend", by, "NULL")
 

@@ -8,15 +8,19 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -24,6 +28,7 @@
 
 #include "outbox/access.h"
 #include "outbox/opt_out.h"
+#include "outbox/statement.h"
 
 /* -------------------------------------------------------------------------
  * Reading
@@ -110,10 +115,28 @@ search(Relation table, const char *mobile, const char *line)
 	return result;
 }
 
+/*
+ * Find the table.  One of its name that is not of the extension is none: an older
+ * version of the extension has no such table.
+ */
+static Oid
+find_opt_outs(Oid schema)
+{
+	static Oid	known = InvalidOid;
+	Oid			table = get_relname_relid(OPT_OUT_TABLE, schema);
+
+	if (!OidIsValid(table) || table == known)
+		return table;
+	if (getExtensionOfObject(RelationRelationId, table) != get_extension_oid("sms3300", true))
+		return InvalidOid;
+	known = table;
+	return table;
+}
+
 RulesOptOut
 opt_out_find(Oid schema, const char *mobile, const char *line)
 {
-	Oid			oid = get_relname_relid(OPT_OUT_TABLE, schema);
+	Oid			oid = find_opt_outs(schema);
 	Relation	table = OidIsValid(oid) && mobile ? try_table_open(oid, AccessShareLock) : NULL;
 	RulesOptOut result = RULES_NOT_OPTED_OUT;
 
@@ -129,7 +152,7 @@ opt_out_find(Oid schema, const char *mobile, const char *line)
 bool
 opt_out_is_locked(Oid schema)
 {
-	Oid			oid = get_relname_relid(OPT_OUT_TABLE, schema);
+	Oid			oid = find_opt_outs(schema);
 
 	return OidIsValid(oid) && !ConditionalLockRelationOid(oid, AccessShareLock);
 }
@@ -143,7 +166,7 @@ static void
 insert_entry(const char *mobile, const char *line, int code)
 {
 	Oid			schema = outbox_namespace();
-	Oid			table = get_relname_relid(OPT_OUT_TABLE, schema);
+	Oid			table = find_opt_outs(schema);
 	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[] = {
 		CStringGetTextDatum(mobile), CStringGetTextDatum(line),
@@ -151,16 +174,21 @@ insert_entry(const char *mobile, const char *line, int code)
 	};
 	Oid			user;
 	int			context;
+	int			nest_level;
 
 	if (!OidIsValid(table))
 		return;
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(outbox_owner(table), context | SECURITY_RESTRICTED_OPERATION);
+	nest_level = NewGUCNestLevel();
+	set_config_option("search_path", OUTBOX_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_execute_with_args(psprintf("INSERT INTO %s.%s (mobile, line, reason, by)"
 									   " VALUES ($1, $2, $3, 'gateway') ON CONFLICT DO NOTHING",
 									   quote_identifier(get_namespace_name(schema)), OPT_OUT_TABLE),
 							  lengthof(types), types, values, NULL, false, 0) < 0)
 		elog(ERROR, "could not insert into %s", OPT_OUT_TABLE);
+	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(user, context);
 }
 

@@ -65,7 +65,9 @@ deferrable_constraints(Oid table, bool initially_deferred)
 /*
  * Set the constraints of a table to be checked after each statement, or as they
  * were created.  PostgreSQL refuses to defer a trigger in a restricted operation,
- * because it would run later with the rights of the session's role.
+ * because it would run later with the rights of the session's role.  This itself is
+ * done as that role: what other tables' constraints of the same names have deferred
+ * runs now.
  */
 static void
 set_constraints(Oid table, bool immediate)
@@ -131,16 +133,16 @@ run_for_each(Oid namespace, Statement *statement, Datum *values, void (*each) (u
 	Caller		caller;
 	uint64		nrows;
 
+	set_constraints(table, true);
 	become_owner(namespace, &caller);
 	SPI_connect();
-	set_constraints(table, true);
 	statement_run(namespace, statement, values, NULL);
 	nrows = SPI_processed;
 	for (uint64 row = 0; row < nrows; row++)
 		each(row);
-	set_constraints(table, false);
 	SPI_finish();
 	become_caller(&caller);
+	set_constraints(table, false);
 	return (int64) nrows;
 }
 
@@ -152,10 +154,10 @@ run_as_owner(Oid namespace, Statement *statement, Datum *values, bool *isnull)
 	bool		null = false;
 	int64		result;
 
-	become_owner(namespace, &caller);
-	SPI_connect();
 	if (!statement->reads)
 		set_constraints(table, true);
+	become_owner(namespace, &caller);
+	SPI_connect();
 	statement_run(namespace, statement, values, NULL);
 	if (SPI_tuptable == NULL)
 		result = (int64) SPI_processed;
@@ -165,10 +167,10 @@ run_as_owner(Oid namespace, Statement *statement, Datum *values, bool *isnull)
 
 		result = null ? 0 : DatumGetInt64(value);
 	}
-	if (!statement->reads)
-		set_constraints(table, false);
 	SPI_finish();
 	become_caller(&caller);
+	if (!statement->reads)
+		set_constraints(table, false);
 	if (isnull)
 		*isnull = null;
 	return result;

@@ -190,6 +190,7 @@ record_result(Rows *rows, MessageResult *result, bool skip_locked)
 	result->recorded = true;
 	result->written = false;
 	result->locked = false;
+	result->expires = DT_NOEND;
 	if (!row_find(rows, result->id) || !row_awaits(rows, result->started_at))
 		return;
 	switch (row_lock(rows, skip_locked ? LockWaitSkip : LockWaitBlock))
@@ -197,6 +198,7 @@ record_result(Rows *rows, MessageResult *result, bool skip_locked)
 		case ROW_LOCKED:
 			if (row_awaits(rows, result->started_at))
 			{
+				result->expires = row_time(rows, OUTBOX_SEND_BEFORE, DT_NOEND);
 				write_result(rows, result);
 				result->written = true;
 			}

@@ -31,6 +31,7 @@ typedef struct MessageResult
 	const char *error;			/* NULL: none */
 	const char *phase;			/* of the error */
 	bool		recorded;		/* set by results_record */
+	TimestampTz expires;		/* likewise: send_before of the row, unless it is not recorded */
 	bool		written;		/* likewise: its row has the status */
 	bool		locked;			/* likewise: another session holds a lock on the row */
 } MessageResult;

@@ -381,16 +381,21 @@ counters_begin_day(Oid server, TimestampTz day, int64 queued, DayParts *copy)
 	counters_end();
 }
 
-void
+int64
 counters_spend_day(Oid server, TimestampTz day, int parts, bool at_once)
 {
 	AccountCounters *slot;
+	int64		spent = 0;
 
 	counters_begin();
 	slot = find_counters(server);
 	if (slot && slot->day_parts.day == day)
+	{
 		*(at_once ? &slot->day_parts.at_once : &slot->day_parts.queued) += parts;
+		spent = slot->day_parts.at_once + slot->day_parts.queued;
+	}
 	counters_end();
+	return spent;
 }
 
 void
@@ -400,8 +405,11 @@ counters_return_day(Oid server, TimestampTz claimed_at, int parts)
 
 	counters_begin();
 	slot = find_counters(server);
-	if (slot && slot->day_parts.day != 0 && claimed_at >= slot->day_parts.day)
+	if (slot && slot->day_parts.day != 0 && claimed_at >= slot->day_parts.day && parts > 0)
+	{
 		slot->day_parts.queued = Max(slot->day_parts.queued - parts, 0);
+		slot->day_parts.reached = 0;
+	}
 	counters_end();
 }
 
@@ -426,7 +434,10 @@ counters_forget_days(void)
 	counters_begin();
 	for (int i = 0; i < MAX_ACCOUNTS; i++)
 		if (shared_counters->slots[i].database == MyDatabaseId)
+		{
 			shared_counters->slots[i].day_parts.day = 0;
+			shared_counters->slots[i].day_parts.reached = 0;
+		}
 	counters_end();
 }
 

@@ -182,8 +182,8 @@ extern void counters_read_day(Oid server, DayParts *copy);
  */
 extern void counters_begin_day(Oid server, TimestampTz day, int64 queued, DayParts *copy);
 
-/* Add parts to a day, if it is the current one. */
-extern void counters_spend_day(Oid server, TimestampTz day, int parts, bool at_once);
+/* Add parts to a day, if it is the current one, and return all of that day. */
+extern int64 counters_spend_day(Oid server, TimestampTz day, int parts, bool at_once);
 
 /* Take away parts of a message that was claimed on the current day. */
 extern void counters_return_day(Oid server, TimestampTz claimed_at, int parts);

@@ -386,6 +386,9 @@ check_mappings(Facts *facts)
 		add_problem(facts, (Problem) {
 			false, "no_mapping", account->name, sent_by->since, sent_by->n,
 			psprintf("messages of role %s cannot be sent: %s", quote_identifier(sent_by->sender), problem),
+			credentials_exist(account->account, role) ?
+			psprintf("Correct the user mapping or its password file, then SELECT sms3300_retry(%s).",
+					 quote_literal_cstr(account->name)) :
 			psprintf("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (username '...', password '...')",
 					 quote_identifier(sent_by->sender), quote_identifier(account->name))
 		});

@@ -186,11 +186,19 @@ post(Http *http, const HttpRequest *request, const Account *account, const Rules
 {
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = note_request};
 	int64		began = clock_us();
+	TimestampTz now = GetCurrentTimestamp();
 	volatile GatewayVerdict verdict = VERDICT_UNKNOWN;
 	GatewayReply said;
 	const HttpReply *volatile reply = NULL;
 
-	budget_spend(account, GetCurrentTimestamp(), message->parts.n, true);
+	/* Another session may have spent the parts that were left. */
+	if (!budget_spend(account, now, message->parts.n, true))
+	{
+		(void) budget_spend(account, now, -message->parts.n, true);
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("account \"%s\" has reached its max_parts_per_day", account->name)));
+	}
 	PG_TRY();
 	{
 		error_context_stack = &context;
@@ -202,7 +210,7 @@ post(Http *http, const HttpRequest *request, const Account *account, const Rules
 	{
 		count(account->serverid, verdict, clock_us() - began);
 		if (verdict != VERDICT_SENT && verdict != VERDICT_UNKNOWN)
-			budget_spend(account, GetCurrentTimestamp(), -message->parts.n, true);
+			(void) budget_spend(account, now, -message->parts.n, true);
 	}
 	PG_END_TRY();
 	if (verdict == VERDICT_SENT)

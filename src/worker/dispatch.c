@@ -164,6 +164,7 @@ dispatch_undo(Dispatch *dispatch)
 		Job		   *job = dlist_container(Job, node, dlist_pop_head_node(&dispatch->jobs));
 
 		queue_unclaimed(job->queue, job->mapping);
+		queue_returned(job->queue);
 		request_discard(&job->request);
 		job_destroy(job);
 	}

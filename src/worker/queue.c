@@ -482,7 +482,7 @@ queue_forbidden(AccountQueue *queue, bool failed)
 		queue->failed++;
 	else
 		queue->suppressed++;
-	window_claimed(&queue->window);
+	window_forbidden(&queue->window);
 }
 
 void

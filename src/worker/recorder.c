@@ -16,6 +16,7 @@
 #include "shared/stuck.h"
 #include "worker/recorder.h"
 #include "worker/repeats.h"
+#include "worker/stops.h"
 
 /* Maximum number of results recorded by a transaction. */
 #define MAX_RECORDED 10000
@@ -197,6 +198,18 @@ count_result(const Job *job, const MessageResult *result)
 		counters_add_time(server, TIME_WAIT, job->claimed_at - job->due_at);
 }
 
+/* When the first of the messages that were queued again expires. */
+static TimestampTz next_expiry = DT_NOEND;
+
+TimestampTz
+recorder_take_expiry(void)
+{
+	TimestampTz taken = next_expiry;
+
+	next_expiry = DT_NOEND;
+	return taken;
+}
+
 /* Release a job whose result has been recorded.  Messages that were not sent no longer count. */
 static void
 settle_job(Job *job, const MessageResult *result, Wire *wire)
@@ -204,17 +217,21 @@ settle_job(Job *job, const MessageResult *result, Wire *wire)
 	if (job->claimed_at != 0 && job->verdict != VERDICT_SENT && job->verdict != VERDICT_UNKNOWN)
 	{
 		budget_return(job->queue->serverid, job->claimed_at, job->parts);
+		queue_returned(job->queue);
 		recent_remove(job->queue->serverid, job->mobile, job->claimed_at);
 	}
 	if (result->status == STATUS_QUEUED)
+	{
 		window_due(&job->queue->window, result->due_at);
+		next_expiry = Min(next_expiry, result->expires);
+	}
 	else
 	{
 		retention_recorded(&job->queue->retention, result->at);
 		if (result->tracked && job->queue->tracking)
 			tracking_expect(job->queue->tracking, result->at);
 	}
-	if (job->failures > 0)
+	if (job->failures > 0 || job->claimed_at == 0)
 		stuck_remove(job->id);
 	dlist_delete(&job->node);
 	wire_release(wire, job);
@@ -414,8 +431,9 @@ recorder_find_orphans(Recorder *recorder)
 		job_inherit(job);
 		recorder_add(recorder, job);
 	}
-	stuck_remove_all();
-	if (orphans != NIL)
+	if (orphans == NIL)
+		stuck_remove_all();
+	else
 		ereport(LOG,
 				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",
 							   "sms3300: %d messages were being sent when the last worker ended",

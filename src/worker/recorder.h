@@ -39,6 +39,12 @@ extern void recorder_add(Recorder *recorder, Job *job);
 /* Return when the next result can be recorded; DT_NOEND: there is none. */
 extern TimestampTz recorder_next(Recorder *recorder);
 
+/*
+ * Return when the first of the messages expires that were queued again since the last
+ * call; DT_NOEND: none was.
+ */
+extern TimestampTz recorder_take_expiry(void);
+
 /* Discard waiting times, because the clock was set back. */
 extern void recorder_set_back(Recorder *recorder, TimestampTz now);
 

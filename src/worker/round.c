@@ -343,6 +343,7 @@ settle_round(Worker *worker, Round *round)
 	}
 	for (int i = 0; round->records && i < round->recording.njobs; i++)
 		recorder_insist(&worker->recorder, round->recording.jobs[i], &worker->wire);
+	expiry_expect(&worker->expiry, recorder_take_expiry());
 }
 
 /* Run a round's transaction, and do what is to be done after it. */

@@ -15,6 +15,9 @@
 /* The first time that a message is skipped for; it doubles. */
 #define FIRST_SHUN_TIME USECS_PER_SEC
 
+/* The longest time, and more: see pace_backoff(). */
+#define MAX_SHUN_TIME (10 * USECS_PER_MINUTE)
+
 /* An entry is kept for this long after its time, to know how often its message has failed. */
 #define KEEP_TIME (10 * USECS_PER_MINUTE)
 
@@ -85,5 +88,6 @@ is_shunned(int64 id, TimestampTz now)
 {
 	const Shunned *entry = shunned ? hash_search(shunned, &id, HASH_FIND, NULL) : NULL;
 
-	return entry && entry->until > now;
+	/* A time that is further ahead than it can be was told by another clock. */
+	return entry && entry->until > now && entry->until - now <= MAX_SHUN_TIME;
 }

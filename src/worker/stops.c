@@ -183,10 +183,14 @@ queue_finished(AccountQueue *queue, const Outcome *outcome)
 			succeed(queue, mapping);
 			break;
 		case VERDICT_REJECTED:
-			if (goes_on_like_that(queue, outcome))
-				stop_for_many(queue, outcome);
-			else
+			if (!goes_on_like_that(queue, outcome))
 				succeed(queue, mapping);
+			else
+			{
+				stop_for_many(queue, outcome);
+				if (mapping)
+					return_probe(queue, mapping);
+			}
 			break;
 		case VERDICT_TRANSIENT:
 		case VERDICT_HOURS:
@@ -216,6 +220,13 @@ queue_finished(AccountQueue *queue, const Outcome *outcome)
 			keep_mapping_stopped(queue, mapping, outcome);
 			break;
 	}
+}
+
+void
+queue_returned(AccountQueue *queue)
+{
+	if (queue->exhausted_until != 0)
+		queue->exhausted_until = DT_NOBEGIN;
 }
 
 void

@@ -26,6 +26,9 @@ extern void queue_aborted(AccountQueue *queue, Mapping *mapping);
 /* Record that the limit of an account is reached until a time; log it if that is news. */
 extern void queue_exhausted(AccountQueue *queue, TimestampTz until, const char *reason, bool is_news);
 
+/* Look again whether the limit is reached, as parts were given back. */
+extern void queue_returned(AccountQueue *queue);
+
 /* The outcome of a request. */
 typedef struct Outcome
 {

@@ -232,14 +232,15 @@ answer_body(OutboxAccess access, void *arg)
 		return;
 	for (int i = 0; i < asked.nlooks; i++)
 		answering->states[i] = (GatewayState) {.id = tracking->looks[i].message_id};
+
+	/* The account's own expressions take time, too. */
+	transaction_limit_triggers();
 	read_answer(answering, account);
 	if (answering->use != USE_LATER && answering->use != USE_REFUSED)
 		for (int i = 0; i < asked.nlooks; i++)
 			add_result(answering, account, &tracking->looks[i], &answering->states[i]);
-	if (answering->nresults == 0)
-		return;
-	transaction_limit_triggers();
-	delivery_record(answering->queue->name, answering->results, answering->nresults);
+	if (answering->nresults > 0)
+		delivery_record(answering->queue->name, answering->results, answering->nresults);
 	transaction_unlimit_triggers();
 }
 
@@ -305,7 +306,7 @@ answer(Wire *wire)
 	answering->queue = asked.queue;
 	answering->reply = wire->answer;
 	outcome = transaction_run(0, answer_body, answering, &error);
-	if (outcome == TRANSACTION_FAILED)
+	if (outcome == TRANSACTION_FAILED && transaction_may_disable_triggers(&error))
 		outcome = transaction_run(TRANSACTION_TRIGGERS_OFF, answer_body, answering, &error);
 	if (outcome == TRANSACTION_DONE)
 		count_results(asked.queue->serverid, answering->results, answering->nresults);

@@ -131,6 +131,7 @@ void
 window_set_back(Window *window)
 {
 	window_reset(window, DT_NOBEGIN);
+	window->begin_at = DT_NOBEGIN;
 }
 
 void
@@ -145,7 +146,7 @@ window_begin(Window *window, bool fresh)
 {
 	window->fresh = fresh;
 	window->begun = window->next;
-	window->taken = window->claimed = window->nbarred = 0;
+	window->taken = window->claimed = window->forbidden = window->nbarred = 0;
 }
 
 /* Go back to the head, where messages were passed by. */
@@ -394,11 +395,18 @@ window_claimed(Window *window)
 }
 
 void
+window_forbidden(Window *window)
+{
+	window->claimed++;
+	window->forbidden++;
+}
+
+void
 window_untake(Window *window)
 {
 	while (window->next > window->begun)
 		window->candidates[window->sequence[--window->next]].used = false;
-	window->taken = window->claimed = window->nbarred = 0;
+	window->taken = window->claimed = window->forbidden = window->nbarred = 0;
 }
 
 /* Note that some candidates were passed by, although they may still be queued. */
@@ -420,8 +428,8 @@ pass_by(Window *window, int n, TimestampTz now)
 static void
 advance(Window *window, TimestampTz now)
 {
-	/* One that was to try a mapping was not claimed. */
-	if (window->barred && window->claimed < window->taken)
+	/* One that was to try a mapping was not claimed: no result will come of it. */
+	if (window->barred && window->claimed - window->forbidden < window->taken)
 		window_bar(window, now + 5 * HEAD_DELAY);
 	if (!window->detached)
 		pass_by(window, window->next - window->begun - window->claimed - window->nbarred, now);
@@ -459,6 +467,6 @@ window_end(Window *window, const char *account, TimestampTz now)
 {
 	advance(window, now);
 	if (!has_untaken(window) &&
-		(window->taken > 0 || window->nbarred > 0 || window->next_due == DT_NOEND))
+		(window->candidates != NULL || window->taken > 0 || window->nbarred > 0 || window->next_due == DT_NOEND))
 		use_up(window, account);
 }

@@ -72,7 +72,8 @@ typedef struct Window
 	/* In this transaction */
 	int			begun;			/* "next" at its beginning */
 	int			taken;
-	int			claimed;
+	int			claimed;		/* or forbidden by a rule, which ends them, too */
+	int			forbidden;
 	int			nbarred;		/* passed by, as their mapping has stopped */
 } Window;
 
@@ -108,8 +109,9 @@ extern void window_begin(Window *window, bool fresh);
  */
 extern int	window_take(Window *window, const WindowTake *take, int wanted, int64 *ids);
 
-/* Record that a taken candidate was claimed. */
+/* Record that a taken candidate was claimed, or that a rule forbids it. */
 extern void window_claimed(Window *window);
+extern void window_forbidden(Window *window);
 
 /* Take back the candidates that this transaction has taken, because it failed for one of them. */
 extern void window_untake(Window *window);

@@ -158,6 +158,12 @@ wait_for_status($node, $long, 'expired');
 is(count_rows($node, "status = 'sending'"),
 	1, 'what is on its way does not expire');
 
+# One whose time ends while it is on its way, and which was not sent, expires then.
+$node->restart;
+my $late = queue($node, '#delay 1500 #http 503', send_before => \q{now() + interval '1 s'});
+wait_for_status($node, $late, 'expired');
+pass('a message whose time ends on its way expires when it comes back');
+
 $node->stop;
 
 # The launcher sleeps for one that is due in more milliseconds than the system can wait,

@@ -204,6 +204,19 @@ CREATE TRIGGER fail BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fa
 END
 queue_until($node, 'sent', [ 'fails', 'a', 'b' ], mobile => '09356666666');
 queue_until($node, 'suppressed', 'c', mobile => '09356666666');
+
+# Parts that come back, as their messages were not sent, open the account again.
+run_sql($node, 'DROP TRIGGER fail ON sms_outbox; DELETE FROM sms_outbox');
+alter_account($node, max_per_mobile => undef, max_parts_per_day => undef);
+$gateway->mode('#http 503 retry-after=1');
+alter_account($node, max_parts_per_day => 5);
+my @back = queue($node, 'comes back', n => 5);
+push @back, queue($node, 'beyond');
+wait_for_sql($node, 'postgres', q{SELECT state = 'stopped' FROM sms3300_stat_account});
+$gateway->mode('');
+run_sql($node, "SELECT sms3300_cancel($back[5])");
+wait_for_statuses($node, \@back, 'sent 5, cancelled 1');
+pass('what was not sent does not use up the limit');
 $node->stop;
 
 done_testing();

@@ -74,8 +74,9 @@ for my $answer (sort keys %remedy)
 {
 	my $id   = queue_until($node, 'rejected', "#status $answer");
 	my $line = ask("SELECT sms3300_explain($id)");
-	like($line, $remedy{$answer}, "explained: $answer");
-	unlike($line, qr/resend|once that is corrected/, "not to be resent: $answer");
+	my ($code) = split ' ', $answer;
+	like($line, $remedy{$answer}, "explained: $code");
+	unlike($line, qr/resend|once that is corrected/, "not to be resent: $code");
 }
 alter_account($node, refused_codes => '1, 27, 33, 78');
 my $id = queue_until($node, 'rejected', '#status 78 no');

@@ -69,7 +69,7 @@ run_sql($node, q{CREATE ROLE bob LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO
 my @held = queue($node, '#hold', send_after => \'now()');
 run_as($node, 'bob', q{SELECT sms3300_send('09123456789', '#status 18 bad ' || n) FROM generate_series(1, 2) AS n});
 come('warning mapping_stopped sms3300', 'mapping_stopped');
-says('mapping_stopped', 'messages, detail, hint', qr/^\d\|the user mapping for bob: the gateway answered with status 18 \(wrong user name or password\)[^|]*\|ALTER USER MAPPING/);
+says('mapping_stopped', 'messages, detail, hint', qr/^\d\|the user mapping for bob: the gateway answered with status 18 \(wrong user name or password\)[^|]*\|correct it: ALTER USER MAPPING/);
 $gateway->release;
 wait_for_status($node, \@held, 'sent');
 run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob'});
