@@ -102,7 +102,7 @@ read_password_file(const char *path, const char **problem)
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		*problem = "the password file is not a regular file";
 	else if (st.st_mode & (S_IRWXG | S_IRWXO))
-		*problem = "the password file is accessible to other users than its owner";
+		*problem = "the password file is accessible to users other than its owner";
 	else
 		len = first_line(password, read(fd, password, MAX_PASSWORD_SIZE + 1), problem);
 	CloseTransientFile(fd);

@@ -92,7 +92,7 @@ judge_recipient(const RulesMessage *message, const Account *account, const Rules
 					  psprintf("the recipient has opted out of line %s", rules_line(message)));
 	if (account->max_per_mobile.n > 0 && facts->recent >= account->max_per_mobile.n)
 		return forbid(RULE_PER_MOBILE, RULES_SUPPRESS, DT_NOEND,
-					  psprintf("the recipient may have got %d messages already (max_per_mobile %s)",
+					  psprintf("the recipient may have received %d messages already (max_per_mobile %s)",
 							   facts->recent, account->max_per_mobile.text));
 	return (RulesVerdict) {.outcome = RULES_SEND};
 }

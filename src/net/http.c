@@ -145,7 +145,7 @@ destroy_all(dlist_head *transfers)
 void
 http_close(Http *http)
 {
-	http_abort_all(http, "it was given up");
+	http_abort_all(http, "it was abandoned");
 	destroy_all(&http->done);
 	destroy_all(&http->held);
 	destroy_all(&http->free);

@@ -206,7 +206,7 @@ refresh(Trust *trust)
 			return "holds no certificates";
 		trust->certificate = first_certificate(trust->store);
 	}
-	return rename_trust(trust) ? NULL : "could not be noted: out of memory";
+	return rename_trust(trust) ? NULL : "could not be recorded: out of memory";
 }
 
 Trust *

@@ -69,10 +69,10 @@ report_other_message(const Datum *values, const bool *nulls)
 
 	if (other_recipient || other_text)
 		ereport(NOTICE,
-				(errmsg("message " INT64_FORMAT " has the same \"dedup_key\" and another %s, nothing was queued",
+				(errmsg("message " INT64_FORMAT " has the same \"dedup_key\" but a different %s; nothing was queued",
 						statement_int64(0, 1),
 						!other_recipient ? "text" : other_text ? "recipient and text" : "recipient"),
-				 errhint("Use a key of its own for each message that is to be sent.")));
+				 errhint("Use a different key for each message.")));
 }
 
 /*

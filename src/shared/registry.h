@@ -134,7 +134,7 @@ typedef enum StartFailure
 } StartFailure;
 
 /*
- * Note that a worker could not be started, which is tried again at growing intervals.
+ * Note that a worker could not be started, which is retried at increasing intervals.
  * Returns false if the last attempt failed for the same reason.
  */
 extern bool registry_start_failed(Oid database, StartFailure why);

@@ -45,7 +45,7 @@ require_account(const char *name, Oid sender)
 	if (account->delivery_url == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("account \"%s\" does not say where delivery states are asked for", name),
+				 errmsg("account \"%s\" has no URL for delivery states", name),
 				 errdetail("Its \"url\" does not end with wsSend.ashx."),
 				 errhint("Use ALTER SERVER ... OPTIONS (ADD delivery_url '...').")));
 	return account;

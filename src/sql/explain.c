@@ -336,7 +336,7 @@ explain_sending(const Question *question)
 								 show(row->started_at), row->attempts);
 
 	if (stuck_find(question->id, row->started_at, &stuck))
-		return psprintf("its reply came, %s, but cannot be recorded since %s: %s; it is tried again until it can be",
+		return psprintf("its reply came, %s, but cannot be recorded since %s: %s; the worker retries until it succeeds",
 						stuck.verdict == VERDICT_SENT ? "the gateway accepted it" : stuck.reason,
 						show(stuck.since), stuck.obstacle);
 	if (row->origin != outbox_origin())
@@ -402,7 +402,7 @@ explain_finished(const Question *question)
 			return psprintf("failed at %s after %s: %s; %s", when, attempts(row), why, again);
 		case STATUS_UNKNOWN:
 			return psprintf("unknown since %s: %s; its request began at %s; ask the gateway: "
-							"if it has the message, sms3300_resolve(" INT64_FORMAT ", true) notes that, else %s",
+							"if it has the message, sms3300_resolve(" INT64_FORMAT ", true) records that; otherwise %s",
 							when, why, show(row->started_at), question->id, again);
 		case STATUS_EXPIRED:
 			return psprintf("expired at %s: %s; %s%s", when, why,

@@ -274,7 +274,7 @@ check_account(Facts *facts, AccountFacts *account)
 	if (account->account == NULL)
 	{
 		problem.name = "no_account";
-		problem.detail = "the account of messages that wait does not exist";
+		problem.detail = "messages are queued for an account that does not exist";
 		problem.hint = psprintf("CREATE SERVER %s FOREIGN DATA WRAPPER sms3300 OPTIONS (...); or cancel the messages", name);
 	}
 	else if (account->account->paused)
@@ -404,7 +404,7 @@ describe_overdue(const Facts *facts, const AccountFacts *account)
 	if (worker->last_error_at > account->due.since)
 		return psprintf("messages are due, and the last error of the worker, at %s, was: %s",
 						show(worker->last_error_at), worker->last_error);
-	return "messages are due and the account is sending, but not fast enough for them";
+	return "messages are due, and the account is sending more slowly than they become due";
 }
 
 /* delivery_not_understood: no delivery states are learnt. */

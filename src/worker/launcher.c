@@ -145,7 +145,7 @@ is_connectable(Oid oid)
 		registry_forget(oid);
 	else if (!accepts)
 		ereport(registry_start_failed(oid, START_REFUSED) ? LOG : DEBUG1,
-				(errmsg("sms3300: database \"%s\" does not accept connections, its messages wait",
+				(errmsg("sms3300: database \"%s\" does not accept connections; its messages wait",
 						NameStr(database->name))));
 	list_free_deep(databases);
 	return accepts;

@@ -297,7 +297,7 @@ keep_refused(const Job *job, const char *obstacle)
 		ereport(LOG,
 				(errmsg("sms3300: the result of message " INT64_FORMAT " cannot be recorded: %s",
 						job->id, obstacle),
-				 errdetail("%s. It is tried again until it can be.",
+				 errdetail("%s. The worker retries until it succeeds.",
 						   job->verdict == VERDICT_SENT ? "The gateway accepted the message" : job_reason(job))));
 }
 

@@ -93,7 +93,7 @@ stop_account(AccountQueue *queue, const Outcome *outcome)
 	if (!queue->untold)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped: %s", queue->name, outcome->reason),
-				 errdetail("Its messages stay queued. One of them is tried at growing intervals.")));
+				 errdetail("Its messages stay queued. One of them is retried at increasing intervals.")));
 }
 
 /* Stop a mapping for a while, or keep it stopped for longer. */
@@ -109,7 +109,7 @@ stop_mapping(AccountQueue *queue, Mapping *mapping, const Outcome *outcome)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped for %s: %s",
 						queue->name, mapping_name(mapping), outcome->reason),
-				 errdetail("The messages of its senders stay queued. One of them is tried at growing intervals.")));
+				 errdetail("The messages of its senders stay queued. One of them is retried at increasing intervals.")));
 }
 
 void

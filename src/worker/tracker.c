@@ -254,7 +254,7 @@ note_problem(AccountQueue *queue, const char *problem)
 	if (!tracking->told)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" learns no delivery states: %s", queue->name, problem),
-				 errdetail("Sending goes on. It asks again at growing intervals."),
+				 errdetail("Sending goes on. The worker asks again at increasing intervals."),
 				 errhint("See what the gateway answers with sms3300_delivery_now().")));
 	tracking->told = true;
 }

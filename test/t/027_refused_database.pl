@@ -13,7 +13,7 @@ my $gateway = new_gateway();
 my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 0\nlog_min_messages = debug1\n");
 run_sql($node, 'CREATE DATABASE shop');
 create_account($node, 'shop', url => $gateway->url, line => '983000330000');
-my $refusal = qr/database "shop" does not accept connections, its messages wait/;
+my $refusal = qr/database "shop" does not accept connections; its messages wait/;
 
 # Queue a message that is due in a moment, and refuse connections until after that. On a
 # machine so slow that it is sent before, another one with a longer time is tried. Returns

@@ -94,9 +94,9 @@ is(answer("SELECT sms3300_resend($alone)"), 't', 'resend of the only one');
 # Another recipient or text is told.
 my $told = send_key('told', 'text');
 is(send_key('told', 'text', '+98 912 345 6789'), $told, 'the same message, in another spelling: no notice');
-like(send_key('told', 'other'), qr/^$told message $told has the same "dedup_key" and another text/, 'another text');
-like(send_key('told', 'text', '09120000000'), qr/^$told message $told has the same "dedup_key" and another recipient,/, 'another recipient');
-like(send_key('told', 'other', '09120000000'), qr/^$told message $told .* another recipient and text/, 'both');
+like(send_key('told', 'other'), qr/^$told message $told has the same "dedup_key" but a different text/, 'another text');
+like(send_key('told', 'text', '09120000000'), qr/^$told message $told has the same "dedup_key" but a different recipient;/, 'another recipient');
+like(send_key('told', 'other', '09120000000'), qr/^$told message $told .* a different recipient and text/, 'both');
 wait_for_status($node, $told, 'sent');
 run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE id = $told");
 is(send_key('told', 'other'), $told, 'a text that was removed is not compared');

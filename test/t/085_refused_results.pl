@@ -27,7 +27,7 @@ sub explained
 my $offset = -s $node->logfile;
 my $id     = queue($node, $json);
 my $refused = 'its reply came, the gateway accepted it, but cannot be recorded since [^;]*:'
-  . ' duplicate key value violates unique constraint "mine"; it is tried again until it can be';
+  . ' duplicate key value violates unique constraint "mine"; the worker retries until it succeeds';
 wait_for_sql($node, 'postgres', "SELECT sms3300_explain($id) ~ '^$refused\$'");
 wait_for_log($node, qr/the result of message $id cannot be recorded: duplicate key value.*\n.*DETAIL:  The gateway accepted the message\./, $offset);
 queue_until($node, 'sent', 'another');

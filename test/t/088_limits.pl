@@ -145,14 +145,14 @@ queue_until($node, 'rejected', '#status 1', mobile => $phone);
 queue_until($node, 'unknown', '#status 0', mobile => $phone);
 my $fourth = queue_until($node, 'suppressed', 'loop 4', mobile => $phone);
 my ($row) = read_rows($node, "id = $fourth");
-is($row->{error}, 'the recipient may have got 3 messages already (max_per_mobile 3/10min)', 'the error names the rule');
+is($row->{error}, 'the recipient may have received 3 messages already (max_per_mobile 3/10min)', 'the error names the rule');
 queue_until($node, 'sent', 'to another', mobile => '09352222222');
 my $soon = queue($node, 'soon', mobile => $phone, send_after => \"now() + interval '5 min'");
 my $late = queue($node, 'late', mobile => $phone, send_after => \"now() + interval '15 min'");
-like(run_sql($node, "SELECT sms3300_explain($soon)"), qr/^queued: it will be suppressed: the recipient may have got 3/, 'explained before');
+like(run_sql($node, "SELECT sms3300_explain($soon)"), qr/^queued: it will be suppressed: the recipient may have received 3/, 'explained before');
 like(run_sql($node, "SELECT sms3300_explain($late)"), qr/^queued: it is scheduled for/, 'for the time when it is due');
 run_sql($node, "SELECT sms3300_cancel($soon)");
-like(error_of("SELECT sms3300_send_now('$phone', 'now')"), qr/55000: a rule of account .* may have got 3/, 'send_now is refused');
+like(error_of("SELECT sms3300_send_now('$phone', 'now')"), qr/55000: a rule of account .* may have received 3/, 'send_now is refused');
 
 # A loop in a trigger.
 queue($node, \"'flood ' || n", mobile => '09353333333', n => 500);

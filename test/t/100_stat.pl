@@ -99,7 +99,7 @@ explains($failed, "failed at $time after 1 attempt: the gateway answered with st
 my $unknown = queue_until($node, 'unknown', '#http 500');
 explains($unknown, "unknown since $time: HTTP status 500.*; it may have been sent; its request"
 	  . " began at $time; ask the gateway: if it has the message,"
-	  . " sms3300_resolve\\($unknown, true\\) notes that, else sms3300_resend\\($unknown\\) queues it again", 'unknown');
+	  . " sms3300_resolve\\($unknown, true\\) records that; otherwise sms3300_resend\\($unknown\\) queues it again", 'unknown');
 
 # Paused: by the account, and by the setting.
 alter_account($node, paused => 'true');
@@ -129,7 +129,7 @@ run_sql($node, "UPDATE sms_outbox SET message = NULL WHERE status <> 'sent'");
 my $gone = 'queue a new message, because the text of this one was removed';
 explains($failed, "failed at $time after 1 attempt: the gateway answered with status 15 \\(error inside the gateway\\): busy; $gone",
 	'failed, without a text');
-explains($unknown, "unknown since $time: .*, true\\) notes that, else $gone",
+explains($unknown, "unknown since $time: .*, true\\) records that; otherwise $gone",
 	'unknown, without a text');
 explains($rejected, "rejected at $time: .*; leave it, or queue a new message by .*", 'rejected, without a text');
 explains($expired,   "expired at $time: it was not sent before .*; $gone", 'expired, without a text');

@@ -54,7 +54,7 @@ wait_for_end($node);
 my $whose = 'CONTEXT:  sms3300 worker of database "postgres"';
 my @stopped = (
 	'LOG:  sms3300: account "sms3300" stopped: the gateway answered with status 14 (not enough credit): no credit',
-	'DETAIL:  Its messages stay queued. One of them is tried at growing intervals.',
+	'DETAIL:  Its messages stay queued. One of them is retried at increasing intervals.',
 	$whose,
 	'LOG:  sms3300: account "sms3300" is sending again',
 	$whose);
@@ -157,7 +157,7 @@ sub shortage
 	$gateway->stop;
 	$gateway->start;
 	wait_for_end($other, 'two');
-	is_deeply([ grep { !/stopped|growing intervals|is sending again|^CONTEXT/ } logged($other) ],
+	is_deeply([ grep { !/stopped|increasing intervals|is sending again|^CONTEXT/ } logged($other) ],
 		[ map { ("LOG:  sms3300: messages are waiting because $_->[0]", "HINT:  $_->[1]") } @expected ],
 		$name);
 	$other->stop;
