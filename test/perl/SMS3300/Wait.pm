@@ -36,7 +36,7 @@ sub wait_until
 
 		my $now     = clock_gettime(CLOCK_MONOTONIC);
 		my $current = $progress ? $progress->() : '';
-		$moved = $now if $current ne $last;
+		($moved, $pause) = ($now, min($pause, 80_000)) if $current ne $last;
 		$last = $current;
 		last if $now - $moved > $seconds || $now - $started > 10 * $seconds;
 		usleep($pause);
