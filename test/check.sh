@@ -21,8 +21,9 @@
 #                                             server has to be one without NLS
 #     sh test/check.sh --valgrind [NAME...]   everything in the server
 #
-# PG_CONFIG chooses the server to build for and test on. OLD_MAJOR is the major version of
-# PostgreSQL, as packaged, that pg_upgrade is tried from; otherwise that is the same.
+# SKIP names stages that are left out unless stages are named. PG_CONFIG chooses the server
+# to build for and test on. OLD_MAJOR is the major version of PostgreSQL, as packaged, that
+# pg_upgrade is tried from; otherwise that is the same.
 
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -240,7 +241,10 @@ tap()
 # Say whether a stage is one of those asked for.
 wanted()
 {
-	[ -n "$names" ] || return 0
+	if [ -z "$names" ]; then
+		! contains "${SKIP:-}" "$1"
+		return
+	fi
 	if [ "$names" = quick ]; then
 		contains "$quick" "$1"
 		return
