@@ -20,7 +20,7 @@
 #include "compat.h"
 #include "gateway/json.h"
 
-/* A reply nested deeper than this is no reply of the gateway. */
+/* A reply nested deeper than this is not one of the gateway. */
 #define MAX_NESTING 64
 
 /* The value of a hexadecimal digit in either case; -1 if it is none. */
@@ -33,8 +33,8 @@ hex_value(char c)
 
 /*
  * The plain character that stands for the escape \uXXXX at a place: the one that
- * it means if that is ASCII and needs no escape, else one that no member's name
- * and no number has.  0 if it is no such escape.
+ * it means if that is ASCII and needs no escape, else one that occurs in neither
+ * a member's name nor a number.  0 if this is not such an escape.
  */
 static char
 unescaped(const char *at, const char *end)
@@ -58,9 +58,9 @@ unescaped(const char *at, const char *end)
 
 /*
  * Copy a reply for the parser, with every \u escape made a plain character: what
- * is looked for is ASCII, spelled with escapes or without, and an escape that
- * stands for no character is no reason not to read the rest.  NULL if it nests
- * too deeply to be parsed by a recursive parser, or is no UTF-8.
+ * is looked for is ASCII, spelled with escapes or without, and the rest is read
+ * even if an escape stands for no character.  NULL if it nests too deeply to be
+ * parsed by a recursive parser, or is not UTF-8.
  */
 static char *
 prepare_reader(const char *text, size_t len, size_t *copied)

@@ -18,7 +18,7 @@ typedef struct Mapping
 	dlist_node	node;
 	Oid			user;			/* whose it is; InvalidOid: for PUBLIC */
 	NameData	name;			/* theirs */
-	uint64		version;		/* 0: there is no such mapping */
+	uint64		version;		/* 0: the mapping does not exist */
 	TimestampTz reopen_at;		/* a change opens it from then on */
 	Gate		gate;			/* whether messages are sent with it */
 	int			in_flight;

@@ -46,6 +46,8 @@
 #     statuses($node, $which, $database)         such as 'sent 2, unknown 1'
 #     count_rows($node, $condition, $database)
 #     read_rows($node, $condition, $database)    as hashes
+#     lock_by($node, $sql, @messages)            a session that has locked something, for
+#                                                what waits; unlock($session) ends it
 #     is_taken($gateway, $message, $times, $name)  tests how often the gateway took a text
 #
 # SQL, and waiting for other things. A wait that takes too long tells where in the test,
@@ -79,6 +81,7 @@ our @EXPORT = qw(
   count_rows
   create_account
   is_taken
+  lock_by
   mark
   new_gateway
   new_node
@@ -96,6 +99,7 @@ our @EXPORT = qw(
   sql_block
   sql_blocks
   statuses
+  unlock
   wait_for_end
   wait_for_log
   wait_for_sql
@@ -429,6 +433,29 @@ sub sql_block
 	my ($block, @more) = grep { index($_, $part) >= 0 } sql_blocks($document);
 	die "$document does not have exactly one block of SQL with: $part\n" if !defined $block || @more;
 	return $block;
+}
+
+# Lock something in a session of its own while messages wait that are due, and return it,
+# its pid and their ids. "%id" in the SQL is the first of them.
+sub lock_by
+{
+	my ($node, $sql, @messages) = @_;
+	alter_account($node, paused => 'true');
+	my @ids = queue($node, \@messages);
+	my $session = $node->background_psql('postgres', on_error_stop => 1);
+	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
+	$session->query_safe('BEGIN; ' . $sql =~ s/%id/join ', ', @ids/er);
+	alter_account($node, paused => undef);
+	return ($session, $pid, @ids);
+}
+
+# End what lock_by() began.
+sub unlock
+{
+	my ($session) = @_;
+	$session->query_safe('COMMIT');
+	$session->quit;
+	return;
 }
 
 # Wait until a query returns what is expected, and nothing goes wrong. As long as it returns

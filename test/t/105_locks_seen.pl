@@ -25,33 +25,10 @@ sub ask
 	return run_as($node, $role // 'monitor', "SET lock_timeout = '10s'; $sql");
 }
 
-# Lock something in a session of its own while messages wait that are due, and return it,
-# its pid and their ids. "%id" in the SQL is the first of them.
-sub lock_by
-{
-	my ($sql, @messages) = @_;
-	alter_account($node, paused => 'true');
-	my @ids = queue($node, \@messages);
-	my $session = $node->background_psql('postgres', on_error_stop => 1);
-	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
-	$session->query_safe('BEGIN; ' . $sql =~ s/%id/join ', ', @ids/er);
-	alter_account($node, paused => undef);
-	return ($session, $pid, @ids);
-}
-
-# End what lock_by() began.
-sub unlock
-{
-	my ($session) = @_;
-	$session->query_safe('COMMIT');
-	$session->quit;
-	return;
-}
-
 for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 {
 	my $offset = -s $node->logfile;
-	my ($session, $pid, $id) = lock_by("LOCK TABLE sms_outbox IN $mode MODE", "before the lock $mode");
+	my ($session, $pid, $id) = lock_by($node, "LOCK TABLE sms_outbox IN $mode MODE", "before the lock $mode");
 	wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, "blocked by $mode");
 	like(ask($worker), qr/^blocked\|$pid\|t\|LOCK TABLE sms_outbox IN $mode MODE/, "$mode: who and what");
 	my $unseen = $mode eq 'SHARE' ? 'f' : 't';
@@ -72,7 +49,7 @@ for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 }
 
 # A row, and another one that the same transaction has locked.
-my ($session, $pid, @ids) = lock_by('SELECT FROM sms_outbox WHERE id IN (%id) FOR UPDATE', 'first', 'second');
+my ($session, $pid, @ids) = lock_by($node, 'SELECT FROM sms_outbox WHERE id IN (%id) FOR UPDATE', 'first', 'second');
 wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, 'blocked by a row');
 like(ask("SELECT sms3300_explain($_)", 'postgres'),
 	qr/^queued: its row has been locked by process $pid since/, "a row: explained")
@@ -85,7 +62,7 @@ wait_until(sub { ask($worker) =~ /^running\|/ }, 'no longer blocked by a row');
 
 # A row whose reply has come: it is not merely being sent.
 my $held = queue_until_taken($node, $gateway, '#hold');
-($session, $pid) = lock_by("SELECT FROM sms_outbox WHERE id IN (%id, $held) FOR UPDATE", 'beside it');
+($session, $pid) = lock_by($node, "SELECT FROM sms_outbox WHERE id IN (%id, $held) FOR UPDATE", 'beside it');
 $gateway->release;
 wait_until(sub { ask("SELECT sms3300_explain($held)", 'postgres') =~
 	/^being sent since .*, attempt 1; its row has been locked by process $pid since .*: a reply is recorded when/ },

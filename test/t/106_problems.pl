@@ -153,30 +153,8 @@ come('', 'adopted');
 run_sql($node, "SELECT sms3300_cancel($foreign)");
 
 # Locks. While the table cannot be read, that is a row at once; the rest after 10 s.
-# Lock something in a session of its own while messages wait that are due, and return it,
-# its pid and their ids. "%id" in the SQL is the first of them.
-sub lock_by
-{
-	my ($sql, @messages) = @_;
-	alter_account($node, paused => 'true');
-	my @ids = queue($node, \@messages);
-	my $session = $node->background_psql('postgres', on_error_stop => 1);
-	my $pid = $session->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
-	$session->query_safe('BEGIN; ' . $sql =~ s/%id/join ', ', @ids/er);
-	alter_account($node, paused => undef);
-	return ($session, $pid, @ids);
-}
 
-# End what lock_by() began.
-sub unlock
-{
-	my ($session) = @_;
-	$session->query_safe('COMMIT');
-	$session->quit;
-	return;
-}
-
-my ($session, $pid) = lock_by('LOCK TABLE sms_outbox', 'locked');
+my ($session, $pid) = lock_by($node, 'LOCK TABLE sms_outbox', 'locked');
 is(run_as($node, 'monitor', "SET statement_timeout = '10s'; SELECT severity, problem, messages, detail, hint FROM sms3300_problems"),
 	"critical|table_locked||sms_outbox is locked by process $pid, whose query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
 	'table_locked, at once where it cannot be read');
@@ -185,13 +163,13 @@ is(run_as($node, 'monitor', 'BEGIN; SELECT problem FROM sms3300_problems; SELECT
 unlock($session);
 wait_for_end($node);
 come('', 'not locked');
-($session, $pid) = lock_by('LOCK TABLE sms_outbox IN SHARE MODE', 'locked for writing');
+($session, $pid) = lock_by($node, 'LOCK TABLE sms_outbox IN SHARE MODE', 'locked for writing');
 come('critical table_locked', 'table_locked, by a lock that lets one read');
 says('table_locked', 'messages, hint', qr/^1\|SELECT pg_terminate_backend\($pid\)$/);
 unlock($session);
 wait_for_end($node);
 
-($session, $pid, $id) = lock_by('SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
+($session, $pid, $id) = lock_by($node, 'SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
 come('warning row_locked', 'row_locked');
 says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid, whose query is: /);
 unlock($session);
