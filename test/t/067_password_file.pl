@@ -55,7 +55,7 @@ my @bad = (
 	[ sub { write_password('x' x 10_000_000) },  'too long' ],
 	[ sub { write_password("a\0b\n") },          'not valid' ],
 	[ sub { write_password("\xff\xfe\n") },      'not valid' ],
-	(map { my $mode = $_; [ sub { write_password('secret', $mode) }, 'accessible to other users' ] } 0640, 0620, 0610, 0604, 0602, 0601),
+	(map { my $mode = $_; [ sub { write_password('secret', $mode) }, 'accessible to users other than its owner' ] } 0640, 0620, 0610, 0604, 0602, 0601),
 	[ sub { write_password('secret', 0) },       'Permission denied' ],
 	[ sub { unlink $file },                      'No such file' ],
 	[ sub { symlink $file, $file or die },       'symbolic links' ],
