@@ -247,7 +247,7 @@ SELECT pg_temp.answer($$ALTER FOREIGN DATA WRAPPER sms3300 OPTIONS (ADD url 'htt
 SELECT pg_temp.answer($$CREATE FOREIGN TABLE regress_sms3300_table (mobile text) SERVER regress_sms3300 OPTIONS (line '983000330000')$$);
 
 -- without options the validator is not called
-SELECT sms3300_fdw_validator(NULL, 'pg_foreign_server'::regclass) IS NULL;
+SELECT _sms3300_fdw_validator(NULL, 'pg_foreign_server'::regclass) IS NULL;
 
 --
 -- Changes

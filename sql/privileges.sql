@@ -98,8 +98,8 @@ FROM (VALUES
 		ON CONFLICT (id) DO UPDATE SET message = 'y'$$),
 	($$SELECT nextval('sms_outbox_id_seq')$$),
 	($$SELECT sms3300_adopt()$$),
-	($$CREATE TRIGGER t BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert()$$),
-	($$CREATE TEMP TABLE t (); CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert()$$),
+	($$CREATE TRIGGER t BEFORE INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION _sms3300_outbox_insert()$$),
+	($$CREATE TEMP TABLE t (); CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION _sms3300_outbox_insert()$$),
 	($$CREATE SERVER regress_sms3300_mine FOREIGN DATA WRAPPER sms3300$$),
 	($$ALTER SERVER regress_sms3300 OPTIONS (SET paused 'false')$$)) AS v (statement);
 -- PostgreSQL rejects COPY into a table with row-level security
@@ -169,24 +169,24 @@ DROP POLICY regress_sms3300_desk ON sms_outbox;
 
 -- the extension's trigger functions work on their own table only
 CREATE TEMP TABLE sms_outbox_copy (LIKE sms_outbox);
-CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox_copy FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
+CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox_copy FOR EACH ROW EXECUTE FUNCTION _sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO sms_outbox_copy (mobile, message) VALUES ('09123456789', 'x')$$);
 CREATE TABLE regress_sms3300_copy (LIKE sms_outbox);
-CREATE TRIGGER regress_sms3300 BEFORE INSERT ON regress_sms3300_copy FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
+CREATE TRIGGER regress_sms3300 BEFORE INSERT ON regress_sms3300_copy FOR EACH ROW EXECUTE FUNCTION _sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO regress_sms3300_copy (mobile, message) VALUES ('09123456789', 'x')$$);
 DROP TABLE regress_sms3300_copy;
 CREATE SCHEMA regress_sms3300;
 CREATE TABLE regress_sms3300.sms_outbox (LIKE sms_outbox);
-CREATE TRIGGER regress_sms3300 BEFORE INSERT ON regress_sms3300.sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
+CREATE TRIGGER regress_sms3300 BEFORE INSERT ON regress_sms3300.sms_outbox FOR EACH ROW EXECUTE FUNCTION _sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO regress_sms3300.sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
 DROP TABLE regress_sms3300.sms_outbox;
 DROP SCHEMA regress_sms3300;
-CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox FOR EACH STATEMENT EXECUTE FUNCTION sms3300_outbox_insert();
+CREATE TRIGGER regress_sms3300 BEFORE INSERT ON sms_outbox FOR EACH STATEMENT EXECUTE FUNCTION _sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
-CREATE OR REPLACE TRIGGER regress_sms3300 AFTER INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION sms3300_outbox_insert();
+CREATE OR REPLACE TRIGGER regress_sms3300 AFTER INSERT ON sms_outbox FOR EACH ROW EXECUTE FUNCTION _sms3300_outbox_insert();
 SELECT pg_temp.answer($$INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'x')$$);
 DROP TRIGGER regress_sms3300 ON sms_outbox;
-SELECT pg_temp.answer('SELECT sms3300_outbox_insert()');
+SELECT pg_temp.answer('SELECT _sms3300_outbox_insert()');
 
 --
 -- Rows from another database

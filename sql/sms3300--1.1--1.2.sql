@@ -75,6 +75,11 @@ BEGIN
 END
 $repair$;
 
+-- Names that \df sms* does not show.
+ALTER FUNCTION @extschema@.sms3300_outbox_insert() RENAME TO _sms3300_outbox_insert;
+ALTER FUNCTION @extschema@.sms3300_outbox_update() RENAME TO _sms3300_outbox_update;
+ALTER FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) RENAME TO _sms3300_fdw_validator;
+
 -- ---------------------------------------------------------------------------
 -- The table and its type
 --
@@ -280,15 +285,15 @@ COMMENT ON COLUMN @extschema@.sms_outbox.delivery_code IS
 	'The gateway''s code for the delivery state';
 COMMENT ON COLUMN @extschema@.sms_outbox.delivery_at IS
 	'Time at which the final delivery state was learnt, or given up';
-COMMENT ON FUNCTION @extschema@.sms3300_outbox_insert() IS
+COMMENT ON FUNCTION @extschema@._sms3300_outbox_insert() IS
 	'Trigger function of sms_outbox: checks and completes a new row and wakes the worker at commit';
 COMMENT ON TRIGGER sms3300_insert ON @extschema@.sms_outbox IS
 	'Checks and completes each new row and wakes the worker at commit';
-COMMENT ON FUNCTION @extschema@.sms3300_outbox_update() IS
+COMMENT ON FUNCTION @extschema@._sms3300_outbox_update() IS
 	'Trigger function of sms_outbox: checks a queued row that is changed by hand';
 COMMENT ON TRIGGER sms3300_update ON @extschema@.sms_outbox IS
 	'Checks each queued row that is changed by hand';
-COMMENT ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) IS
+COMMENT ON FUNCTION @extschema@._sms3300_fdw_validator(text[], oid) IS
 	'Validates the options of accounts (servers) and their user mappings';
 COMMENT ON FOREIGN DATA WRAPPER sms3300 IS
 	'Accounts of the 3300 SMS gateway. Each server of this wrapper is an account, and USAGE on it lets a role send with it.';
@@ -343,19 +348,19 @@ COMMENT ON COLUMN @extschema@.sms_opt_out.since IS
 COMMENT ON COLUMN @extschema@.sms_opt_out.by IS
 	'Role that made the entry, or "gateway" for one made by the option record_opt_outs';
 
-CREATE FUNCTION @extschema@.sms3300_opt_out_write() RETURNS trigger
-	AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION @extschema@.sms3300_opt_out_write() IS
+CREATE FUNCTION @extschema@._sms3300_opt_out_write() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'sms3300_opt_out_write' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@._sms3300_opt_out_write() IS
 	'Trigger function of sms_opt_out: brings an entry to its canonical form';
 CREATE TRIGGER sms3300_write BEFORE INSERT OR UPDATE ON @extschema@.sms_opt_out
-	FOR EACH ROW EXECUTE FUNCTION @extschema@.sms3300_opt_out_write();
+	FOR EACH ROW EXECUTE FUNCTION @extschema@._sms3300_opt_out_write();
 COMMENT ON TRIGGER sms3300_write ON @extschema@.sms_opt_out IS
 	'Brings each entry to its canonical form';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.sms_opt_out', '');
 
 REVOKE ALL ON @extschema@.sms_opt_out FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_opt_out_write() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_opt_out_write() FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------
 -- Views and their functions
@@ -370,15 +375,15 @@ DROP FUNCTION IF EXISTS @extschema@.sms3300_stat_get_worker(oid), @extschema@.sm
 	@extschema@.sms3300_stat_get_queued(bigint, name), @extschema@.sms3300_stat_get_oldest_due_at(bigint, name),
 	@extschema@.sms3300_stat_get_foreign_rows(bigint, name), @extschema@.sms3300_stat_reset();
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_worker(database oid,
+CREATE FUNCTION @extschema@._sms3300_stat_get_worker(database oid,
 	OUT pid integer, OUT state text, OUT started_at timestamptz, OUT in_flight integer,
 	OUT last_error text, OUT last_error_at timestamptz, OUT blocked_since timestamptz,
 	OUT blocked_by integer) RETURNS record
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) IS
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_worker' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_worker(oid) IS
 	'Returns one row of sms3300_stat_worker';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
+CREATE FUNCTION @extschema@._sms3300_stat_get_account(account name,
 	OUT origin bigint, OUT state text, OUT reason text, OUT next_probe_at timestamptz,
 	OUT in_flight integer, OUT sent bigint, OUT rejected bigint, OUT failed bigint,
 	OUT unknown bigint, OUT expired bigint, OUT suppressed bigint, OUT retried bigint, OUT requests bigint,
@@ -388,47 +393,47 @@ CREATE FUNCTION @extschema@.sms3300_stat_get_account(account name,
 	OUT wait_time_p95 double precision, OUT wait_time_p99 double precision,
 	OUT stats_reset timestamptz, OUT parts_today bigint,
 	OUT delivered bigint, OUT undelivered bigint, OUT unconfirmed bigint) RETURNS record
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_account(name) IS
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_account' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_account(name) IS
 	'Returns the columns of sms3300_stat_account that are kept in shared memory';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_mapping(account name, mapping_user oid,
+CREATE FUNCTION @extschema@._sms3300_stat_get_mapping(account name, mapping_user oid,
 	OUT origin bigint, OUT state text, OUT reason text, OUT next_probe_at timestamptz,
 	OUT in_flight integer) RETURNS record
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_mapping(name, oid) IS
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_mapping' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_mapping(name, oid) IS
 	'Returns the columns of sms3300_stat_mapping that are kept in shared memory';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_mapping_queued(origin bigint, account name,
+CREATE FUNCTION @extschema@._sms3300_stat_get_mapping_queued(origin bigint, account name,
 	senders name[], but boolean) RETURNS bigint
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_mapping_queued' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
 	SET max_parallel_workers_per_gather = 0 SET jit = off;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) IS
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) IS
 	'Returns the number of queued messages of an account by some senders, or by all others';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_queued(origin bigint, account name)
+CREATE FUNCTION @extschema@._sms3300_stat_get_queued(origin bigint, account name)
 	RETURNS bigint
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_queued' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
 	SET max_parallel_workers_per_gather = 0 SET jit = off;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) IS
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_queued(bigint, name) IS
 	'Returns the number of queued messages of an account';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(origin bigint, account name)
+CREATE FUNCTION @extschema@._sms3300_stat_get_oldest_due_at(origin bigint, account name)
 	RETURNS timestamptz
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_oldest_due_at' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
 	SET max_parallel_workers_per_gather = 0 SET jit = off;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) IS
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_oldest_due_at(bigint, name) IS
 	'Returns since when the queued messages of an account have been late';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_foreign_rows(origin bigint, account name)
+CREATE FUNCTION @extschema@._sms3300_stat_get_foreign_rows(origin bigint, account name)
 	RETURNS bigint
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_foreign_rows' LANGUAGE C STABLE STRICT
 	SET enable_seqscan = off SET enable_bitmapscan = off
 	SET max_parallel_workers_per_gather = 0 SET jit = off;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) IS
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_foreign_rows(bigint, name) IS
 	'Returns the number of unfinished messages of an account that another database queued';
 
 CREATE FUNCTION @extschema@.sms3300_stat_reset() RETURNS void
@@ -441,7 +446,7 @@ SELECT d.datname, w.pid, w.state, w.started_at, w.in_flight, w.last_error, w.las
 	w.blocked_since, w.blocked_by, (SELECT a.query FROM pg_catalog.pg_stat_activity AS a
 		WHERE a.pid OPERATOR(pg_catalog.=) w.blocked_by) AS blocked_query
 FROM pg_catalog.pg_database AS d
-CROSS JOIN LATERAL @extschema@.sms3300_stat_get_worker(d.oid) AS w
+CROSS JOIN LATERAL @extschema@._sms3300_stat_get_worker(d.oid) AS w
 WHERE w.state IS NOT NULL;
 COMMENT ON VIEW @extschema@.sms3300_stat_worker IS
 	'Statistics of workers: one row for each database that sends messages or may have to';
@@ -464,17 +469,17 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_worker.blocked_query IS
 
 CREATE VIEW @extschema@.sms3300_stat_account AS
 SELECT s.srvname AS account, a.state, a.reason, a.next_probe_at,
-	@extschema@.sms3300_stat_get_queued(a.origin, s.srvname) AS queued,
-	@extschema@.sms3300_stat_get_oldest_due_at(a.origin, s.srvname) AS oldest_due_at, a.in_flight,
+	@extschema@._sms3300_stat_get_queued(a.origin, s.srvname) AS queued,
+	@extschema@._sms3300_stat_get_oldest_due_at(a.origin, s.srvname) AS oldest_due_at, a.in_flight,
 	a.sent, a.rejected, a.failed, a.unknown, a.expired, a.suppressed, a.retried,
-	@extschema@.sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
+	@extschema@._sms3300_stat_get_foreign_rows(a.origin, s.srvname) AS foreign_rows, a.requests,
 	a.request_time_sum, a.request_time_p50, a.request_time_p95, a.request_time_p99,
 	a.wait_time_sum, a.wait_time_p50, a.wait_time_p95, a.wait_time_p99, a.stats_reset,
 	a.parts_today, a.delivered, a.undelivered, a.unconfirmed
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
-CROSS JOIN LATERAL @extschema@.sms3300_stat_get_account(s.srvname) AS a;
+CROSS JOIN LATERAL @extschema@._sms3300_stat_get_account(s.srvname) AS a;
 COMMENT ON VIEW @extschema@.sms3300_stat_account IS
 	'Statistics of accounts: one row for each account of this database, counted since stats_reset';
 COMMENT ON COLUMN @extschema@.sms3300_stat_account.account IS 'Name of the foreign server';
@@ -535,7 +540,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_account.unconfirmed IS
 
 CREATE VIEW @extschema@.sms3300_stat_mapping AS
 SELECT m.srvname AS account, m.usename AS role, a.state, a.reason, a.next_probe_at,
-	@extschema@.sms3300_stat_get_mapping_queued(a.origin, m.srvname,
+	@extschema@._sms3300_stat_get_mapping_queued(a.origin, m.srvname,
 		CASE WHEN m.umuser OPERATOR(pg_catalog.=) 0 THEN ARRAY(SELECT o.usename FROM pg_catalog.pg_user_mappings AS o
 			WHERE o.srvid OPERATOR(pg_catalog.=) m.srvid AND o.umuser OPERATOR(pg_catalog.<>) 0)
 		ELSE ARRAY[m.usename] END, m.umuser OPERATOR(pg_catalog.=) 0) AS queued, a.in_flight
@@ -543,7 +548,7 @@ FROM pg_catalog.pg_user_mappings AS m
 JOIN pg_catalog.pg_foreign_server AS s ON s.oid OPERATOR(pg_catalog.=) m.srvid
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
-CROSS JOIN LATERAL @extschema@.sms3300_stat_get_mapping(m.srvname, m.umuser) AS a;
+CROSS JOIN LATERAL @extschema@._sms3300_stat_get_mapping(m.srvname, m.umuser) AS a;
 COMMENT ON VIEW @extschema@.sms3300_stat_mapping IS
 	'State of user mappings: one row for each mapping of an account of this database';
 COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.account IS 'Name of the foreign server';
@@ -562,7 +567,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_mapping.in_flight IS
 -- The view reads through a function, which runs with the privileges of the role that
 -- queries the view, so that row-level security applies to that role. The planner inlines
 -- the function, so that conditions reach the table.
-CREATE FUNCTION @extschema@.sms3300_report(
+CREATE FUNCTION @extschema@._sms3300_report(
 	OUT id bigint, OUT queued_at timestamp(0), OUT mobile text, OUT message text, OUT status text,
 	OUT changed_at timestamp(0), OUT line text, OUT reason text, OUT parts smallint, OUT delivery text) RETURNS SETOF record
 	LANGUAGE sql STABLE
@@ -586,11 +591,11 @@ BEGIN ATOMIC
 		o.parts, o.delivery::pg_catalog.text
 	FROM @extschema@.sms_outbox AS o;
 END;
-COMMENT ON FUNCTION @extschema@.sms3300_report() IS 'Returns the rows of sms_report';
+COMMENT ON FUNCTION @extschema@._sms3300_report() IS 'Returns the rows of sms_report';
 
 CREATE VIEW @extschema@.sms_report AS
 SELECT r.id, r.queued_at, r.mobile, r.message, r.status, r.changed_at, r.line, r.reason, r.parts, r.delivery
-FROM @extschema@.sms3300_report() AS r;
+FROM @extschema@._sms3300_report() AS r;
 COMMENT ON VIEW @extschema@.sms_report IS
 	'Readable form of sms_outbox: one row for each message visible to the caller, with times in the session''s time zone';
 COMMENT ON COLUMN @extschema@.sms_report.id IS 'Message number';
@@ -608,22 +613,22 @@ COMMENT ON COLUMN @extschema@.sms_report.parts IS 'Number of SMS that the text i
 COMMENT ON COLUMN @extschema@.sms_report.delivery IS
 	'waiting, delivered, undelivered or unconfirmed. NULL if it is not asked for.';
 
-REVOKE ALL ON FUNCTION @extschema@.sms3300_fdw_validator(text[], oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_fdw_validator(text[], oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_reset() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_account(name) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_mapping(name, oid) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_worker(oid) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_account(name) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_mapping(name, oid) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_queued(bigint, name) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_oldest_due_at(bigint, name) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_foreign_rows(bigint, name) TO pg_monitor;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_worker(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_account(name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_mapping(name, oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_queued(bigint, name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_oldest_due_at(bigint, name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_foreign_rows(bigint, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_worker(oid) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_account(name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_mapping(name, oid) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_mapping_queued(bigint, name, name[], boolean) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_queued(bigint, name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_oldest_due_at(bigint, name) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_foreign_rows(bigint, name) TO pg_monitor;
 REVOKE ALL ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account, @extschema@.sms3300_stat_mapping FROM PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_stat_worker, @extschema@.sms3300_stat_account, @extschema@.sms3300_stat_mapping TO pg_monitor;
 GRANT SELECT ON @extschema@.sms_report TO PUBLIC;
@@ -638,15 +643,15 @@ GRANT SELECT ON SEQUENCE @extschema@.sms_outbox_id_seq TO PUBLIC;
 -- The gateway's error codes
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.sms3300_get_codes(
+CREATE FUNCTION @extschema@._sms3300_get_codes(
 	OUT code integer, OUT class text, OUT meaning text, OUT meaning_fa text, OUT remedy text)
 	RETURNS SETOF record
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 40;
-COMMENT ON FUNCTION @extschema@.sms3300_get_codes() IS 'Returns the rows of sms3300_codes';
+	AS 'MODULE_PATHNAME', 'sms3300_get_codes' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 40;
+COMMENT ON FUNCTION @extschema@._sms3300_get_codes() IS 'Returns the rows of sms3300_codes';
 
 CREATE VIEW @extschema@.sms3300_codes AS
 SELECT c.code, c.class, c.meaning, c.meaning_fa, c.remedy
-FROM @extschema@.sms3300_get_codes() AS c;
+FROM @extschema@._sms3300_get_codes() AS c;
 COMMENT ON VIEW @extschema@.sms3300_codes IS
 	'Known error codes of the gateway. A code that is not listed is ambiguous: the message may have been sent.';
 COMMENT ON COLUMN @extschema@.sms3300_codes.code IS 'Error code, "status" of a reply';
@@ -670,17 +675,17 @@ GRANT SELECT ON @extschema@.sms3300_codes TO PUBLIC;
 CREATE INDEX sms_outbox_unsent_idx ON @extschema@.sms_outbox
 	(finished_at) WHERE finished_at IS NOT NULL AND error IS NOT NULL;
 
-CREATE FUNCTION @extschema@.sms3300_get_problems(
+CREATE FUNCTION @extschema@._sms3300_get_problems(
 	OUT severity text, OUT problem text, OUT account name, OUT since timestamptz,
 	OUT messages bigint, OUT detail text, OUT hint text) RETURNS SETOF record
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT ROWS 10
+	AS 'MODULE_PATHNAME', 'sms3300_get_problems' LANGUAGE C STABLE STRICT ROWS 10
 	SET enable_seqscan = off SET enable_bitmapscan = off
 	SET max_parallel_workers_per_gather = 0 SET jit = off SET lock_timeout = '100ms';
-COMMENT ON FUNCTION @extschema@.sms3300_get_problems() IS 'Returns the rows of sms3300_problems';
+COMMENT ON FUNCTION @extschema@._sms3300_get_problems() IS 'Returns the rows of sms3300_problems';
 
 CREATE VIEW @extschema@.sms3300_problems AS
 SELECT p.severity, p.problem, p.account, p.since, p.messages, p.detail, p.hint
-FROM @extschema@.sms3300_get_problems() AS p;
+FROM @extschema@._sms3300_get_problems() AS p;
 COMMENT ON VIEW @extschema@.sms3300_problems IS
 	'What is wrong now, the most severe first: no row if all is well. It waits for no lock, and its cost does not depend on the number of finished messages.';
 COMMENT ON COLUMN @extschema@.sms3300_problems.severity IS
@@ -695,8 +700,8 @@ COMMENT ON COLUMN @extschema@.sms3300_problems.messages IS
 	'Number of messages concerned, counted up to 10000. NULL if the table cannot be read.';
 COMMENT ON COLUMN @extschema@.sms3300_problems.detail IS 'What has happened';
 COMMENT ON COLUMN @extschema@.sms3300_problems.hint IS 'What to do';
-REVOKE ALL ON FUNCTION @extschema@.sms3300_get_problems() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_get_problems() TO pg_monitor;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_get_problems() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_get_problems() TO pg_monitor;
 REVOKE ALL ON @extschema@.sms3300_problems FROM PUBLIC;
 GRANT SELECT ON @extschema@.sms3300_problems TO pg_monitor;
 
@@ -731,11 +736,11 @@ COMMENT ON COLUMN @extschema@.sms3300_history.requests IS 'Number of finished re
 COMMENT ON COLUMN @extschema@.sms3300_history.request_time_p95 IS
 	'95th percentile of the duration of a request, in milliseconds';
 
-CREATE FUNCTION @extschema@.sms3300_stat_get_hour(account name,
+CREATE FUNCTION @extschema@._sms3300_stat_get_hour(account name,
 	OUT hour timestamptz, OUT sent bigint, OUT rejected bigint, OUT unknown bigint,
 	OUT requests bigint, OUT request_time_p95 double precision) RETURNS record
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
-COMMENT ON FUNCTION @extschema@.sms3300_stat_get_hour(name) IS
+	AS 'MODULE_PATHNAME', 'sms3300_stat_get_hour' LANGUAGE C STRICT;
+COMMENT ON FUNCTION @extschema@._sms3300_stat_get_hour(name) IS
 	'Returns what an account has counted since the history was last written';
 
 CREATE VIEW @extschema@.sms3300_stat_history AS
@@ -746,7 +751,7 @@ SELECT s.srvname, c.hour, c.sent, c.rejected, c.unknown, c.requests, c.request_t
 FROM pg_catalog.pg_foreign_server AS s
 JOIN pg_catalog.pg_foreign_data_wrapper AS w
 	ON w.oid OPERATOR(pg_catalog.=) s.srvfdw AND w.fdwname OPERATOR(pg_catalog.=) 'sms3300'
-CROSS JOIN LATERAL @extschema@.sms3300_stat_get_hour(s.srvname) AS c
+CROSS JOIN LATERAL @extschema@._sms3300_stat_get_hour(s.srvname) AS c
 WHERE c.hour IS NOT NULL;
 COMMENT ON VIEW @extschema@.sms3300_stat_history IS
 	'History of the counters: a row for each account and hour in which it sent, after a week for each day. It is kept for a year.';
@@ -760,6 +765,6 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_history.requests IS 'Number of finish
 COMMENT ON COLUMN @extschema@.sms3300_stat_history.request_time_p95 IS
 	'95th percentile of the duration of a request, in milliseconds. Of a day, the mean of its hours by their requests.';
 REVOKE ALL ON @extschema@.sms3300_history, @extschema@.sms3300_stat_history FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.sms3300_stat_get_hour(name) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.sms3300_stat_get_hour(name) TO pg_monitor;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_hour(name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_hour(name) TO pg_monitor;
 GRANT SELECT ON @extschema@.sms3300_stat_history TO pg_monitor;

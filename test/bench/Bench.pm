@@ -287,7 +287,7 @@ sub send_all
 {
 	my ($n, $after, $watch) = @_;
 	my $pid    = worker_pid();
-	my $sent   = 'SELECT sent FROM sms3300_stat_get_account(\'sms3300\')';
+	my $sent   = 'SELECT sent FROM _sms3300_stat_get_account(\'sms3300\')';
 	my $target = value($sent) + $n;
 	my $taken  = requests_taken();
 	my $cpu    = cpu_seconds($pid);

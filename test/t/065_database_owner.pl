@@ -25,7 +25,7 @@ for my $object (
 	'SEQUENCE public.sms_outbox_id_seq',
 	q{TYPE public.sms_status AS ENUM ('queued')},
 	'FUNCTION public.sms3300_mobile(text) RETURNS text LANGUAGE sql RETURN $1',
-	'FUNCTION public.sms3300_outbox_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$')
+	'FUNCTION public._sms3300_outbox_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$')
 {
 	run_as($node, 'mallory', "CREATE $object", 'taken');
 	my (undef, undef, $error) = $node->psql('taken', 'CREATE EXTENSION sms3300');
@@ -150,7 +150,7 @@ for my $sql (
 	q{ALTER TYPE public.sms_status RENAME VALUE 'sent' TO 'gone'},
 	'CREATE CAST (public.sms_status AS text) WITH INOUT AS IMPLICIT',
 	'CREATE CAST (smallint AS text) WITH INOUT AS IMPLICIT',
-	'CREATE OR REPLACE FUNCTION public.sms3300_outbox_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$',
+	'CREATE OR REPLACE FUNCTION public._sms3300_outbox_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$',
 	'ALTER FUNCTION public.sms3300_adopt() OWNER TO mallory',
 	'GRANT EXECUTE ON FUNCTION public.sms3300_adopt() TO PUBLIC; SELECT public.sms3300_adopt()',
 	'GRANT UPDATE ON public.sms_outbox TO mallory; UPDATE public.sms_outbox SET priority = 1',

@@ -20,7 +20,7 @@ GRANT USAGE ON FOREIGN SERVER sms3300 TO alice, mallory;
 END
 
 # The validator, which wakes the worker, is PostgreSQL's to call.
-is(run_as($node, 'mallory', "SELECT sms3300_fdw_validator('{}', 'pg_foreign_server'::regclass)"), 42501,
+is(run_as($node, 'mallory', "SELECT _sms3300_fdw_validator('{}', 'pg_foreign_server'::regclass)"), 42501,
 	'others do not call the validator');
 my $mapping = 'USER MAPPING FOR mallory SERVER sms3300';
 my $create  = "CREATE $mapping OPTIONS (username 'm', password 'p')";

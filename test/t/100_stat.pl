@@ -356,16 +356,16 @@ like(run_sql($node, "SET ROLE app; SELECT sms3300_explain($own)"),
 	qr/^queued: it is scheduled for/, 'explained: the caller\'s own');
 is(run_sql($node, 'SELECT sms3300_explain(NULL)'), '', 'explained: NULL');
 for my $object ('* FROM sms3300_stat_account', '* FROM sms3300_stat_worker',
-	'sms3300_stat_reset()', "sms3300_stat_get_account('sms3300')",
-	'sms3300_stat_get_worker(1)',
-	map { "sms3300_stat_get_$_(1, 'sms3300')" } qw(queued oldest_due_at foreign_rows))
+	'sms3300_stat_reset()', "_sms3300_stat_get_account('sms3300')",
+	'_sms3300_stat_get_worker(1)',
+	map { "_sms3300_stat_get_$_(1, 'sms3300')" } qw(queued oldest_due_at foreign_rows))
 {
 	my ($code, undef, $error) = $node->psql('postgres', "SET ROLE app; SELECT $object");
 	like($error, qr/permission denied/, "not for all: $object");
 	($code, undef, $error) = $node->psql('postgres', "SET ROLE watcher; SELECT $object");
 	like($error, $object =~ /reset/ ? qr/permission denied/ : qr/^$/, "pg_monitor: $object");
 }
-is(run_sql($node, 'SET ROLE watcher; SELECT sms3300_stat_get_account(NULL), sms3300_stat_get_worker(NULL)'), '|',
+is(run_sql($node, 'SET ROLE watcher; SELECT _sms3300_stat_get_account(NULL), _sms3300_stat_get_worker(NULL)'), '|',
 	'pg_monitor: NULL');
 is(run_sql($node, 'SET ROLE watcher; SELECT queued, oldest_due_at > now() FROM sms3300_stat_account'), '1|t',
 	'pg_monitor counts all messages');

@@ -32,7 +32,7 @@ ALTER TABLE sms_outbox SET (fillfactor = 90);
 SET session_replication_role = replica;
 INSERT INTO sms_outbox (mobile, message, account, send_before, sender, status, due_at, finished_at, origin)
 SELECT '989123456789', 'finished', 'sms3300', 'infinity', 'postgres', 'sent', NULL, now(), origin
-FROM generate_series(1, $finished), sms3300_stat_get_account('sms3300');
+FROM generate_series(1, $finished), _sms3300_stat_get_account('sms3300');
 ALTER TABLE sms_outbox SET (fillfactor = 50);
 END
 	return;
@@ -45,10 +45,10 @@ sub insert_waiting
 SET session_replication_role = replica;
 INSERT INTO sms_outbox (mobile, message, account, priority, send_before, sender, due_at, origin)
 SELECT '989123456789', 'waits', 'sms3300', i % 2, 'infinity', 'postgres', timestamptz '2025-01-01' + i * interval '1 s', a.origin
-FROM generate_series(1, $due) AS i, sms3300_stat_get_account('sms3300') AS a;
+FROM generate_series(1, $due) AS i, _sms3300_stat_get_account('sms3300') AS a;
 INSERT INTO sms_outbox (mobile, message, account, send_before, sender, due_at, origin)
 SELECT '989123456789', 'later', 'sms3300', 'infinity', 'postgres', timestamptz '2100-01-01' + i * interval '1 s', a.origin
-FROM generate_series(1, $scheduled) AS i, sms3300_stat_get_account('sms3300') AS a;
+FROM generate_series(1, $scheduled) AS i, _sms3300_stat_get_account('sms3300') AS a;
 INSERT INTO sms_outbox (mobile, message, account, send_before, sender, due_at, origin)
 SELECT '989123456789', 'foreign', 'sms3300', 'infinity', 'postgres', now(), o
 FROM unnest(ARRAY[-9223372036854775808, 9223372036854775807]) AS o;

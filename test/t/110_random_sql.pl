@@ -177,12 +177,12 @@ sub call_other
 	return one_of(
 		'SELECT sms3300_adopt()',
 		'SELECT sms3300_stat_reset()',
-		'SELECT sms3300_outbox_insert()',
-		'SELECT sms3300_outbox_update()',
+		'SELECT _sms3300_outbox_insert()',
+		'SELECT _sms3300_outbox_update()',
 		'SELECT * FROM sms3300_stat_worker',
 		'SELECT * FROM sms3300_stat_account',
-		'SELECT sms3300_stat_get_worker(' . one_of(@integers) . ')',
-		'SELECT sms3300_stat_get_account(' . one_of(@accounts) . ')',
+		'SELECT _sms3300_stat_get_worker(' . one_of(@integers) . ')',
+		'SELECT _sms3300_stat_get_account(' . one_of(@accounts) . ')',
 		'SELECT * FROM sms_outbox',
 		'DELETE FROM sms_outbox WHERE id = ' . one_of(@ids),
 		'SET sms3300.account = ' . one_of(qw(DEFAULT a1 '' none)),
@@ -198,7 +198,7 @@ sub validate
 	my @options = map {
 		one_of(text(), 'NULL', "'" . one_of(@server_options, @mapping_options) . "=' || " . text())
 	} 0 .. rand 4;
-	return "SELECT sms3300_fdw_validator(ARRAY[" . join(', ', @options) . "]::text[], $catalog)";
+	return "SELECT _sms3300_fdw_validator(ARRAY[" . join(', ', @options) . "]::text[], $catalog)";
 }
 
 # An option's value has to be a constant; \gexec runs what this prints. The gateway of

@@ -217,7 +217,7 @@ for my $change (
 	'ALTER TABLE sms_outbox ALTER COLUMN account SET (n_distinct = 7)',
 	q{ALTER TABLE sms_outbox ALTER COLUMN status SET DEFAULT 'sending'},
 	'ALTER FUNCTION sms3300_cancel(bigint) COST 1',
-	'ALTER FUNCTION sms3300_stat_get_queued(bigint, name) RESET ALL',
+	'ALTER FUNCTION _sms3300_stat_get_queued(bigint, name) RESET ALL',
 	'ALTER TABLE sms_outbox RENAME COLUMN metadata TO meta',
 	'ALTER POLICY sms_outbox_own ON sms_outbox USING (true)',
 	q{COMMENT ON POLICY sms_outbox_own ON sms_outbox IS ''},
@@ -247,7 +247,7 @@ CREATE OPERATOR public.= (FUNCTION = public.yes, LEFTARG = smallint, RIGHTARG = 
 CREATE OPERATOR public.|| (FUNCTION = public.both, LEFTARG = text, RIGHTARG = bpchar);
 END
 run_sql($node, $bait, 'hostile');
-for my $object ('VIEW sms_report AS SELECT 1 AS id', 'FUNCTION sms3300_report() RETURNS integer LANGUAGE sql RETURN 1')
+for my $object ('VIEW sms_report AS SELECT 1 AS id', 'FUNCTION _sms3300_report() RETURNS integer LANGUAGE sql RETURN 1')
 {
 	my ($status, undef, $error) = $node->psql('hostile',
 		"BEGIN; SET ROLE mallory; CREATE $object; RESET ROLE; ALTER EXTENSION sms3300 UPDATE",

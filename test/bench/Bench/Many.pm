@@ -25,7 +25,7 @@ sub measure_in_database
 
 	my $pid   = worker_pid();
 	my $watch = sub {
-		$in_flight = max($in_flight, value('SELECT in_flight FROM sms3300_stat_get_account(\'sms3300\')'));
+		$in_flight = max($in_flight, value('SELECT in_flight FROM _sms3300_stat_get_account(\'sms3300\')'));
 		$sockets   = max($sockets, scalar grep { (readlink($_) // '') =~ /^socket/ } glob "/proc/$pid/fd/*");
 	};
 	my $sample = sub {

@@ -22,7 +22,7 @@ sub measure_in_database
 	my $in_flight = 0;
 	my $memory    = 0;
 	my $pid       = worker_pid();
-	my $sent      = value('SELECT sent FROM sms3300_stat_get_account(\'sms3300\')');
+	my $sent      = value('SELECT sent FROM _sms3300_stat_get_account(\'sms3300\')');
 
 	begin_messages($queued, 100, '50ms');
 	set_account(paused => 'false');
@@ -31,7 +31,7 @@ sub measure_in_database
 		sub {
 			$memory = max($memory, private_memory($pid));
 			my ($sent_now, $in_flight_now) =
-			  value('SELECT sent, in_flight FROM sms3300_stat_get_account(\'sms3300\')');
+			  value('SELECT sent, in_flight FROM _sms3300_stat_get_account(\'sms3300\')');
 			$in_flight = max($in_flight, $in_flight_now);
 			return $sent_now >= $sent + $watched;
 		});

@@ -54,7 +54,7 @@ sub sample
 
 	# How many were sent, and the worker's CPU time then, at each look.
 	my $pid     = worker_pid();
-	my $counter = 'SELECT sent FROM sms3300_stat_get_account(\'sms3300\')';
+	my $counter = 'SELECT sent FROM _sms3300_stat_get_account(\'sms3300\')';
 	my $before  = value($counter);
 	my @looks   = ([ 0, cpu_seconds($pid) ]);
 	send_all($n, $after, sub { push @looks, [ value($counter) - $before, cpu_seconds($pid) ] });
