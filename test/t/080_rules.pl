@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use PostgreSQL::Test::Utils;
 use SMS3300;
 use Test::More;
 
@@ -96,5 +97,47 @@ for my $bad ('', ' ', '09123456789,', '09123456789;09351234567', '02188888888', 
 	like(error_of("ALTER SERVER sms3300 OPTIONS (SET deliver_only '$bad')"),
 		qr/22023: invalid value for option "deliver_only"/, "deliver_only: \"$bad\" is refused");
 }
+
+#
+# The order of all rules
+#
+
+# All of them forbid a message: after each is lifted, the next one is the reason. In the
+# account's zone it is about noon.
+my $noon  = sprintf 'Etc/GMT%+d', (gmtime)[2] - 12;
+my $armed = PostgreSQL::Test::Utils::tempdir() . '/armed';
+alter_account($node, deliver_only => undef, timezone => $noon);
+queue_until($node, 'sent', [ 'before', 'before' ]);
+run_sql($node, "INSERT INTO sms_opt_out (mobile) VALUES ('09123456789')");
+alter_account($node, paused => 'true', max_parts_per_day => 2, hours => '20:00-21:00', deliver_only => $tester,
+	max_per_mobile => '2/1 day', rate => '0.001');
+set_setting($node, 'sms3300.armed_file', $armed);
+my $judged = queue($node, 'judged', send_after => \"now() + interval '10 min'");
+
+for (
+	[ armed => '55000', qr/the file that sms3300\.armed_file names does not exist/, sub { append_to_file($armed, '') } ],
+	[ paused => '55000', qr/paused/, sub { alter_account($node, paused => undef) } ],
+	[ budget => '53400', qr/the account may send 2 parts a day, and \d+ may have been sent today/,
+		sub { alter_account($node, max_parts_per_day => undef) } ],
+	[ hours => '55000', qr/it is outside the hours of the account, 20:00-21:00 in \Q$noon\E/, sub { alter_account($node, hours => undef) } ],
+	[ deliver_only => '55000', $unlisted, sub { alter_account($node, deliver_only => undef) } ],
+	[ 'opted out' => '55000', qr/the recipient has opted out/, sub { run_sql($node, 'DELETE FROM sms_opt_out') } ],
+	[ 'per mobile' => '55000', qr/the recipient may have received \d+ messages already/, sub { alter_account($node, max_per_mobile => undef) } ])
+{
+	my ($rule, $sqlstate, $reason, $lift) = @$_;
+	like(explanation($judged), qr/^queued: .*$reason/, "in order, explained: $rule");
+	like(error_of("SELECT sms3300_send_now('09123456789', 'now, by the order')"), qr/ERROR: +$sqlstate: .*$reason/,
+		"in order, send_now: $rule");
+	$lift->();
+}
+like(explanation($judged), qr/^queued: it is scheduled for /, 'in order: no rule is left, but the rate');
+queue_until($node, 'sent', 'takes the only place', priority => 9);
+run_sql($node, "UPDATE sms_outbox SET send_after = now() WHERE id = $judged");
+like(explanation($judged), qr/^queued: it waits for the rate limit of account sms3300/, 'in order, explained: rate');
+like(error_of("SELECT sms3300_send_now('09123456789', 'now, by the order')"), qr/53400: the rate of account "sms3300"/,
+	'in order, send_now: rate');
+is_taken($gateway, 'now, by the order', 0, 'in order: no rule let the message through');
+alter_account($node, rate => undef);
+wait_for_status($node, $judged, 'sent');
 
 done_testing();
