@@ -355,7 +355,7 @@ my %EARLY = (
 );
 
 my %option = (port => 0, host => '127.0.0.1', delay => 0, keepalive => 60);
-my $log;
+my ($log, $asked_log);
 my %mode    = (directive => '', times => undef);
 my %count   = (taken => 0, accepted => 0, early => 0, asked => 0);
 my %states  = (held => {}, default => 8, shape => 'items');
@@ -373,7 +373,7 @@ exit main();
 sub main
 {
 	GetOptions(\%option, qw(port=i host=s port-file=s log=s username=s password=s delay=f
-		  keepalive=f tls-cert=s tls-key=s tls-version=s pid-file=s early=s early-port-file=s help))
+		  keepalive=f tls-cert=s tls-key=s tls-version=s pid-file=s early=s early-port-file=s asked-log=s states-by-id=s help))
 	  && !@ARGV
 	  or return usage(*STDERR, 2);
 	return usage(*STDOUT, 0) if $option{help};
@@ -385,11 +385,8 @@ sub main
 
 	# The log is opened before it listens, so that a test that waits for the port
 	# finds the log there.
-	if ($option{log})
-	{
-		open $log, '>>:raw', $option{log} or die "could not open \"$option{log}\": $!\n";
-		$log->autoflush(1);
-	}
+	$log       = open_log($option{log})         if $option{log};
+	$asked_log = open_log($option{'asked-log'}) if $option{'asked-log'};
 
 	Mojo::IOLoop->singleton->max_connections(1_000_000);
 	my $port = listen_on($option{port}, \&serve, tls_options())->port;
@@ -408,6 +405,14 @@ sub main
 
 	unlink grep { defined } @option{qw(port-file early-port-file pid-file)};
 	return 0;
+}
+
+# Open a file to which lines are added.
+sub open_log ($path)
+{
+	open my $file, '>>:raw', $path or die "could not open \"$path\": $!\n";
+	$file->autoflush(1);
+	return $file;
 }
 
 # Print how to use the gateway; returns the exit status.
@@ -443,6 +448,10 @@ as they come, newest first, each with its parts and its route.
                           has received a request; MODE is one of
                           $early
   --early-port-file FILE  write that port here
+  --states-by-id LIST     the delivery state of an id is the one in this list whose
+                          place is the rest of dividing the id by its length
+  --asked-log FILE        append a line of JSON here for each request for delivery
+                          states: at, shape, and the states by id
 
 It exits on SIGTERM and SIGINT. Thousands of connections need a higher limit of
 open files (ulimit -n); the Debian package libev-perl makes them faster.
@@ -465,7 +474,7 @@ Control requests, which are not logged:
       what POST /api/wsStates.ashx says of these ids, and of others (null: nothing), and
       the shape in which it says so: see \@SHAPES in the source
   GET /_asked
-      what was asked for there: a list of ids for each request, with the user name
+      what was asked for there: when, a list of ids for each request, and the user name
   POST /_release {"times": 3}
       send the first three held answers; without times: all
   GET /_count
@@ -929,18 +938,26 @@ sub answer_states ($client, $request, $form)
 	my $fields = $form->{fields};
 	my @ids    = split /,/, $fields->{message_ids} // '';
 	$count{asked}++;
-	push @asked, { ids => [ map { "$_" } @ids ], username => $fields->{username}, names => $form->{names} };
+	push @asked, { at => time, ids => [ map { "$_" } @ids ], username => $fields->{username}, names => $form->{names} };
 	return refusal(18, 'wrong username or password')
 	  if defined $option{password} && $option{password} ne ($fields->{password} // '');
 	return refusal(25, 'message_ids: missing or wrong')
 	  if !@ids || grep { !/\A[0-9]+\z/ } @ids;
 
 	my ($shape, @words) = shape_of($states{shape});
-	my @pairs = map { [ $_, $states{held}{$_} // $states{default} ] } @ids;
+	my @pairs = map { [ $_, $states{held}{$_} // state_by_id($_) // $states{default} ] } @ids;
 	my @known  = grep { defined $_->[1] } @pairs;
+	say $asked_log encode_json({ at => time, shape => $states{shape}, states => { map { @$_ } @known } }) if $asked_log;
 	my $answer = $states{shape} eq 'echo' ? data_of($request->body) : $shape->(\@known, @words);
 	return $answer if ref $answer;
 	return http_answer(200, json => encode('UTF-8', $answer));
+}
+
+# Return the delivery state that follows from an id, where the command line says so.
+sub state_by_id ($id)
+{
+	my @states = split /,/, $option{'states-by-id'} // '' or return;
+	return $states[ $id % @states ];
 }
 
 # Return the sub that lays out delivery states in a shape, and the words of the shape.

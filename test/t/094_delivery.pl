@@ -143,4 +143,26 @@ END
 my $triggered = queue_until($node, 'sent', 'hello');
 wait_for_delivery([$triggered], 'delivered 1');
 
+# No look comes before a message that waits to be sent. A slow trigger makes that many
+# transactions, whose size the worker has learnt with the first messages.
+set_setting($node, 'sms3300.worker_idle_timeout', '1h');
+run_sql($node, <<'END');
+DROP TRIGGER fail ON sms_outbox;
+CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
+CREATE TRIGGER be_slow BEFORE UPDATE ON sms_outbox FOR EACH ROW WHEN (NEW.status = 'sending') EXECUTE FUNCTION be_slow();
+END
+alter_account($node, delivery_checks => '1 day', map { ("delivery_$_" => undef) } qw(items id state));
+my @due = queue_until($node, 'sent', 'due for a look', n => 10);
+set_setting($node, 'sms3300.enabled', 'off');
+my $before_asked = $gateway->count->{asked};
+alter_account($node, delivery_checks => '10ms, 1 day');
+my @waiting = queue($node, 'waits to be sent', n => 25);
+$gateway->states(shape => 'items', default => 1);
+set_setting($node, 'sms3300.enabled', 'on');
+wait_for_delivery([ $due[0] ], 'delivered 1');
+wait_for_status($node, \@waiting, 'sent');
+my $first = ($gateway->asked)[$before_asked]{at};
+is(count_rows($node, "message = 'waits to be sent' AND extract(epoch FROM started_at) > $first"), 0,
+	'no look comes before a message that waits to be sent');
+
 done_testing();
