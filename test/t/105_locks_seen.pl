@@ -7,10 +7,11 @@ use warnings;
 
 use PostgreSQL::Test::Utils;
 use SMS3300;
+use SMS3300::Clock;
 use Test::More;
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "max_prepared_transactions = 2\n");
+my $node    = new_shifted_node('main', conf => "max_prepared_transactions = 2\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000');
 run_sql($node, 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
 queue_until($node, 'sent', 'to begin with');
@@ -23,6 +24,27 @@ sub ask
 {
 	my ($sql, $role) = @_;
 	return run_as($node, $role // 'monitor', "SET lock_timeout = '10s'; $sql");
+}
+
+# Let time pass, until the worker has tried again.
+sub pass
+{
+	my ($seconds) = @_;
+	my $round = q{SELECT state_change FROM pg_stat_activity WHERE backend_type = 'sms3300 worker'};
+	pass_time($seconds);
+	for (1, 2)
+	{
+		my $before = run_sql($node, $round);
+		wait_for_sql($node, 'postgres', $round =~ s/SELECT state_change/SELECT state_change <> '$before'/r);
+	}
+	return;
+}
+
+# Return how many lines were logged of the lock.
+sub lines
+{
+	my ($offset) = @_;
+	return scalar(() = slurp_file($node->logfile, $offset) =~ /LOG:  sms3300: sms_outbox has been locked/g);
 }
 
 for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
@@ -39,13 +61,18 @@ for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 		? qr/^queued: sms_outbox has been locked by process $pid since \S+ \S+: it is sent when that transaction ends$/
 		: qr/^sms_outbox is locked by process $pid: nothing is sent, and no message can be looked at/,
 		"$mode: explained");
-	wait_for_log($node, qr/LOG:  sms3300: sms_outbox has been locked by process $pid for 1\d s, and messages wait for it/, $offset);
+	pass(12);
+	my $logged = 'LOG:  sms3300: sms_outbox has been locked by process';
+	wait_for_log($node, qr/$logged $pid for 1\d s, and messages wait for it/, $offset);
 	wait_for_log($node, qr/HINT:  SELECT pg_terminate_backend\($pid\) ends that session/, $offset);
+	pass(15);
+	is(lines($offset), 1, "$mode: logged once in the first minute");
+	pass(46);
+	wait_for_log($node, qr/$logged $pid for [78]\d s/, $offset);
+	is(lines($offset), 2, "$mode: logged again after a minute");
 	unlock($session);
 	wait_for_status($node, $id, 'sent');
 	wait_until(sub { ask($worker) =~ /^running\|\|\|$/ }, 'no longer blocked');
-	my @lines = slurp_file($node->logfile, $offset) =~ /LOG:  sms3300: sms_outbox has been locked/g;
-	is(scalar @lines, 1, "$mode: logged once in the first minute");
 }
 
 # A row, and another one that the same transaction has locked.
@@ -55,6 +82,7 @@ like(ask("SELECT sms3300_explain($_)", 'postgres'),
 	qr/^queued: its row has been locked by process $pid since/, "a row: explained")
   for @ids;
 queue_until($node, 'sent', 'another message is sent meanwhile');
+pass(12);
 wait_for_log($node, qr/LOG:  sms3300: message $ids[0] has been locked by process $pid for/);
 unlock($session);
 wait_for_status($node, \@ids, 'sent');

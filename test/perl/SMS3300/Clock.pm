@@ -6,6 +6,7 @@
 #     restart_shifted($node)       it keeps its clock
 #     set_time($node, $time)       set it to a time, in one step
 #     set_clock($seconds)          set it so many seconds off the system's
+#     pass_time($seconds)          let so much time pass at once: for durations, too
 
 package SMS3300::Clock;
 
@@ -16,10 +17,12 @@ use Exporter qw(import);
 use PostgreSQL::Test::Utils;
 use SMS3300;
 
-our @EXPORT = qw(new_shifted_node restart_shifted set_clock set_time);
+our @EXPORT = qw(new_shifted_node pass_time restart_shifted set_clock set_time);
 
-# The library, and the file that it reads.
+# The library, the file that it reads, and what is in it: by how much the wall clock and the
+# one for durations are off.
 my ($shim, $shift);
+my ($wall, $durations) = (0, 0);
 
 # It stands in for the kernel, too: a timer that is cancelled when the clock is set becomes
 # a watch on the file.
@@ -35,14 +38,14 @@ my $source = <<'END';
 #include <unistd.h>
 
 static long
-shift(void)
+shift(int place)
 {
 	static int fd = -1;
-	char text[32] = "";
+	char text[13] = "";
 
 	if (fd < 0)
 		fd = open(getenv("CLOCK_SHIFT"), O_RDONLY | O_CLOEXEC);
-	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atol(text) : 0;
+	return pread(fd, text, 12, 12 * place) > 0 ? atol(text) : 0;
 }
 
 int
@@ -55,7 +58,9 @@ clock_gettime(clockid_t clock, struct timespec *now)
 		real = dlsym(RTLD_NEXT, "clock_gettime");
 	result = real(clock, now);
 	if (clock == CLOCK_REALTIME)
-		now->tv_sec += shift();
+		now->tv_sec += shift(0);
+	if (clock == CLOCK_MONOTONIC)
+		now->tv_sec += shift(1);
 	return result;
 }
 
@@ -99,7 +104,7 @@ sub new_shifted_node
 	($shim, $shift) = ("$directory/clock.so", "$directory/shift");
 	append_to_file("$shim.c", $source);
 	system_or_bail('cc', '-shared', '-fPIC', '-o', $shim, "$shim.c", '-ldl');
-	append_to_file($shift, sprintf('%12d', 0));
+	append_to_file($shift, sprintf('%12d%12d', 0, 0));
 	local $ENV{LD_PRELOAD}  = $shim;
 	local $ENV{CLOCK_SHIFT} = $shift;
 	return new_node($name, %option);
@@ -127,8 +132,24 @@ sub set_time
 sub set_clock
 {
 	my ($seconds) = @_;
+	$wall = $seconds;
+	return write_shift();
+}
+
+# Let time pass: both clocks are so many seconds further.
+sub pass_time
+{
+	my ($seconds) = @_;
+	$wall      += $seconds;
+	$durations += $seconds;
+	return write_shift();
+}
+
+# Write the file, in one step.
+sub write_shift
+{
 	open my $file, '+<', $shift or die "could not open $shift: $!";
-	syswrite $file, sprintf('%12d', $seconds);
+	syswrite $file, sprintf('%12d%12d', $wall, $durations);
 	close $file;
 	return;
 }
