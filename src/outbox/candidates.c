@@ -266,17 +266,26 @@ outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiri
 
 static Statement expire_statement = {
 	.sql = "UPDATE ONLY %s AS o SET status = 'expired', due_at = NULL, finished_at = $2,"
-	" error = 'it was not sent before ' || o.send_before"
+	" error = 'it was not sent before ' || o.send_before || CASE"
+	"  WHEN o.send_before BETWEEN $3 AND $4 THEN ': the database did not accept connections from '"
+	"   || pg_catalog.date_trunc('second', $3) || ' to ' || pg_catalog.date_trunc('second', $4) ELSE '' END"
 	" FROM pg_catalog.unnest($1) AS e(id)"
 	" WHERE o.id = e.id AND o.status = 'queued' AND o.send_before <= $2 RETURNING o.account, o.id",
-	.nargs = 2, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	.nargs = 4, .argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 };
 
-/* Expire queued messages whose time is over; the account of each that was. */
+/*
+ * Expire queued messages whose time is over; the account of each that was.  If that passed
+ * while the database refused connections, from a time to another, their error says so.
+ */
 List *
-outbox_expire(TimestampTz now, const int64 *ids, int nids)
+outbox_expire(TimestampTz now, const int64 *ids, int nids, TimestampTz refused_since,
+			  TimestampTz refused_until)
 {
-	Datum		values[] = {statement_id_array(ids, nids), TimestampTzGetDatum(now)};
+	Datum		values[] = {
+		statement_id_array(ids, nids), TimestampTzGetDatum(now),
+		TimestampTzGetDatum(refused_since), TimestampTzGetDatum(refused_until)
+	};
 	List	   *accounts = NIL;
 
 	statement_run(outbox_namespace(), &expire_statement, values, NULL);

@@ -47,7 +47,8 @@ extern TimestampTz outbox_next_due(const char *account, int least, int most,
 								   const QueuePlace *after);
 extern TimestampTz outbox_next_expiry(QueuePlace after);
 extern int	outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiring);
-extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids);
+extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids, TimestampTz refused_since,
+						   TimestampTz refused_until);
 extern void outbox_hurry(const char *account);
 extern List *outbox_orphans(void);
 extern bool outbox_has_foreign(void);

@@ -215,6 +215,9 @@ extern void registry_worker_in_flight(int in_flight);
 /* Note an error, for those who look.  False: it is the one that was noted last. */
 extern bool registry_worker_error(const char *message);
 
+/* Tell whether, and from when to when, the database refused connections before this worker came. */
+extern bool registry_worker_was_refused(TimestampTz *since, TimestampTz *until);
+
 /* Note whether there are messages that another database queued; true if that is news. */
 extern bool registry_worker_foreign(bool any);
 

@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
@@ -39,22 +38,6 @@ registry_worker_attach(bool *orphans, bool *probe)
 	return my_slot != NULL;
 }
 
-/* Note an error for those who look.  False: it was noted before. */
-static bool
-set_error(DatabaseSlot *slot, const char *message)
-{
-	int			len = pg_mbcliplen(message, (int) strlen(message), REGISTRY_ERROR_SIZE - 1);
-	bool		is_new = slot->last_error_at == 0 || (int) strlen(slot->last_error) != len ||
-		memcmp(slot->last_error, message, len) != 0;
-
-	Assert(LWLockHeldByMeInMode(registry->lock, LW_EXCLUSIVE));
-	memcpy(slot->last_error, message, len);
-	slot->last_error[len] = '\0';
-	slot->last_error_encoding = GetDatabaseEncoding();
-	slot->last_error_at = GetCurrentTimestamp();
-	return is_new;
-}
-
 /* After a transition: this process is no longer attached. */
 static void
 forget_slot(void)
@@ -72,7 +55,7 @@ registry_worker_detach(bool failed, bool orphans)
 
 	registry_lock(LW_EXCLUSIVE);
 	if (failed)
-		set_error(my_slot, "the worker terminated with an error; see the server log");
+		slot_note_error(my_slot, "the worker terminated with an error; see the server log");
 	my_slot->orphans = orphans;
 	my_slot->failures = failed ? my_slot->failures + 1 : 0;
 	slot_restart(my_slot);
@@ -220,9 +203,19 @@ registry_worker_error(const char *message)
 	bool		is_new;
 
 	registry_lock(LW_EXCLUSIVE);
-	is_new = set_error(my_slot, message);
+	is_new = slot_note_error(my_slot, message);
 	registry_unlock();
 	return is_new;
+}
+
+bool
+registry_worker_was_refused(TimestampTz *since, TimestampTz *until)
+{
+	registry_lock(LW_SHARED);
+	*since = my_slot->refused_since;
+	*until = my_slot->started_at;
+	registry_unlock();
+	return *since != 0;
 }
 
 bool

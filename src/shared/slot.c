@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"
@@ -157,10 +158,31 @@ restart_time(const DatabaseSlot *slot)
 	return clock_us() + Min(delay_s, MAX_RESTART_DELAY_S) * USECS_PER_SEC;
 }
 
+bool
+slot_note_error(DatabaseSlot *slot, const char *message)
+{
+	int			len = pg_mbcliplen(message, (int) strlen(message), REGISTRY_ERROR_SIZE - 1);
+	bool		is_new = slot->last_error_at == 0 || (int) strlen(slot->last_error) != len ||
+		memcmp(slot->last_error, message, len) != 0;
+
+	Assert(LWLockHeldByMeInMode(registry->lock, LW_EXCLUSIVE));
+	memcpy(slot->last_error, message, len);
+	slot->last_error[len] = '\0';
+	slot->last_error_encoding = GetDatabaseEncoding();
+	slot->last_error_at = GetCurrentTimestamp();
+	return is_new;
+}
+
 void
 slot_start_failed(DatabaseSlot *slot, StartFailure why)
 {
 	Assert(slot->state == SLOT_STARTING);
+	if (why == START_REFUSED)
+	{
+		slot_note_error(slot, "the database does not accept connections");
+		if (slot->refused_since == 0)
+			slot->refused_since = slot->last_error_at;
+	}
 	slot->look = true;
 	slot->start_failed = true;
 	slot->start_failure = why;
@@ -209,6 +231,7 @@ detach(DatabaseSlot *slot)
 	slot->pid = 0;
 	slot->in_flight = 0;
 	slot->obstruction = (Obstruction) {0};
+	slot->refused_since = 0;
 	slot->probe = false;
 }
 

@@ -42,6 +42,7 @@ typedef struct DatabaseSlot
 	Latch	   *latch;			/* the attached worker's */
 	bool		start_failed;	/* no worker could be started the last time */
 	StartFailure start_failure; /* why */
+	TimestampTz refused_since;	/* the database has not accepted connections; 0: it has */
 	int			reserved;		/* commands that need the database to themselves */
 	int			failures;		/* in a row */
 	int64		not_before;		/* no new worker before this, by clock_us() */
@@ -100,6 +101,9 @@ extern void slot_want(DatabaseSlot *slot);
 
 /* known (and due), wanted, restarting -> starting. */
 extern void slot_start(DatabaseSlot *slot);
+
+/* With the lock held: note an error for those who look.  False: it was noted before. */
+extern bool slot_note_error(DatabaseSlot *slot, const char *message);
 
 /* starting -> restarting: no worker could be started. */
 extern void slot_start_failed(DatabaseSlot *slot, StartFailure why);

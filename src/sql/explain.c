@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
@@ -281,6 +282,22 @@ worker_obstacle(const Question *question)
 		"queuing another message wakes one";
 }
 
+/*
+ * Return the worker's last error if it came while the message was due, or NULL.  It may hold
+ * what a trigger says of another message, so not everyone sees its text.
+ */
+static const char *
+error_while_due(const Question *question)
+{
+	const WorkerStat *worker = &question->worker;
+
+	if (worker->last_error_at <= question->row->due_at)
+		return NULL;
+	return psprintf("the worker tries again after an error at %s%s", show(worker->last_error_at),
+					has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ?
+					psprintf(": %s", worker->last_error) : ", which members of pg_monitor see in sms3300_stat_worker");
+}
+
 /* Return what the message waits for if there is no obstacle. */
 static const char *
 turn(const Question *question)
@@ -289,13 +306,16 @@ turn(const Question *question)
 	const LiveState *live = &question->counted.live;
 	const char *name = quote_identifier(account->name);
 	const char *before = others_before(question);
+	const char *error = error_while_due(question);
 
 	if (live->in_flight >= account->max_in_flight)
 		return psprintf("%s, and all %d requests of account %s are on the wire",
 						before, account->max_in_flight, name);
 	if (account->rate > 0)
-		return psprintf("it waits for the rate limit of account %s, %g messages per second; %s",
-						name, account->rate, before);
+		return psprintf("it waits for the rate limit of account %s, %g messages per second; %s%s%s",
+						name, account->rate, before, error ? "; " : "", error ? error : "");
+	if (error)
+		return psprintf("%s; %s", before, error);
 	return psprintf("%s, and will be sent shortly unless a transaction has locked it", before);
 }
 

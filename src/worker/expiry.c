@@ -13,6 +13,7 @@
 #include "outbox/candidates.h"
 #include "shared/clock.h"
 #include "shared/counters.h"
+#include "shared/registry.h"
 #include "worker/expiry.h"
 #include "worker/queue.h"
 #include "worker/shunned.h"
@@ -94,6 +95,8 @@ expiry_body(OutboxAccess access, void *arg)
 {
 	Expiring   *expiring = arg;
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since;
+	TimestampTz until;
 
 	expiring->nfound = expiring->nids = 0;
 	if (access != OUTBOX_OPEN)
@@ -105,8 +108,10 @@ expiry_body(OutboxAccess access, void *arg)
 			expiring->ids[expiring->nids++] = expiring->found[i].id;
 	expiring->place = expiring->nfound < expiring->limit ? (QueuePlace) {now, PG_INT64_MAX} :
 		expiring->found[expiring->nfound - 1];
+	if (!registry_worker_was_refused(&since, &until))
+		since = until = DT_NOEND;
 	transaction_limit_triggers();
-	expiring->expired = outbox_expire(now, expiring->ids, expiring->nids);
+	expiring->expired = outbox_expire(now, expiring->ids, expiring->nids, since, until);
 	transaction_unlimit_triggers();
 	expiring->next = outbox_next_expiry(expiring->place);
 	expiring->left = expiring->nfound < expiring->limit && outbox_next_expiry(beginning) <= now;

@@ -7,10 +7,11 @@ use warnings;
 
 use PostgreSQL::Test::Utils;
 use SMS3300;
+use SMS3300::Clock;
 use Test::More;
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 0\nlog_min_messages = debug1\n");
+my $node    = new_shifted_node('main', conf => "sms3300.worker_idle_timeout = 0\nlog_min_messages = debug1\n");
 run_sql($node, 'CREATE DATABASE shop');
 create_account($node, 'shop', url => $gateway->url, line => '983000330000');
 my $refusal = qr/database "shop" does not accept connections; its messages wait/;
@@ -51,10 +52,33 @@ $id = queue($node, 'over a restart', database => 'shop');
 wait_for_workers($node, 0, 'shop');
 run_sql($node, 'ALTER DATABASE shop ALLOW_CONNECTIONS false');
 run_sql($node, 'ALTER SYSTEM RESET sms3300.enabled');
-$node->restart;
+restart_shifted($node);
 run_sql($node, 'ALTER DATABASE shop ALLOW_CONNECTIONS true');
 wait_for_status($node, $id, 'sent', 'shop');
 is_taken($gateway, 'over a restart', 1, 'what waited while the server started is sent');
+
+# What expires meanwhile says why. Elsewhere it is seen that the database refuses.
+my $at = \"clock_timestamp() + interval '1 hour'";
+my $expiring = queue($node, 'expires', database => 'shop', send_after => $at,
+	send_before => \"clock_timestamp() + interval '2 hours'");
+my $later = queue($node, 'expires afterwards', database => 'shop', send_after => \"now() + interval '1 day'");
+wait_for_workers($node, 0, 'shop');
+run_sql($node, 'ALTER DATABASE shop ALLOW_CONNECTIONS false');
+set_clock(3 * 3600);
+run_sql($node, 'CREATE EXTENSION sms3300');
+wait_for_sql($node, 'postgres', q{SELECT state, last_error FROM sms3300_stat_worker WHERE datname = 'shop'},
+	'restarting|the database does not accept connections');
+set_clock(4 * 3600);
+run_sql($node, 'ALTER DATABASE shop ALLOW_CONNECTIONS true');
+wait_for_status($node, $expiring, 'expired', 'shop');
+my $time = '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S*';
+like(run_sql($node, "SELECT sms3300_explain($expiring)", 'shop'),
+	qr/^expired at $time: it was not sent before $time: the database did not accept connections from $time to $time; sms3300_resend/,
+	'expired while the database refused: explained');
+run_sql($node, "UPDATE sms_outbox SET send_after = now() - interval '1 hour', send_before = now() WHERE id = $later", 'shop');
+wait_for_status($node, $later, 'expired', 'shop');
+like(run_sql($node, "SELECT error FROM sms_outbox WHERE id = $later", 'shop'), qr/^it was not sent before $time$/,
+	'expired afterwards: nothing of the kind is said');
 
 # A database that is gone is forgotten.
 $offset = -s $node->logfile;
