@@ -1,6 +1,6 @@
 /*
  * locks.c
- *		Who holds the locks on sms_outbox that others wait for.
+ *		Who holds the locks that sending waits for, on sms_outbox, its rows and sms_opt_out.
  *
  * Found in pg_locks, as a person would do it, which names prepared transactions too
  * and is the same in all versions.  Nothing here opens the table.
@@ -19,6 +19,7 @@
 
 #include "outbox/columns.h"
 #include "outbox/locks.h"
+#include "outbox/opt_out.h"
 #include "outbox/statement.h"
 
 bool
@@ -40,10 +41,15 @@ locks_take_for_reading(Oid namespace)
 	return taken;
 }
 
-/* What the holders are joined with: a prepared transaction has no process. */
+/*
+ * What the holders are joined with: a prepared transaction has no process, and the
+ * lock of a transaction has no table.
+ */
 #define HOLDER \
-	"SELECT l.pid, x.gid, a.query, coalesce(x.prepared, a.xact_start), $2" \
+	"SELECT l.pid, x.gid, a.query, coalesce(x.prepared, a.xact_start), c.relname::pg_catalog.text" \
 	" FROM pg_catalog.pg_locks AS l" \
+	" LEFT JOIN pg_catalog.pg_class AS c" \
+	"  ON l.locktype OPERATOR(pg_catalog.=) 'relation' AND c.oid OPERATOR(pg_catalog.=) l.relation" \
 	" LEFT JOIN pg_catalog.pg_prepared_xacts AS x" \
 	"  ON l.pid IS NULL AND EXISTS (SELECT FROM pg_catalog.pg_locks AS t" \
 	"   WHERE t.pid IS NULL AND t.locktype OPERATOR(pg_catalog.=) 'transactionid'" \
@@ -51,7 +57,7 @@ locks_take_for_reading(Oid namespace)
 	"   AND t.transactionid OPERATOR(pg_catalog.=) x.transaction)" \
 	" LEFT JOIN pg_catalog.pg_stat_activity AS a" \
 	"  ON a.pid OPERATOR(pg_catalog.=) l.pid AND a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>'" \
-	" WHERE l.granted AND coalesce(l.pid, 0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+	" WHERE coalesce(l.pid, 0) OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
 
 /* The oid of this database. */
 #define THIS_DATABASE \
@@ -68,16 +74,14 @@ first_string(MemoryContext context, int column)
 }
 
 /*
- * Run a query for holders of a lock, on the table or on a row; the first one is it.
+ * Run a query for holders of a lock, on a table or on a row; the first one is it.
  * False if there is none.
  */
 static bool
-find_holder(const char *query, Oid type, Datum value, Datum second, Oid second_type, LockHolder *holder)
+find_holder(const char *query, int nargs, Oid *types, Datum *values, LockHolder *holder)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	bool		had_snapshot = ActiveSnapshotSet();
-	Oid			types[] = {type, second_type};
-	Datum		values[] = {value, second};
 	bool		found;
 
 	memset(holder, 0, sizeof(LockHolder));
@@ -85,7 +89,7 @@ find_holder(const char *query, Oid type, Datum value, Datum second, Oid second_t
 	if (!had_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	found = SPI_execute_with_args(query, lengthof(types), types, values, NULL, true, 1) == SPI_OK_SELECT &&
+	found = SPI_execute_with_args(query, nargs, types, values, NULL, true, 1) == SPI_OK_SELECT &&
 		SPI_processed > 0;
 	if (found)
 	{
@@ -97,7 +101,7 @@ find_holder(const char *query, Oid type, Datum value, Datum second, Oid second_t
 		holder->gid = first_string(caller, 2);
 		holder->query = first_string(caller, 3);
 		holder->since = isnull ? 0 : DatumGetTimestampTz(since);
-		holder->of_table = DatumGetBool(statement_value(0, 5, &isnull));
+		holder->table = first_string(caller, 5);
 	}
 	SPI_finish();
 	if (!had_snapshot)
@@ -105,35 +109,52 @@ find_holder(const char *query, Oid type, Datum value, Datum second, Oid second_t
 	return found;
 }
 
-/* The modes are those that conflict with the one that writing takes. */
+/*
+ * The modes are those that conflict with writing sms_outbox and reading sms_opt_out.  A
+ * session that waits for such a lock is in the way, too, if nobody has it.
+ */
 LockHolder
 locks_find_table_holder(Oid namespace)
 {
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(namespace)};
 	LockHolder	holder;
 
 	find_holder(HOLDER
-				" AND l.locktype OPERATOR(pg_catalog.=) 'relation'"
 				" AND l.database OPERATOR(pg_catalog.=) " THIS_DATABASE
-				" AND l.relation OPERATOR(pg_catalog.=) $1"
-				" AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}')"
-				" ORDER BY l.pid LIMIT 1",
-				OIDOID, ObjectIdGetDatum(get_relname_relid(OUTBOX_TABLE, namespace)),
-				BoolGetDatum(true), BOOLOID, &holder);
+				" AND c.relnamespace OPERATOR(pg_catalog.=) $1"
+				" AND (c.relname OPERATOR(pg_catalog.=) '" OUTBOX_TABLE "'"
+				"   AND l.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}')"
+				"  OR c.relname OPERATOR(pg_catalog.=) '" OPT_OUT_TABLE "'"
+				"   AND l.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock')"
+				" ORDER BY l.granted DESC, c.relname DESC, l.pid LIMIT 1",
+				lengthof(types), types, values, &holder);
+	if (holder.table == NULL)
+		holder.table = OUTBOX_TABLE;
 	return holder;
 }
 
 LockHolder
 locks_find_row_holder(TransactionId xid)
 {
+	Oid			types[] = {XIDOID};
+	Datum		values[] = {TransactionIdGetDatum(xid)};
 	LockHolder	holder;
 
 	find_holder(HOLDER
-				" AND l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
+				" AND l.granted AND l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
 				" AND l.transactionid OPERATOR(pg_catalog.=) $1"
 				" AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock' LIMIT 1",
-				XIDOID, TransactionIdGetDatum(xid), BoolGetDatum(false), BOOLOID, &holder);
+				lengthof(types), types, values, &holder);
 	return holder;
 }
+
+/* The locks of one of the tables, or of a row of it. */
+#define OF_THE_TABLES(locks) \
+	locks ".database OPERATOR(pg_catalog.=) " THIS_DATABASE \
+	" AND " locks ".relation OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.oid FROM pg_catalog.pg_class AS r" \
+	"  WHERE r.relnamespace OPERATOR(pg_catalog.=) $1" \
+	"  AND r.relname OPERATOR(pg_catalog.=) ANY ('{" OUTBOX_TABLE "," OPT_OUT_TABLE "}')))"
 
 /*
  * A session that waits for a row has a lock on the tuple, and waits for the end of a
@@ -142,23 +163,24 @@ locks_find_row_holder(TransactionId xid)
 bool
 locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder)
 {
-	return find_holder("SELECT nullif(b.pid, 0), NULL, a.query, w.waitstart, w.locktype OPERATOR(pg_catalog.=) 'relation'"
+	Oid			types[] = {OIDOID, TIMESTAMPTZOID};
+	Datum		values[] = {ObjectIdGetDatum(namespace), TimestampTzGetDatum(before)};
+
+	return find_holder("SELECT CASE WHEN b.pid OPERATOR(pg_catalog.<>) 0 THEN b.pid END, NULL, a.query, w.waitstart,"
+					   " (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c"
+					   "  WHERE w.locktype OPERATOR(pg_catalog.=) 'relation' AND c.oid OPERATOR(pg_catalog.=) w.relation)"
 					   " FROM pg_catalog.pg_locks AS w"
 					   " CROSS JOIN LATERAL (SELECT (pg_catalog.pg_blocking_pids(w.pid))[1] AS pid) AS b"
 					   " LEFT JOIN pg_catalog.pg_stat_activity AS a"
 					   "  ON a.pid OPERATOR(pg_catalog.=) b.pid AND a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>'"
 					   " WHERE NOT w.granted AND w.waitstart OPERATOR(pg_catalog.<=) $2"
-					   " AND (w.locktype OPERATOR(pg_catalog.=) 'relation'"
-					   "   AND w.relation OPERATOR(pg_catalog.=) $1"
-					   "   AND w.database OPERATOR(pg_catalog.=) " THIS_DATABASE
+					   " AND (w.locktype OPERATOR(pg_catalog.=) 'relation' AND " OF_THE_TABLES("w")
 					   "  OR w.locktype OPERATOR(pg_catalog.=) 'transactionid'"
 					   "   AND EXISTS (SELECT FROM pg_catalog.pg_locks AS t"
 					   "    WHERE t.pid OPERATOR(pg_catalog.=) w.pid AND t.locktype OPERATOR(pg_catalog.=) 'tuple'"
-					   "    AND t.relation OPERATOR(pg_catalog.=) $1"
-					   "    AND t.database OPERATOR(pg_catalog.=) " THIS_DATABASE "))"
+					   "    AND " OF_THE_TABLES("t") "))"
 					   " ORDER BY w.waitstart LIMIT 1",
-					   OIDOID, ObjectIdGetDatum(get_relname_relid(OUTBOX_TABLE, namespace)),
-					   TimestampTzGetDatum(before), TIMESTAMPTZOID, holder);
+					   lengthof(types), types, values, holder);
 }
 
 const char *

@@ -1,6 +1,6 @@
 /*
  * locks.h
- *		Who holds the locks on sms_outbox that others wait for.
+ *		Who holds the locks that sending waits for, on sms_outbox, its rows and sms_opt_out.
  */
 #ifndef SMS3300_OUTBOX_LOCKS_H
 #define SMS3300_OUTBOX_LOCKS_H
@@ -15,7 +15,7 @@ typedef struct LockHolder
 	char	   *gid;			/* of a prepared transaction; NULL: it is none */
 	char	   *query;			/* what it runs; NULL: the current role may not see it */
 	TimestampTz since;			/* when it began, or others began to wait; 0: not known */
-	bool		of_table;		/* the lock is on the table, not on a row */
+	const char *table;			/* that is locked; NULL: a row is */
 } LockHolder;
 
 /*
@@ -25,13 +25,13 @@ typedef struct LockHolder
 extern bool locks_take_for_reading(Oid namespace);
 
 /*
- * Find who keeps the worker from the table, or has locked a row in transaction "xid".
- * Needs a transaction, and waits for nothing.
+ * Find who keeps the worker from one of its tables, which is named also if nobody does,
+ * or has locked a row in transaction "xid".  Needs a transaction, and waits for nothing.
  */
 extern LockHolder locks_find_table_holder(Oid namespace);
 extern LockHolder locks_find_row_holder(TransactionId xid);
 
-/* Find who has kept any session waiting, for the table or one of its rows, since before a time. */
+/* Find who has kept any session waiting, for one of the tables or a row, since before a time. */
 extern bool locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder);
 
 /* Name a holder, such as "process 123"; in the current memory context. */

@@ -25,6 +25,7 @@
 #include "outbox/callers.h"
 #include "outbox/judge.h"
 #include "outbox/locks.h"
+#include "outbox/opt_out.h"
 #include "shared/counters.h"
 #include "shared/armed.h"
 #include "shared/mappings.h"
@@ -161,10 +162,18 @@ rule_obstacle(const Question *question)
 		.priority = row->priority, .parts = row->parts
 	};
 	TimestampTz when = Max(question->now, row->due_at);
-	RulesVerdict verdict = judge_message(question->namespace, question->account, &message, when);
+	RulesVerdict verdict;
 
 	if (row->send_before <= question->now)
 		return NULL;
+	if (opt_out_is_locked(question->namespace))
+	{
+		LockHolder	holder = locks_find_table_holder(question->namespace);
+
+		return psprintf("%s is locked by %s: nothing is sent until that transaction ends",
+						holder.table, locks_name_holder(&holder));
+	}
+	verdict = judge_message(question->namespace, question->account, &message, when);
 	if (verdict.outcome == RULES_FAIL)
 		return psprintf("it will fail: %s", verdict.reason);
 	if (verdict.outcome == RULES_SUPPRESS)
@@ -239,7 +248,7 @@ locked_by(Oid namespace, int64 id, const OutboxRow *row, const WorkerStat *worke
 		!(of_table || TransactionIdIsInProgress(obstruction->xid)))
 		return NULL;
 	holder = of_table ? locks_find_table_holder(namespace) : locks_find_row_holder(obstruction->xid);
-	return psprintf("%s has been locked by %s since %s", of_table ? "sms_outbox" : "its row",
+	return psprintf("%s has been locked by %s since %s", of_table ? holder.table : "its row",
 					locks_name_holder(&holder), show(obstruction->since));
 }
 

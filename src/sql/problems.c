@@ -23,6 +23,7 @@
 #include "account/rules.h"
 #include "outbox/access.h"
 #include "outbox/budget.h"
+#include "outbox/columns.h"
 #include "outbox/locks.h"
 #include "shared/armed.h"
 #include "shared/mappings.h"
@@ -150,7 +151,7 @@ end_lock(const LockHolder *holder)
 	if (holder->gid)
 		return psprintf("ROLLBACK PREPARED %s; or COMMIT PREPARED", quote_literal_cstr(holder->gid));
 	if (holder->pid == 0)
-		return "SELECT * FROM pg_locks WHERE relation = 'sms_outbox'::regclass";
+		return psprintf("SELECT * FROM pg_locks WHERE relation = '%s'::regclass", holder->table ? holder->table : OUTBOX_TABLE);
 	return psprintf("SELECT pg_terminate_backend(%d)", holder->pid);
 }
 
@@ -168,7 +169,7 @@ check_locks(Facts *facts)
 		holder = locks_find_table_holder(facts->namespace);
 		add_problem(facts, (Problem) {
 			true, "table_locked", NULL, since ? since : holder.since, facts->readable ? facts->due : -1,
-			describe_lock("sms_outbox", &holder), end_lock(&holder)
+			describe_lock(holder.table, &holder), end_lock(&holder)
 		});
 		explain_all(facts);
 	}
@@ -182,9 +183,9 @@ check_locks(Facts *facts)
 	}
 	else if (locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, &holder))
 		add_problem(facts, (Problem) {
-			holder.of_table, holder.of_table ? "table_locked" : "row_locked", NULL, holder.since, -1,
+			holder.table != NULL, holder.table ? "table_locked" : "row_locked", NULL, holder.since, -1,
 			psprintf("%s, and another session waits for it",
-					 describe_lock(holder.of_table ? "sms_outbox" : "a message", &holder)), end_lock(&holder)
+					 describe_lock(holder.table ? holder.table : "a message", &holder)), end_lock(&holder)
 		});
 }
 

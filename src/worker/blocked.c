@@ -2,7 +2,7 @@
  * blocked.c
  *		Locks of other sessions that the worker waits for.
  *
- * The worker waits for none of them: it tries again.  What keeps it from the table or
+ * The worker waits for none of them: it tries again.  What keeps it from a table or
  * from a row is shown by sms3300_stat_worker, and logged when it has lasted.
  */
 #include "postgres.h"
@@ -15,6 +15,7 @@
 
 #include "compat.h"
 #include "outbox/access.h"
+#include "outbox/columns.h"
 #include "outbox/locks.h"
 #include "shared/clock.h"
 #include "shared/registry.h"
@@ -65,7 +66,7 @@ find_holder(const Obstruction *obstruction)
 static void
 log_obstruction(const Obstruction *obstruction, const LockHolder *holder, int64 waited)
 {
-	const char *what = obstruction->message == 0 ? "sms_outbox" :
+	const char *what = obstruction->message == 0 ? (holder->table ? holder->table : OUTBOX_TABLE) :
 		psprintf("message " INT64_FORMAT, obstruction->message);
 
 	ereport(LOG,

@@ -75,8 +75,37 @@ for my $mode ('SHARE', 'ACCESS EXCLUSIVE')
 	wait_until(sub { ask($worker) =~ /^running\|\|\|$/ }, 'no longer blocked');
 }
 
+# The list of those who have opted out: no message is sent while it cannot be read.
+my $offset = -s $node->logfile;
+my ($session, $pid, $id) = lock_by($node, 'LOCK TABLE sms_opt_out', 'before the list was locked');
+wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|LOCK TABLE sms_opt_out/ }, 'blocked by a lock on the list');
+is(ask("SELECT sms3300_explain($id)", 'postgres'),
+	"queued: sms_opt_out is locked by process $pid: nothing is sent until that transaction ends",
+	'the list: explained, without a wait');
+wait_for_log($node, qr/LOG:  sms3300: sms_opt_out has been locked by process $pid for 1\d s, and messages wait for it/, $offset);
+like(ask('SELECT severity, problem, messages, detail, hint FROM sms3300_problems'),
+	qr/^critical\|table_locked\|1\|sms_opt_out is locked by process $pid, whose query is: LOCK TABLE sms_opt_out\|SELECT pg_terminate_backend\($pid\)$/,
+	'the list: the problem names it');
+unlock($session);
+wait_for_status($node, $id, 'sent');
+
+# What waits for a lock is in the way, too, behind a session that only reads.
+my $reader = $node->background_psql('postgres', on_error_stop => 1);
+$reader->query_safe('BEGIN; SELECT count(*) FROM sms_opt_out');
+my $waiter  = $node->background_psql('postgres', on_error_stop => 1);
+my $waiting = $waiter->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
+$waiter->query_until(qr/waits/, "\\echo waits\nALTER TABLE sms_opt_out ADD note text;\n");
+wait_for_sql($node, 'postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $waiting", 'Lock');
+$id = queue($node, 'behind one who waits');
+wait_until(sub { ask($worker) =~ /^blocked\|$waiting\|/ }, 'blocked by one who waits');
+pass('a session that waits for the table is named');
+$reader->query_safe('COMMIT');
+$reader->quit;
+wait_for_status($node, $id, 'sent');
+$waiter->quit;
+
 # A row, and another one that the same transaction has locked.
-my ($session, $pid, @ids) = lock_by($node, 'SELECT FROM sms_outbox WHERE id IN (%id) FOR UPDATE', 'first', 'second');
+($session, $pid, my @ids) = lock_by($node, 'SELECT FROM sms_outbox WHERE id IN (%id) FOR UPDATE', 'first', 'second');
 wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|/ }, 'blocked by a row');
 like(ask("SELECT sms3300_explain($_)", 'postgres'),
 	qr/^queued: its row has been locked by process $pid since/, "a row: explained")
@@ -100,7 +129,7 @@ wait_for_status($node, $held, 'sent');
 
 # A prepared transaction has no process.
 alter_account($node, paused => 'true');
-my $id = queue($node, 'prepared');
+$id = queue($node, 'prepared');
 run_sql($node, "BEGIN; LOCK TABLE sms_outbox IN SHARE MODE; PREPARE TRANSACTION 'nightly index'");
 alter_account($node, paused => undef);
 wait_until(sub { ask("SELECT sms3300_explain($id)", 'postgres') =~ /locked by prepared transaction "nightly index"/ },
