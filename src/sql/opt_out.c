@@ -10,6 +10,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -29,6 +30,22 @@ is_called_properly(FunctionCallInfo fcinfo)
 		TRIGGER_FIRED_BEFORE(trigger->tg_event) && !TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
 		strcmp(RelationGetRelationName(trigger->tg_relation), OPT_OUT_TABLE) == 0 &&
 		RelationGetNamespace(trigger->tg_relation) == get_func_namespace(fcinfo->flinfo->fn_oid);
+}
+
+/*
+ * Return the role that makes an entry.  Only the owner may name another one, as whoever
+ * restores or copies entries has to, and the worker does for the gateway.
+ */
+static Datum
+maker(Relation table, HeapTuple entry, NameData *name)
+{
+	bool		isnull;
+	Datum		given = heap_getattr(entry, OPT_OUT_BY, RelationGetDescr(table), &isnull);
+
+	if (!isnull && has_privs_of_role(GetUserId(), table->rd_rel->relowner))
+		return given;
+	namestrcpy(name, GetUserNameFromId(GetUserId(), false));
+	return NameGetDatum(name);
 }
 
 /* Bring recipient and line to their canonical form, and note who made an entry. */
@@ -60,13 +77,7 @@ sms3300_opt_out_write(PG_FUNCTION_ARGS)
 	nulls[1] = line == NULL;
 	if (line)
 		values[1] = CStringGetTextDatum(input_line(line, (int) strlen(line), "line"));
-	values[2] = heap_getattr(entry, OPT_OUT_BY, desc, &nulls[2]);
-	if (nulls[2])
-	{
-		namestrcpy(&by, GetUserNameFromId(GetUserId(), false));
-		values[2] = NameGetDatum(&by);
-		nulls[2] = false;
-	}
+	values[2] = maker(trigger->tg_relation, entry, &by);
 	return PointerGetDatum(heap_modify_tuple_by_cols(entry, desc, lengthof(columns),
 													 columns, values, nulls));
 }

@@ -191,6 +191,37 @@ is(run_as($node, 'app', 'SELECT count(*) FROM sms_opt_out'), '42501', 'the list 
 is(run_as($node, 'app', "INSERT INTO sms_opt_out (mobile) VALUES ('09123456789')"), '42501', 'nor can everybody add to it');
 is(run_as($node, 'support', "INSERT INTO sms_opt_out (mobile) VALUES ('09129999999') RETURNING by"), 'support',
 	'who it is granted to can');
+
+# Who made an entry is not for them to say. MERGE is not in PostgreSQL 14.
+run_sql($node, 'GRANT UPDATE ON sms_opt_out TO support; CREATE VIEW list AS SELECT * FROM sms_opt_out; GRANT ALL ON list TO support;'
+	. "ALTER TABLE sms_opt_out ALTER by SET DEFAULT 'default'");
+my $made = q{SELECT string_agg(DISTINCT by, ',') FROM sms_opt_out WHERE mobile = '989129999990'};
+my $give = q{sms_opt_out (mobile, by) VALUES ('09129999990', 'boss')};
+my $again = 'ON CONFLICT (mobile, (COALESCE(line, $$$$))) DO UPDATE';
+my %forgery = (
+	'INSERT'                => "INSERT INTO $give",
+	'a default'             => q{INSERT INTO sms_opt_out (mobile) VALUES ('09129999990')},
+	'INSERT into a view'    => q{INSERT INTO list (mobile, by) VALUES ('09129999990', 'boss')},
+	'UPDATE'                => "INSERT INTO $give; UPDATE sms_opt_out SET by = 'boss'",
+	'UPDATE of the reason'  => 'UPDATE sms_opt_out SET reason = $$x$$',
+	'ON CONFLICT'           => "INSERT INTO $give $again SET by = 'boss'",
+	'ON CONFLICT, excluded' => "INSERT INTO $give $again SET by = excluded.by",
+	'COPY'                  => "COPY sms_opt_out (mobile, by) FROM stdin;\n09129999990\tboss\n\\.\n",
+);
+$forgery{MERGE} = q{MERGE INTO sms_opt_out USING (VALUES ('989129999990')) AS v (m) ON mobile = m}
+  . q{ WHEN MATCHED THEN UPDATE SET by = 'boss' WHEN NOT MATCHED THEN INSERT (mobile, by) VALUES (m, 'boss')}
+  if $node->pg_version >= 15;
+for my $how (sort keys %forgery)
+{
+	run_sql($node, q{DELETE FROM sms_opt_out WHERE mobile = '989129999990'});
+	run_sql($node, q{INSERT INTO sms_opt_out (mobile, by) VALUES ('09129999990', 'alice')}) if $how =~ /CONFLICT|MERGE|of the/;
+	$node->safe_psql('postgres', "SET ROLE support;\n$forgery{$how}");
+	is(run_sql($node, $made), 'support', "by cannot be forged: $how");
+}
+run_sql($node, 'DELETE FROM sms_opt_out; ALTER TABLE sms_opt_out ALTER by SET DEFAULT CURRENT_USER; DROP VIEW list');
+$node->safe_psql('postgres', "COPY sms_opt_out (mobile, by) FROM stdin;\n09129999990\tformer\n\\.\nUPDATE sms_opt_out SET reason = 'x'");
+is(run_sql($node, $made), 'former', 'the owner keeps it when entries are restored');
+run_sql($node, q{INSERT INTO sms_opt_out (mobile) VALUES ('09129999999')});
 queue_until($node, 'suppressed', 'of another role', role => 'app', mobile => '09129999999');
 is(run_as($node, 'app', "SELECT sms3300_send_now('09129999999', 'x')"), '55000', 'it holds for those who cannot read it');
 run_sql($node, 'ALTER TABLE sms_opt_out ENABLE ROW LEVEL SECURITY; ALTER TABLE sms_opt_out FORCE ROW LEVEL SECURITY');
