@@ -250,7 +250,7 @@ COMMENT ON COLUMN @extschema@.sms_opt_out.reason IS
 COMMENT ON COLUMN @extschema@.sms_opt_out.since IS
 	'Time at which the recipient opted out. The default is now.';
 COMMENT ON COLUMN @extschema@.sms_opt_out.by IS
-	'Role that made the entry, or "gateway" for one made by the option record_opt_outs';
+	'Role that last wrote the entry, or "gateway" for one made by the option record_opt_outs. Only the owner of the table can set it.';
 
 CREATE FUNCTION @extschema@._sms3300_opt_out_write() RETURNS trigger
 	AS 'MODULE_PATHNAME', 'sms3300_opt_out_write' LANGUAGE C;
@@ -383,7 +383,7 @@ CREATE FUNCTION @extschema@.sms3300_resolve(id bigint, was_sent boolean, note te
 	RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_resolve(bigint, boolean, text) IS
-	'Settles a message with the status unknown by what a person has found out: sent or failed. The person and the note are appended to events. Returns false if the message is not unknown or not visible to the caller. Raises 42501 unless the caller is its sender, the owner of sms_outbox or a superuser.';
+	'Settles a message with the status unknown by what a person has found out: sent or failed. The person and the note, of at most 1000 characters, are appended to events. Returns false if the message is not unknown or not visible to the caller. Raises 42501 unless the caller is its sender, the owner of sms_outbox or a superuser.';
 
 CREATE FUNCTION @extschema@.sms3300_retry(account name DEFAULT NULL) RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -498,7 +498,7 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_worker.datname IS 'Name of the databa
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.pid IS
 	'Process ID of the worker. NULL if none is running.';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.state IS
-	'running; blocked: the worker waits for a lock on sms_outbox or one of its rows; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
+	'running; blocked: the worker waits for a lock on sms_outbox, one of its rows, or sms_opt_out; starting; waiting: all workers are in use; restarting: the worker has ended and returns after a pause; none: there is nothing to do';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.started_at IS 'Time at which the worker started';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.in_flight IS 'Number of requests on the wire';
 COMMENT ON COLUMN @extschema@.sms3300_stat_worker.last_error IS

@@ -8,7 +8,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -87,7 +90,10 @@ history_write(const HistoryRow *rows, int nrows, TimestampTz now)
 	Oid			user;
 	int			security_context;
 
-	if (!OidIsValid(table) || !ConditionalLockRelationOid(table, RowExclusiveLock))
+	/* In an earlier version of the extension, a table of this name is somebody else's. */
+	if (!OidIsValid(table) ||
+		getExtensionOfObject(RelationRelationId, table) != get_extension_oid("sms3300", true) ||
+		!ConditionalLockRelationOid(table, RowExclusiveLock))
 		return false;
 	GetUserIdAndSecContext(&user, &security_context);
 	SetUserIdAndSecContext(outbox_owner(table), security_context | SECURITY_RESTRICTED_OPERATION);

@@ -113,6 +113,12 @@ failed_attempt(const MessageResult *result, int attempt)
 	return JsonbPGetDatum(JsonbValueToJsonb(build.result));
 }
 
+/*
+ * Events that are larger than the extension makes them are dropped.  They are not even
+ * read, as they may be larger than the worker should be.
+ */
+#define MAX_EVENTS_SIZE (8 * 1024 * 1024)
+
 /* Append a failed attempt to the events of the row; what is not an array becomes the first of one. */
 static void
 append_event(Rows *rows, const MessageResult *result)
@@ -121,7 +127,7 @@ append_event(Rows *rows, const MessageResult *result)
 	bool		isnull;
 	Datum		events = row_value(rows, OUTBOX_EVENTS, &isnull);
 
-	if (!isnull)
+	if (!isnull && row_size(rows, OUTBOX_EVENTS) <= MAX_EVENTS_SIZE)
 	{
 		Jsonb	   *kept = DatumGetJsonbP(events);
 

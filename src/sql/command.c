@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -15,6 +16,9 @@
 #include "outbox/commands.h"
 #include "outbox/tell.h"
 #include "shared/wake.h"
+
+/* The longest note, in characters */
+#define MAX_NOTE 1000
 
 PG_FUNCTION_INFO_V1(sms3300_cancel);
 PG_FUNCTION_INFO_V1(sms3300_resend);
@@ -149,11 +153,27 @@ sms3300_resend_many(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(queued);
 }
 
+/* Return a note, which becomes a part of "events" and so must not be long. */
+static const char *
+note_argument(FunctionCallInfo fcinfo, int n)
+{
+	const char *note = PG_ARGISNULL(n) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(n));
+	int			length = pg_mbstrlen(note);
+
+	if (length > MAX_NOTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg("\"note\" is too long"),
+				 errdetail("It has %d characters, and at most %d are allowed.", length, MAX_NOTE),
+				 errhint("Say in a few words what was found out.")));
+	return note;
+}
+
 /* sms3300_resolve(id, was_sent, note): settle an unknown message by what a person has found out. */
 Datum
 sms3300_resolve(PG_FUNCTION_ARGS)
 {
-	const char *note = PG_ARGISNULL(2) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	const char *note = note_argument(fcinfo, 2);
 	int64		id;
 	Target		target;
 

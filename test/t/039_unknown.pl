@@ -42,6 +42,8 @@ is(run_sql($node, "SELECT sms3300_resolve($seen, false)"), 't', 'without a note,
 is(run_sql($node, "SELECT sms3300_resolve($sent, false), sms3300_resolve(0, true), sms3300_resolve(NULL, true), sms3300_resolve($sent, NULL)"),
 	'f|f||', 'only what is unknown');
 is(run_sql($node, "SELECT sms3300_resolve(id, true) FROM sms_outbox WHERE message = 'origin'"), 'f', 'not what is queued');
+is(run_as($node, 'alice', "SELECT sms3300_resolve($lost, true, repeat('ب', 1001))"), 22001, 'a long note is refused');
+is(run_as($node, 'alice', "SELECT sms3300_resolve($lost, true, repeat('ب', 1000))"), 'f', 'and one of 1000 characters is not');
 my $row = sub { return (read_rows($node, "id = $_[0]"))[0] };
 is_deeply([ @{ $row->($sent) }{qw(status error)} ], [ 'sent', undef ], 'sent');
 is_deeply([ @{ $row->($lost) }{qw(status error)} ], [ 'failed', 'not sent, according to alice: not there' ], 'failed');

@@ -51,6 +51,15 @@ lengthen('long', q{repeat(chr(1587), 17000)});
 alter_account($node, paused => 'false');
 wait_for_status($node, \@long, 'sent');
 
+# Events that are larger than the extension makes them.
+alter_account($node, paused => 'true');
+my @eventful = queue($node, '#status 27', n => 3);
+run_sql($node, q{UPDATE sms_outbox SET events = to_jsonb(ARRAY[repeat('x', 60000000)]) WHERE message = '#status 27'});
+alter_account($node, paused => 'false');
+wait_for_status($node, \@eventful, 'rejected');
+is(run_sql($node, q{SELECT DISTINCT jsonb_array_length(events), events -> 0 ->> 'api_status' FROM sms_outbox WHERE message = '#status 27'}),
+	'1|27', 'huge events are dropped');
+
 is(worker_pid($node, 'postgres'), $pid, 'the worker is the same');
 my $most = most_memory();
 cmp_ok($most, '<', 32, 'the worker was always smaller than 32 MB');
