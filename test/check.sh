@@ -222,22 +222,6 @@ checked_tap()
 	reports && return $ended
 }
 
-# Run a TAP test, with PostgreSQL's own modules for it.
-tap()
-{
-	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")/../..
-	as_owner env TESTDIR="$work/tap" TESTDATADIR="$work/tap/tmp_check" \
-		TESTLOGDIR="$work/tap/tmp_check/log" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
-		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-180}" SMALL_DISK="$small_disk" \
-		prove --verbose -I "$pgxs/src/test/perl" -I test/perl "$1" || {
-		for log in "$work"/tap/tmp_check/log/*"$(basename "$1" .pl)"*; do
-			say "--- the end of $log"
-			grep -v ' LOG:  statement: ' "$log" | tail -n 50 | cut -c -1000
-		done
-		return 1
-	}
-}
-
 # Say whether a stage is one of those asked for.
 wanted()
 {

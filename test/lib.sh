@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154,SC2034  # for and by those who read it in
-# What demo.sh and check.sh share. They read it in with $root, the top of the source
+# What demo.sh, check.sh and others share. They read it in with $root, the top of the source
 # tree, set. Everything they make is in one folder, $work, and goes with it.
 
 # Nothing of the caller's PostgreSQL may be met by accident.
@@ -197,6 +197,22 @@ start_server()
 	}
 	PGHOST=$work PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	export PGHOST PGPORT PGUSER PGDATABASE
+}
+
+# Run a TAP test, with PostgreSQL's own modules for it.
+tap()
+{
+	pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")/../..
+	as_owner env TESTDIR="$work/tap" TESTDATADIR="$work/tap/tmp_check" \
+		TESTLOGDIR="$work/tap/tmp_check/log" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
+		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-180}" SMALL_DISK="$small_disk" \
+		prove --verbose -I "$pgxs/src/test/perl" -I test/perl "$1" || {
+		for log in "$work"/tap/tmp_check/log/*"$(basename "$1" .pl)"*; do
+			say "--- the end of $log"
+			grep -v ' LOG:  statement: ' "$log" | tail -n 50 | cut -c -1000
+		done
+		return 1
+	}
 }
 
 # Print a port that is free.

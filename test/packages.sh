@@ -212,7 +212,7 @@ build_base()
 }
 
 # Build the images of the Dockerfile, and have what they hold in folders of $copy: server,
-# gateway and volume. Try them.
+# gateway and volume. Try them, as compose.yaml does.
 test_images()
 {
 	build_base "$1" || return
@@ -229,6 +229,7 @@ test_images()
 	build_image images
 	[ -f "$copy/volume/lib/sms3300.so" ] && [ -f "$copy/volume/system/libcurl.so.4" ] || return
 	command_of server | grep -q '^postgres -c shared_preload_libraries=sms3300$' || return
+	apt_in "$copy" install prometheus prometheus-postgres-exporter || return
 	unshare --net sh "$0" --cache "$cache" --inside run_images
 }
 
@@ -240,35 +241,60 @@ command_of()
 		sed 's/ $//'
 }
 
-# Run the server and the gateway as their images say, as compose.yaml puts them together,
-# and send a message.
+# Run what compose.yaml puts together: the server and the gateway as their images say, and the
+# exporter and Prometheus, of which there are only Debian's, with its arguments and files. Send
+# a message, and see it on the page and in Prometheus.
 run_images()
 {
 	copy=$cache/run/root
+	here=$copy/clone/packaging/container
 	ip link set lo up
-	folder=$copy/server
-	for image in server gateway; do
-		mount --rbind /dev "$copy/$image/dev" && mount -t proc proc "$copy/$image/proc" || return
-		echo '127.0.0.1 localhost gateway server' >"$copy/$image/etc/hosts"
+	for folder in "$copy/server" "$copy/gateway"; do
+		mount --rbind /dev "$folder/dev" && mount -t proc proc "$folder/proc" || return
+	done
+	for folder in "$copy" "$copy/server" "$copy/gateway"; do
+		echo '127.0.0.1 localhost server gateway exporter prometheus' >"$folder/etc/hosts"
 	done
 
 	# shellcheck disable=SC2046
 	run_in "$copy/gateway" setpriv --reuid=nobody --clear-groups $(command_of gateway) &
-	cp "$copy/clone/packaging/container/account.sql" "$folder/tmp"
-	run_in "$folder" setpriv --reuid=postgres --regid=postgres --clear-groups env HOME=/tmp PGHOST=/tmp \
-		PATH="$(bin_in "$folder"):/usr/bin:/bin" sh -exc "
-			initdb -D /tmp/data -A trust -E UTF8 >/dev/null
-			$(command_of server) -D /tmp/data -c listen_addresses= -c unix_socket_directories=/tmp &
-			until pg_isready -q; do sleep 0.1; done
-			createdb app
-			psql -X -q -v ON_ERROR_STOP=1 -d app -f /tmp/account.sql
-			psql -X -q -d app -c \"INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'سلام')\"
-			until psql -X -A -t -d app -c 'SELECT status FROM sms_outbox' | grep -v -e queued -e sending; do
-				sleep 0.1
-			done
-			psql -X -d app -c 'TABLE sms_report' | grep sent
-			pg_ctl -D /tmp/data -s stop" || return
-	perl -MHTTP::Tiny -e 'print HTTP::Tiny->new->get("http://127.0.0.1:8080/")->{content}' | grep '>سلام<'
+	cp "$here/account.sql" "$copy/server/tmp"
+	in_server 'initdb -D /tmp/data --auth-local=trust --auth-host=scram-sha-256 -E UTF8 >/dev/null' || return
+	in_server "$(command_of server) -D /tmp/data -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp" &
+	wait_until 60 in_server 'pg_isready -q' &&
+		in_server 'createdb app && psql -X -q -v ON_ERROR_STOP=1 -d app -f /tmp/account.sql' || return
+
+	mkdir -p "$copy/etc/sms3300" "$copy/etc/prometheus"
+	cp "$copy"/clone/doc/monitoring/* "$copy/etc/sms3300"
+	cp "$here/prometheus.yaml" "$copy/etc/prometheus/prometheus.yml"
+
+	# shellcheck disable=SC2046
+	run_in "$copy" env DATA_SOURCE_NAME="$(sed -n 's/^ *DATA_SOURCE_NAME: //p' "$here/compose.yaml")" \
+		prometheus-postgres-exporter $(sed -n 's/^ *command: \[\(.*\)\]/\1/p' "$here/compose.yaml" | tr -d '",') &
+	run_in "$copy" prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=/tmp/tsdb &
+
+	in_server "psql -X -q -d app -c \"INSERT INTO sms_outbox (mobile, message) VALUES ('09123456789', 'سلام')\"" &&
+		wait_until 60 page_shows '>سلام<' && wait_until 120 prometheus_has 'sms3300_account_sent_total == 1' &&
+		in_server "psql -X -d app -c 'TABLE sms_report' | grep sent" && in_server 'pg_ctl -D /tmp/data -s stop'
+}
+
+# Run a shell command in the server's image, as the server's owner.
+in_server()
+{
+	run_in "$copy/server" setpriv --reuid=postgres --regid=postgres --clear-groups env HOME=/tmp PGHOST=/tmp \
+		PATH="$(bin_in "$copy/server"):/usr/bin:/bin" sh -ec "$1"
+}
+
+# Say whether the gateway's page has a text.
+page_shows()
+{
+	perl -MHTTP::Tiny -e 'print HTTP::Tiny->new->get("http://127.0.0.1:8080/")->{content}' | grep "$1"
+}
+
+# Say whether an expression returns something in Prometheus.
+prometheus_has()
+{
+	promtool query instant http://127.0.0.1:9090 "$1" | grep .
 }
 
 # Compile for arm64, and run pg_regress on a server for that, in qemu. The server's cluster
