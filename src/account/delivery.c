@@ -4,22 +4,97 @@
  *
  * An account may replace the built-in reading by three jsonpath expressions: what finds the
  * items in a reply, and the id and the state in an item.  The rules for ids and states stay.
+ *
+ * The worker must not spend minutes or gigabytes on an expression, whatever the reply.  So it
+ * has only steps that visit each part of the reply once.
  */
 #include "postgres.h"
+
+#include <ctype.h>
 
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 #include "account/delivery.h"
 #include "account/response.h"
 
-/* Return what an expression finds in a JSON value, as an array, or NULL if it fails. */
-static Jsonb *
-query(Jsonb *value, const char *expression)
+/* The longest expression, in bytes. */
+#define MAX_EXPRESSION 1000
+
+/* The most items of a reply that are looked at: more than are asked for at once. */
+#define MAX_ITEMS (2 * GATEWAY_MAX_STATES)
+
+/* Return the length of the word that a text begins with; 0 if an expression must not have it. */
+static int
+allowed_word(const char *text)
+{
+	static const char *const words[] = {
+		"strict", "last", "to", "true", "false", "null", "exists", "starts", "with", "is", "unknown"
+	};
+	int			length = 0;
+
+	while (isalnum((unsigned char) text[length]) || text[length] == '_')
+		length++;
+	for (size_t i = 0; i < lengthof(words); i++)
+		if ((int) strlen(words[i]) == length && strncmp(text, words[i], length) == 0)
+			return length;
+	return 0;
+}
+
+/* Return the quote at the end of a string, which has one. */
+static const char *
+skip_string(const char *text)
+{
+	for (text++; *text != '"'; text++)
+		if (*text == '\\')
+			text++;
+	return text;
+}
+
+bool
+delivery_is_bounded(const char *expression)
 {
 	Datum		path = DirectFunctionCall1(jsonpath_in, CStringGetDatum(expression));
+	int			roots = 0;
+	int			filters = 0;
+	int			items = 0;
+
+	/* PostgreSQL writes all keys in quotes. */
+	for (const char *c = DatumGetCString(DirectFunctionCall1(jsonpath_out, path)); *c; c++)
+	{
+		if (*c == '"')
+			c = skip_string(c);
+		else if (isalpha((unsigned char) *c))
+		{
+			int			length = allowed_word(c);
+
+			if (length == 0)
+				return false;
+			c += length - 1;
+		}
+		else if (*c == ',' || strncmp(c, "**", 2) == 0)
+			return false;
+		roots += *c == '$';
+		filters += *c == '?';
+		items += *c == '@';
+	}
+	return strlen(expression) <= MAX_EXPRESSION && roots <= 1 && filters <= 1 && items <= 1;
+}
+
+/* Return an expression as a value of its type. */
+static Datum
+parse_path(const char *expression)
+{
+	return DirectFunctionCall1(jsonpath_in, CStringGetDatum(expression));
+}
+
+/* Return what an expression finds in a JSON value, as an array; an empty one if it fails. */
+static Jsonb *
+query(Jsonb *value, Datum path)
+{
 	Datum		empty = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 
 	return DatumGetJsonbP(DirectFunctionCall4(jsonb_path_query_array, JsonbPGetDatum(value), path,
@@ -47,18 +122,25 @@ only_scalar(Jsonb *array, bool *quoted)
 static void
 read_by_expressions(const DeliveryOptions *options, Jsonb *reply, GatewayState *states, int nstates)
 {
-	Jsonb	   *items = query(reply, options->items);
+	Jsonb	   *items = query(reply, parse_path(options->items));
+	Datum		id_path = parse_path(options->id);
+	Datum		state_path = parse_path(options->state);
+	MemoryContext of_item = AllocSetContextCreate(CurrentMemoryContext, "sms3300 item", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(of_item);
 
-	for (uint32 i = 0; i < JB_ROOT_COUNT(items); i++)
+	for (uint32 i = 0; i < Min(JB_ROOT_COUNT(items), MAX_ITEMS); i++)
 	{
 		Jsonb	   *item = JsonbValueToJsonb(getIthJsonbValueFromContainer(&items->root, i));
 		bool		id_quoted = false;
 		bool		state_quoted = false;
-		const char *id = only_scalar(query(item, options->id), &id_quoted);
-		const char *state = only_scalar(query(item, options->state), &state_quoted);
+		const char *id = only_scalar(query(item, id_path), &id_quoted);
+		const char *state = only_scalar(query(item, state_path), &state_quoted);
 
 		gateway_note_state(states, nstates, id, id_quoted, state, state_quoted);
+		MemoryContextReset(of_item);
 	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(of_item);
 }
 
 GatewayAnswer

@@ -16,4 +16,10 @@
 extern GatewayAnswer delivery_read(const DeliveryOptions *options, const HttpReply *reply,
 								   GatewayState *states, int nstates, int32 *code);
 
+/*
+ * Return whether reading a reply by an expression takes no more than time and memory in
+ * proportion to its size.  Raises an error if it is not jsonpath.
+ */
+extern bool delivery_is_bounded(const char *expression);
+
 #endif							/* SMS3300_ACCOUNT_DELIVERY_H */

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "account/delivery.h"
 #include "account/input.h"
 #include "account/options.h"
 #include "gateway/states.h"
@@ -339,7 +340,8 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			parse_checks(name, value, field);
 			break;
 		case OPTION_JSONPATH:
-			DirectFunctionCall1(jsonpath_in, CStringGetDatum(value));
+			if (!delivery_is_bounded(value))
+				invalid_value(name, value, "a path of at most 1000 bytes without \".**\", lists, methods and like_regex, and with at most one filter that uses \"@\" once");
 			*(char **) field = pstrdup(value);
 			break;
 		case OPTION_CHANNEL:

@@ -134,6 +134,17 @@ alter_account($node, delivery_items => '$.rows[*]', delivery_id => '$.n', delive
 $gateway->states(shape => 'rows');
 my @own = queue_until($node, 'sent', 'hello', n => 2);
 wait_for_delivery(\@own, 'delivered 1');
+alter_account($node, delivery_items => 'strict $."rows"[0 to last] ? (@."n" > 0)', delivery_id => '$."n"');
+@own = queue_until($node, 'sent', 'hello', n => 2);
+wait_for_delivery(\@own, 'delivered 1');
+
+# What could take more than the time to read the reply is not an expression of an account's owner.
+for my $endless ('$.**', '$[*] ? (@ == $)', '$.a[0, 0][0, 0]', '$ ? (exists (@ ? (@ > 0)))', '$ ? (@ like_regex "(a|b)*c")',
+	'$.keyvalue().keyvalue()', '$' . '.a' x 600)
+{
+	is(run_as($node, 'postgres', 'ALTER SERVER sms3300 OPTIONS (SET delivery_items ' . quote($endless) . ')'), '22023',
+		'not bounded: ' . substr($endless, 0, 40));
+}
 
 # Triggers of a user: what fails is recorded without it.
 run_sql($node, <<'END');
