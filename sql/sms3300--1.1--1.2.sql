@@ -743,9 +743,17 @@ CREATE FUNCTION @extschema@._sms3300_stat_get_hour(account name,
 COMMENT ON FUNCTION @extschema@._sms3300_stat_get_hour(name) IS
 	'Returns what an account has counted since the history was last written';
 
+-- Planning a query on a table evaluates what its owner has put there. That is not to happen
+-- with the rights of whoever looks at the view.
+CREATE FUNCTION @extschema@._sms3300_get_history(
+	OUT account name, OUT hour timestamptz, OUT sent bigint, OUT rejected bigint, OUT unknown bigint,
+	OUT requests bigint, OUT request_time_p95 double precision) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'sms3300_get_history' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION @extschema@._sms3300_get_history() IS 'Returns the rows of sms3300_history';
+
 CREATE VIEW @extschema@.sms3300_stat_history AS
 SELECT h.account, h.hour, h.sent, h.rejected, h.unknown, h.requests, h.request_time_p95
-FROM @extschema@.sms3300_history AS h
+FROM @extschema@._sms3300_get_history() AS h
 UNION ALL
 SELECT s.srvname, c.hour, c.sent, c.rejected, c.unknown, c.requests, c.request_time_p95
 FROM pg_catalog.pg_foreign_server AS s
@@ -767,4 +775,6 @@ COMMENT ON COLUMN @extschema@.sms3300_stat_history.request_time_p95 IS
 REVOKE ALL ON @extschema@.sms3300_history, @extschema@.sms3300_stat_history FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._sms3300_stat_get_hour(name) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@._sms3300_stat_get_hour(name) TO pg_monitor;
+REVOKE ALL ON FUNCTION @extschema@._sms3300_get_history() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@._sms3300_get_history() TO pg_monitor;
 GRANT SELECT ON @extschema@.sms3300_stat_history TO pg_monitor;

@@ -3,8 +3,7 @@
  *		The table sms3300_history: what was counted by the hour, and by the day.
  *
  * Its owner may be another one than that of sms_outbox, and its statements run as that
- * owner, in a security-restricted operation.  They are run once an hour at most, so
- * nothing is prepared.
+ * owner, in a security-restricted operation.  They are run seldom, so nothing is prepared.
  */
 #include "postgres.h"
 
@@ -20,6 +19,7 @@
 
 #include "outbox/access.h"
 #include "outbox/history.h"
+#include "outbox/owner.h"
 
 #define HISTORY_TABLE "sms3300_history"
 
@@ -81,26 +81,69 @@ tidy(const char *table, TimestampTz now)
 	SPI_execute_with_args(psprintf("DELETE FROM %s WHERE hour < $1", table), 1, &type, &days_until, NULL, false, 0);
 }
 
+/*
+ * Return the table; InvalidOid if there is none.  In an earlier version of the extension, a
+ * table of this name is somebody else's.
+ */
+static Oid
+find_history(Oid namespace)
+{
+	Oid			table = get_relname_relid(HISTORY_TABLE, namespace);
+
+	return OidIsValid(table) &&
+		getExtensionOfObject(RelationRelationId, table) == get_extension_oid("sms3300", true) ? table : InvalidOid;
+}
+
+/* Return the name of the table, qualified. */
+static const char *
+history_name(Oid namespace)
+{
+	return psprintf("%s." HISTORY_TABLE, quote_identifier(get_namespace_name(namespace)));
+}
+
 bool
 history_write(const HistoryRow *rows, int nrows, TimestampTz now)
 {
 	Oid			namespace = outbox_namespace();
-	Oid			table = get_relname_relid(HISTORY_TABLE, namespace);
-	const char *name = psprintf("%s." HISTORY_TABLE, quote_identifier(get_namespace_name(namespace)));
-	Oid			user;
-	int			security_context;
+	Oid			table = find_history(namespace);
+	const char *name = history_name(namespace);
+	Caller		caller;
 
-	/* In an earlier version of the extension, a table of this name is somebody else's. */
-	if (!OidIsValid(table) ||
-		getExtensionOfObject(RelationRelationId, table) != get_extension_oid("sms3300", true) ||
-		!ConditionalLockRelationOid(table, RowExclusiveLock))
+	if (!OidIsValid(table) || !ConditionalLockRelationOid(table, RowExclusiveLock))
 		return false;
-	GetUserIdAndSecContext(&user, &security_context);
-	SetUserIdAndSecContext(outbox_owner(table), security_context | SECURITY_RESTRICTED_OPERATION);
+	become_owner_of(table, &caller);
 	SPI_connect();
 	write_rows(name, rows, nrows);
 	tidy(name, now);
 	SPI_finish();
-	SetUserIdAndSecContext(user, security_context);
+	become_caller(&caller);
 	return true;
+}
+
+HeapTuple *
+history_read(Oid namespace, uint64 *nrows)
+{
+	Oid			table = find_history(namespace);
+	HeapTuple  *rows = NULL;
+	Caller		caller;
+
+	*nrows = 0;
+	if (!OidIsValid(table))
+		return NULL;
+	become_owner_of(table, &caller);
+	SPI_connect();
+
+	/* The owner may have altered the columns. */
+	if (SPI_execute(psprintf("SELECT account::pg_catalog.name, hour::pg_catalog.timestamptz, sent::pg_catalog.int8,"
+							 " rejected::pg_catalog.int8, unknown::pg_catalog.int8, requests::pg_catalog.int8,"
+							 " request_time_p95::pg_catalog.float8 FROM ONLY %s", history_name(namespace)),
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read %s", HISTORY_TABLE);
+	*nrows = SPI_processed;
+	rows = SPI_palloc(sizeof(HeapTuple) * Max(*nrows, 1));
+	for (uint64 i = 0; i < *nrows; i++)
+		rows[i] = SPI_copytuple(SPI_tuptable->vals[i]);
+	SPI_finish();
+	become_caller(&caller);
+	return rows;
 }

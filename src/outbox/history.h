@@ -5,6 +5,7 @@
 #ifndef SMS3300_OUTBOX_HISTORY_H
 #define SMS3300_OUTBOX_HISTORY_H
 
+#include "access/htup.h"
 #include "datatype/timestamp.h"
 
 /* What an account counted in an hour. */
@@ -25,5 +26,11 @@ typedef struct HistoryRow
  * version has no such table, or another session has locked it; returns whether it wrote.
  */
 extern bool history_write(const HistoryRow *rows, int nrows, TimestampTz now);
+
+/*
+ * Return the rows of the table in a schema, in memory of the caller: account, hour, sent,
+ * rejected, unknown, requests and request_time_p95, of the types in the install script.
+ */
+extern HeapTuple *history_read(Oid namespace, uint64 *nrows);
 
 #endif							/* SMS3300_OUTBOX_HISTORY_H */

@@ -93,16 +93,20 @@ find_table(Oid namespace)
 }
 
 void
-become_owner(Oid namespace, Caller *caller)
+become_owner_of(Oid table, Caller *caller)
 {
-	Oid			owner = outbox_owner(find_table(namespace));
-
 	GetUserIdAndSecContext(&caller->user, &caller->security_context);
-	SetUserIdAndSecContext(owner, caller->security_context |
+	SetUserIdAndSecContext(outbox_owner(table), caller->security_context |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	caller->nest_level = NewGUCNestLevel();
 	set_config_option("search_path", OUTBOX_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 					  GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+become_owner(Oid namespace, Caller *caller)
+{
+	become_owner_of(find_table(namespace), caller);
 }
 
 void

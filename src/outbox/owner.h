@@ -25,6 +25,9 @@ typedef struct Caller
  */
 extern void become_owner(Oid namespace, Caller *caller);
 
+/* The same for another table of the extension. */
+extern void become_owner_of(Oid table, Caller *caller);
+
 /* The same if the caller may read all rows; else the caller stays who it is. */
 extern void become_reader(Oid namespace, Caller *caller);
 

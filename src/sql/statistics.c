@@ -23,6 +23,7 @@
 #include "outbox/budget.h"
 #include "outbox/candidates.h"
 #include "outbox/figures.h"
+#include "outbox/history.h"
 #include "shared/armed.h"
 #include "shared/counters.h"
 #include "shared/mappings.h"
@@ -31,6 +32,7 @@
 PG_FUNCTION_INFO_V1(sms3300_stat_get_worker);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_account);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_hour);
+PG_FUNCTION_INFO_V1(sms3300_get_history);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_mapping);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_mapping_queued);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_queued);
@@ -383,4 +385,34 @@ sms3300_stat_get_hour(PG_FUNCTION_ARGS)
 	set_column(&row, "requests", Int64GetDatum(hour.requests), false);
 	set_column(&row, "request_time_p95", Float8GetDatum(p95 / 1000), p95 < 0);
 	PG_RETURN_DATUM(finish_stat_row(&row));
+}
+
+/* sms3300_get_history(): return the rows of sms3300_history. */
+Datum
+sms3300_get_history(PG_FUNCTION_ARGS)
+{
+	FuncCallContext *context;
+	HeapTuple  *rows;
+	Datum		row;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext caller;
+
+		context = SRF_FIRSTCALL_INIT();
+		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "unexpected return type of function");
+		BlessTupleDesc(context->tuple_desc);
+		context->user_fctx = history_read(get_func_namespace(fcinfo->flinfo->fn_oid), &context->max_calls);
+		MemoryContextSwitchTo(caller);
+	}
+	context = SRF_PERCALL_SETUP();
+	rows = context->user_fctx;
+	if (context->call_cntr >= context->max_calls)
+		SRF_RETURN_DONE(context);
+
+	/* SRF_RETURN_NEXT() counts before it looks at the row. */
+	row = heap_copy_tuple_as_datum(rows[context->call_cntr], context->tuple_desc);
+	SRF_RETURN_NEXT(context, row);
 }

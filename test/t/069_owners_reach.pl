@@ -22,6 +22,7 @@ CREATE SCHEMA m AUTHORIZATION owner;
 GRANT USAGE ON FOREIGN SERVER sms3300, other TO owner;
 GRANT USAGE ON SCHEMA m TO PUBLIC;
 ALTER TABLE sms_outbox OWNER TO owner;
+ALTER TABLE sms3300_history OWNER TO owner;
 END
 
 # Do something as the owner.
@@ -56,6 +57,8 @@ END $$;
 CREATE FUNCTION m.evil(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS
 'BEGIN PERFORM m.do_it(); RETURN 1; END';
 CREATE TABLE m.child (CHECK (m.evil(1) = 1)) INHERITS (public.sms_outbox);
+CREATE TABLE m.old (CHECK (m.evil(2) = 1)) INHERITS (public.sms3300_history);
+ALTER TABLE public.sms3300_history ADD CHECK (m.evil(3) = 1), ALTER sent TYPE text;
 CREATE FUNCTION m.on_update() RETURNS trigger LANGUAGE plpgsql AS
 'BEGIN PERFORM m.do_it(); RETURN NEW; END';
 CREATE TRIGGER on_update BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION m.on_update();
@@ -78,6 +81,13 @@ my $superuser = 'ALTER ROLE owner SUPERUSER';
 is_contained('watcher', $superuser, "SELECT $_ FROM sms3300_stat_account", "$_ of sms3300_stat_account")
   for qw(queued oldest_due_at foreign_rows);
 is_contained('postgres', $superuser, "SELECT sms3300_explain($id)", 'sms3300_explain');
+
+# The history is read as its owner, who may also alter its columns.
+run_sql($node, "INSERT INTO sms3300_history VALUES ('sms3300', now(), true, '7', 0, 0, 1, 1); TRUNCATE m.tried;"
+	. "INSERT INTO m.wish VALUES ('$superuser')");
+is(run_as($node, 'watcher', q{SELECT sent FROM sms3300_stat_history WHERE account = 'sms3300' AND sent > 6}), 7, 'the history can be read');
+is(run_sql($node, q{SELECT count(*) FROM m.tried WHERE by_user <> 'owner'}), 0, 'sms3300_stat_history');
+run_sql($node, 'TRUNCATE m.wish');
 for my $wish ($superuser, 'CREATE TEMPORARY VIEW pg_class AS SELECT 1', 'RESET ROLE', 'SET SESSION AUTHORIZATION DEFAULT')
 {
 	is_contained('postgres', $wish, "SELECT sms3300_cancel($id)", "sms3300_cancel, $wish");
