@@ -377,6 +377,34 @@ response_text(Jsonb *reply, const char *key)
 /* A number of so many digits is taken for someone's. */
 #define LONG_NUMBER 7
 
+/* Return the number of bytes of the digit that a text begins with, Persian and Arabic ones included; 0: none. */
+static int
+digit_size(const char *text)
+{
+	unsigned char first = (unsigned char) text[0];
+	unsigned char second = first ? (unsigned char) text[1] : 0;
+
+	if (isdigit(first))
+		return 1;
+	if (GetDatabaseEncoding() == PG_UTF8 &&
+		((first == 0xDB && second >= 0xB0 && second <= 0xB9) ||
+		 (first == 0xD9 && second >= 0xA0 && second <= 0xA9)))
+		return 2;
+	return 0;
+}
+
+/* Return the number of bytes of the number that a text begins with, and of its digits. */
+static size_t
+number_size(const char *text, int *digits)
+{
+	size_t		size = 0;
+	int			n;
+
+	for (*digits = 0; (n = digit_size(text + size)) > 0; (*digits)++)
+		size += n;
+	return size;
+}
+
 /* Mask each long number in a text, which is changed; and what could break a line. */
 static void
 mask_numbers(char *text)
@@ -385,13 +413,20 @@ mask_numbers(char *text)
 
 	while (*text)
 	{
-		size_t		digits = strspn(text, "0123456789");
+		int			digits;
+		size_t		size = number_size(text, &digits);
 
 		if (digits >= LONG_NUMBER)
 		{
 			memcpy(to, MASK, strlen(MASK));
 			to += strlen(MASK);
-			text += digits;
+			text += size;
+		}
+		else if (size > 0)
+		{
+			memmove(to, text, size);
+			to += size;
+			text += size;
 		}
 		else if (iscntrl((unsigned char) *text))
 		{

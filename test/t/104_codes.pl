@@ -49,6 +49,9 @@ stops(18, 'login failed',
 stops(14, 'balance of 09123456789 is 0, code 12345',
 	'the gateway answered with status 14 (not enough credit): balance of *** is 0, code 12345',
 	'a number is masked');
+stops(14, 'موجودی ۰۹۱۲۳۴۵۶۷۸۹ و ٠٩١٢٣٤٥٦٧٨٩ صفر است، کد ۱۴',
+	'the gateway answered with status 14 (not enough credit): موجودی *** و *** صفر است، کد ۱۴',
+	'a number of Persian or Arabic digits is masked');
 stops(19, 'top secret is wrong',
 	'the gateway answered with status 19 (login refused): *** is wrong', 'the password is masked');
 stops(16, 'acme-company is inactive',
