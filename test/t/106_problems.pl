@@ -1,16 +1,17 @@
 
-# sms3300_problems: each problem appears and goes again. It is empty when all is well, is for
-# members of pg_monitor, and waits for no lock.
+# sms3300_problems: each problem of the manual's table appears and goes again, and the source
+# has no other. It is empty when all is well, is for members of pg_monitor, and waits for no lock.
 
 use strict;
 use warnings;
 
 use PostgreSQL::Test::Utils;
 use SMS3300;
+use SMS3300::Clock;
 use Test::More;
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "sms3300.max_workers = 1\nmax_prepared_transactions = 2\n");
+my $node    = new_shifted_node('main', conf => "sms3300.max_workers = 1\nmax_prepared_transactions = 2\n");
 my $url     = $gateway->url;
 my $line    = '983000330000';
 create_account($node, 'postgres', url => $url, line => $line, timeout => '1 hour');
@@ -18,12 +19,20 @@ run_sql($node, 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE ROLE nobody
 
 my $problems = q{SELECT string_agg(concat_ws(' ', severity, problem, account), ', ' ORDER BY problem, account) FROM sms3300_problems};
 
+# The problems that appeared, with their severities; those that are there now, and those that
+# went again.
+my (%appeared, %now, %went);
+
 # Wait until these are the problems, as a member of pg_monitor sees them.
 sub come
 {
 	my ($expected, $name) = @_;
 	my $got;
 	wait_until(sub { $got = run_as($node, 'monitor', $problems); $got eq $expected }, "problems: $expected");
+	my %before = %now;
+	%now      = map { my ($severity, $problem) = split / /; ($problem => $severity) } split /, /, $got;
+	%appeared = (%appeared, %now);
+	$went{$_} = 1 for grep { !$now{$_} } keys %before;
 	return is($got, $expected, $name);
 }
 
@@ -33,6 +42,14 @@ sub says
 	my ($problem, $columns, $expected, $name) = @_;
 	return like(run_as($node, 'monitor', "SELECT $columns FROM sms3300_problems WHERE problem = '$problem'"),
 		$expected, $name // "$problem: what it says");
+}
+
+# Let a lock have lasted longer than is no problem, once the worker waits for it.
+sub pass_lock
+{
+	wait_for_sql($node, 'postgres', q{SELECT state FROM sms3300_stat_worker WHERE datname = 'postgres'}, 'blocked');
+	pass_time(11);
+	return;
 }
 
 # Let what is due have been due for 10 minutes, which callers cannot.
@@ -164,12 +181,14 @@ unlock($session);
 wait_for_end($node);
 come('', 'not locked');
 ($session, $pid) = lock_by($node, 'LOCK TABLE sms_outbox IN SHARE MODE', 'locked for writing');
+pass_lock();
 come('critical table_locked', 'table_locked, by a lock that lets one read');
 says('table_locked', 'messages, hint', qr/^1\|SELECT pg_terminate_backend\($pid\)$/);
 unlock($session);
 wait_for_end($node);
 
 ($session, $pid, $id) = lock_by($node, 'SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
+pass_lock();
 come('warning row_locked', 'row_locked');
 says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid, whose query is: /);
 unlock($session);
@@ -180,6 +199,8 @@ come('', 'no row is locked');
 run_sql($node, "BEGIN; UPDATE sms_outbox SET metadata = '1' WHERE id = $id; PREPARE TRANSACTION 'left behind'");
 my $waiter = $node->background_psql('postgres', on_error_stop => 1);
 $waiter->query_until(qr/started/, "\\echo started\nUPDATE sms_outbox SET metadata = '2' WHERE id = $id;\n");
+wait_for_sql($node, 'postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted', 1);
+pass_time(11);
 come('warning row_locked', 'row_locked, by a prepared transaction');
 run_sql($node, q{ROLLBACK PREPARED 'left behind'});
 come('', 'nobody waits');
@@ -230,18 +251,24 @@ come('critical not_armed', 'not_armed');
 append_to_file($armed, '');
 come('', 'armed');
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
-$node->restart;
+restart_shifted($node);
 come('critical not_preloaded', 'not_preloaded');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'sms3300'");
-$node->restart;
+restart_shifted($node);
 come('', 'preloaded');
 
-# Each problem is in the table of the manual.
-my $manual = read_document('doc/operations.md');
-for my $problem (qw(not_preloaded newer_extension not_armed disabled table_locked row_locked no_worker
-	account_stopped mapping_stopped no_account paused no_mapping overdue expiring unknown_messages expired_messages foreign_rows result_not_recorded delivery_not_understood budget_reached))
-{
-	like($manual, qr/^\| `$problem` \|/m, "$problem is in the manual");
-}
+# What appeared is what the manual's table has, with the severity that it says, and what the
+# source has; and each went again.
+my $manual   = read_document('doc/operations.md');
+my ($table)  = $manual =~ /^### Problems\n(.*?)^### /ms;
+my @manual   = sort $table =~ /^\| `(\w+)` \|/mg;
+my ($serious) = $table =~ /^((?:`\w+`[,\s]+(?:and\s+)?)+are critical\.)/m;
+my %critical = map { $_ => 1 } $serious =~ /`(\w+)`/g;
+my %other    = map { $_ => 1 } qw(unknown explain resend sms_outbox);
+my %source   = map { $_ => 1 } grep { !$other{$_} } read_document('src/sql/problems.c') =~ /"([a-z_]+)"/g;
+is_deeply([ sort keys %appeared ], \@manual, 'each problem in the manual has appeared, and no other one');
+is_deeply([ sort keys %source ], \@manual, 'the source has the same');
+is_deeply([ sort keys %went ], \@manual, 'each went again');
+is_deeply(\%appeared, { map { $_ => $critical{$_} ? 'critical' : 'warning' } @manual }, 'each has the severity that the manual says');
 
 done_testing();
