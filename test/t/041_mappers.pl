@@ -19,6 +19,8 @@ CREATE ROLE stranger LOGIN;
 GRANT USAGE ON FOREIGN SERVER sms3300 TO app;
 CREATE VIEW everybodys AS SELECT * FROM sms_outbox;
 GRANT SELECT, INSERT ON everybodys TO app;
+CREATE ROLE copier LOGIN BYPASSRLS;
+GRANT USAGE ON FOREIGN SERVER sms3300 TO copier;
 END
 
 # The columns, those of the extension, and those that the database gives a value.
@@ -43,17 +45,17 @@ sub insert_all
 # Return the SQLSTATE and the message of an error, '' if there is none.
 sub error_of
 {
-	my ($sql) = @_;
+	my ($sql, $role) = @_;
 	my (undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql",
-		extra_params => [ '-U', 'app' ], on_error_stop => 0);
+		extra_params => [ '-U', $role // 'app' ], on_error_stop => 0);
 	return $error =~ /ERROR:  (\w+: [^\n]*)/ ? $1 : '';
 }
 
 # Expect the error that names a column of the extension.
 sub refused
 {
-	my ($sql, $column, $what) = @_;
-	return is(error_of($sql), qq(428C9: cannot insert a non-DEFAULT value into column "$column"), $what);
+	my ($sql, $column, $what, $role) = @_;
+	return is(error_of($sql, $role), qq(428C9: cannot insert a non-DEFAULT value into column "$column"), $what);
 }
 
 # ---------------------------------------------------------------------------
@@ -96,6 +98,9 @@ for my $column (grep { !/^(?:created_at|origin)$/ } @reserved)
 		$column, "$column in INSERT");
 	refused("INSERT INTO everybodys (mobile, message, $column) OVERRIDING SYSTEM VALUE VALUES ('$number', 'forged', $value);",
 		$column, "$column by a view");
+	my $copied = $value =~ s/now\(\)/2000-01-01/r =~ tr/'//dr;
+	refused("COPY sms_outbox (mobile, message, $column) FROM STDIN;\n$number\tforged\t$copied\n\\.",
+		$column, "$column by COPY, which a role that bypasses row-level security may use", 'copier');
 	next if $node->pg_version < 15;
 	refused("MERGE INTO sms_outbox USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN"
 		  . " INSERT (mobile, message, $column) OVERRIDING SYSTEM VALUE VALUES ('$number', 'forged', $value);",
@@ -112,6 +117,11 @@ like(error_of("INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('$num
 	  . " ON CONFLICT (sender, dedup_key, (CASE WHEN dedup_released THEN id ELSE 0 END))"
 	  . " WHERE dedup_key IS NOT NULL DO UPDATE SET status = 'sent';"),
 	qr/^42501: permission denied/, 'ON CONFLICT DO UPDATE');
+is(error_of("INSERT INTO sms_outbox (mobile, message) VALUES ('$number', 'x') ON CONFLICT (id) DO UPDATE SET sender = 'stranger';"),
+	'42501: permission denied for table sms_outbox', 'ON CONFLICT DO UPDATE by the id');
+is(error_of("MERGE INTO sms_outbox USING (SELECT 1) AS s ON true WHEN MATCHED THEN UPDATE SET status = 'sent';"),
+	'42501: permission denied for table sms_outbox', 'MERGE of a message that is there')
+  if $node->pg_version >= 15;
 like(error_of("COPY sms_outbox (id, mobile, message) FROM STDIN;\n7\t$number\tforged\n\\."),
 	qr/^0A000: COPY FROM not supported with row-level security/, 'COPY');
 
