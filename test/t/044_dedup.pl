@@ -59,6 +59,10 @@ for my $status (qw(queued sent unknown))
 		  . ' ON CONFLICT DO NOTHING RETURNING id'), '', "$status: ON CONFLICT DO NOTHING");
 }
 
+# A target names the columns of a constraint, and the index has one more.
+is(answer("INSERT INTO sms_outbox (mobile, message, dedup_key) VALUES ('$number', 'x', 'k')"
+	  . ' ON CONFLICT (sender, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING'), '42P10', 'ON CONFLICT with a target is an error');
+
 for my $status (qw(cancelled rejected failed expired suppressed))
 {
 	my ($id) = message_of($status, "gives $status");

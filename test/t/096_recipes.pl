@@ -68,6 +68,15 @@ is(ask("SELECT DISTINCT priority, send_before - created_at FROM sms_outbox WHERE
 recipe('CREATE SERVER codes');
 ask("SELECT sms3300_send('09123456789', 'code', account => 'codes')");
 
+# One account's limit for each number, beside what other accounts send to it.
+my $guest = '09123456702';
+queue_until($node, 'sent', 'other account', mobile => $guest);
+recipe('max_per_mobile');
+queue($node, 'limited', account => 'codes', mobile => $guest, n => 4);
+wait_for_end($node);
+is(messages('limited'), "98${\ substr $guest, 1}|sent|3\n98${\ substr $guest, 1}|suppressed|1", 'the fourth code to a number is suppressed');
+is(recipe('AS latest') =~ s/\|[^|]*\z//r, "98${\ substr $guest, 1}|1", 'and is seen');
+
 # An order tells each status once, and a bad number changes nothing for the order.
 recipe('tell_status');
 run_sql($node, <<'END');
@@ -154,6 +163,17 @@ my $sent = ask("SELECT sum(parts) FILTER (WHERE id % 2 = 0), sum(parts) FILTER (
 	  . " FROM sms_outbox WHERE status = 'sent'");
 is(join('|', map { (split /\|/)[3] } split /\n/, recipe('parts_unknown')), $sent, 'parts by month');
 like(recipe('2027-03-21'), qr/\A1\|983000330000\|\d+\|\d+\n12\|983000330000\|\d+\|\d+\z/, 'parts by Persian month');
+
+# Unknown messages are settled by what the panel shows.
+my @unknown = map { queue_until($node, 'unknown', '#http 500') } 1 .. 3;
+is(recipe('message FROM sms_outbox WHERE status') =~ s/\|.*//gr, join("\n", @unknown), 'which messages are unknown');
+my $settle = sql_block('doc/recipes.md', 'sms3300_resolve(17');
+$settle =~ s/\b${\ (17 + $_) }\b/$unknown[$_]/ for 0 .. 2;
+is(run_sql($node, $settle), "t\nt\nt", 'each is settled');
+wait_for_sql($node, 'postgres', "SELECT jsonb_array_length(events) FROM sms_outbox WHERE id = $unknown[1] AND finished_at IS NOT NULL", 3);
+is(ask("SELECT status, events -> -1 ->> 'note' FROM sms_outbox WHERE id IN ($unknown[0], $unknown[2]) ORDER BY id"),
+	"sent|in the panel\nfailed|not in the panel, and too late now", 'with the reason');
+run_sql($node, "SELECT sms3300_resolve($unknown[1], false)");
 
 # The application is told.
 recipe("notify 'sms'");

@@ -237,6 +237,27 @@ for my $setting (split /\n/, $settings)
 	like($reference, qr/^\| `\Q$name\E` \| `?\Q$default\E`? \|/m, "$name is in the reference");
 }
 
+# The Persian README has what the README has: the defaults of options, functions, statuses,
+# and the documents that it leads to.
+my $in_persian = read_document('README.fa.md') =~ s/<[^>]*>|`//gr;
+my @rows = map { [ split /\|/ ] } grep { /^\|.*\|.*\|/ } split /\n/, $in_persian;
+my @options;
+for my $row (map { [ split /\|/ ] } grep { /^\| `/ && tr/|// == 4 } split /\n/, $readme)
+{
+	my @names    = $row->[1] =~ /`(\w+)`/g;
+	my @defaults = grep { defined } $row->[2] =~ /`([^`]*)`|(false|\d[^;,]*\b)/g;
+	my $persian  = join ' ', map { $_->[2] } grep { my $cell = $_->[1]; grep { $cell =~ /\b$_\b/ } @names } @rows;
+	is_deeply([ grep { index($persian, $_) < 0 } @defaults ], [], "README.fa.md: $names[0] and its default");
+	push @options, @names;
+}
+cmp_ok(scalar @options, '>', 40, 'the options of the README are found');
+my %leads = map { $_ => 1 } $in_persian =~ m{\]\(([^)]+)\)}g;
+my @leads = map { s/recipes\.md.*/recipes.fa.md/r } grep { !/^#|\.svg$|README\.fa/ } $readme =~ m{\]\(([^)]+)\)}g;
+is_deeply([ grep { my $lead = $_; !grep { index($_, $lead) == 0 } keys %leads } @leads ], [],
+	'README.fa.md leads to the documents that the README leads to');
+is_deeply([ grep { index($in_persian, $_) < 0 } $readme =~ /\b(sms(?:3300)?_\w+|sms3300\.\w+)/g ], [],
+	'README.fa.md names the functions, tables and settings that the README names');
+
 # What the documents quote of the log is what the library writes: what varies is … there.
 my $source = join '', map { decode('UTF-8', slurp_file($_)) } glob("$root/src/*.c $root/src/*/*.c");
 $source =~ s/"\s*INT64_FORMAT\s*"|%[a-z.*]*[a-z]/…/g;
