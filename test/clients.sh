@@ -3,9 +3,10 @@
 # Use the extension from the clients that people use: a program in test/clients for each,
 # written as one does with that client. It runs as a role that has nothing but USAGE on the
 # account, connected to a private server, and then to PgBouncer in transaction mode. What is
-# missing is installed from apt and npm, and nothing is left running.
+# missing is installed from apt and npm, and nothing is left running. A client that cannot be
+# installed is skipped.
 #
-#     sh test/clients.sh            all of them
+#     sh test/clients.sh            all of them; fails if fewer than $enough have passed
 #     sh test/clients.sh NAME...    only the clients whose names contain a NAME
 #
 # A program reads PGHOST, PGPORT, PGUSER and PGDATABASE, or DATABASE_URL; POOLED is not
@@ -30,11 +31,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 : "${JOBS:=$(nproc)}"
 . "$root/test/stages.sh"
 
+# How many clients must pass where all are asked for.
+enough=14
+
 # Every client: its name, its packages, and how its program is run, in test/clients.
 clients='
 activerecord ruby-activerecord,ruby-pg ruby activerecord.rb
 dbi libdbd-pg-perl perl dbi.pl
-django python3-django,python3-psycopg2 python3 -I django_orm.py
+django python3-django,python3-psycopg2 /usr/bin/python3 -I django_orm.py
 doctrine php-doctrine-orm,php-symfony-cache,php-cli,php-pgsql php doctrine.php
 drizzle nodejs,npm node drizzle.js
 eloquent php-illuminate-database,php-cli,php-pgsql php eloquent.php
@@ -47,14 +51,15 @@ pgx golang-go,golang-github-jackc-pgx-v4-dev go run pgx.go
 pq golang-go,golang-github-lib-pq-dev go run pq.go
 postgres_fdw - sh postgres_fdw.sh
 prisma nodejs,npm npx prisma generate >/dev/null && node prisma.js
-psycopg python3-psycopg python3 -I psycopg.py
+psycopg python3-psycopg /usr/bin/python3 -I psycopg.py
 recipe_django python3-django,python3-psycopg2 sh recipe_django.sh
-recipe_laravel php-illuminate-database,php-cli,php-pgsql php recipe_laravel.php
+recipe_laravel php-laravel-framework,php-cli,php-pgsql sh recipe_laravel.sh
 recipe_node nodejs,npm node recipe_node.js
+recipe_pdo php-cli,php-pgsql php recipe_pdo.php
 sequelize nodejs,npm node sequelize.js
-sqlalchemy_automap python3-sqlalchemy,python3-psycopg2 python3 -I sqlalchemy_automap.py
-sqlalchemy_core python3-sqlalchemy,python3-psycopg2 python3 -I sqlalchemy_core.py
-sqlalchemy_orm python3-sqlalchemy,python3-psycopg2 python3 -I sqlalchemy_orm.py
+sqlalchemy_automap python3-sqlalchemy,python3-psycopg2 /usr/bin/python3 -I sqlalchemy_automap.py
+sqlalchemy_core python3-sqlalchemy,python3-psycopg2 /usr/bin/python3 -I sqlalchemy_core.py
+sqlalchemy_orm python3-sqlalchemy,python3-psycopg2 /usr/bin/python3 -I sqlalchemy_orm.py
 typeorm nodejs,npm node typeorm.js
 '
 
@@ -85,10 +90,67 @@ wanted()
 have()
 {
 	case $1 in
+		-) ;;
 		nodejs) command -v node ;;
 		npm) command -v npm ;;
 		*) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1")" = installed ] ;;
 	esac
+}
+
+# Note which packages of the clients that are read are missing.
+need_clients()
+{
+	missing=
+	for package in $(cut -d ' ' -f 2 | tr , '\n' | sort -u); do
+		need "$package" have "$package"
+	done
+}
+
+# Install the packages of the chosen clients, all at once, or where that fails each client's.
+# Those that are ready are in $work/chosen then; the others are skipped.
+install_clients()
+{
+	chosen >"$work/wanted"
+	need_clients <"$work/wanted"
+	try_install && everything=yes || everything=
+	while read -r client; do
+		printf '%s\n' "$client" >"$work/client"
+		need_clients <"$work/client"
+		if [ -n "$everything" ] || try_install >&2 </dev/null; then
+			cat "$work/client"
+		else
+			skip_stage "${client%% *}" "could not install$missing" >&2
+		fi
+	done <"$work/wanted" >"$work/chosen"
+}
+
+# Leave out a client that was chosen: its name, and why.
+leave_out()
+{
+	grep -q "^$1 " "$work/chosen" || return 0
+	skip_stage "$1" "$2"
+	sed -i "/^$1 /d" "$work/chosen"
+}
+
+# Install the packages of npm, and leave out the clients that cannot be run.
+install_npm()
+{
+	if ! (cd test/clients && as_owner timeout 300 npm ci --silent --no-audit --no-fund --ignore-scripts); then
+		for client in $(sed -n 's/ nodejs.*//p' "$work/chosen"); do
+			leave_out "$client" 'could not install the packages of npm'
+		done
+	elif ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
+		leave_out prisma "it needs Node.js 20, and this is $(node --version)"
+		leave_out typeorm "it needs Node.js 20, and this is $(node --version)"
+	fi
+}
+
+# Say whether enough clients have passed. Recipes are none.
+are_enough()
+{
+	tried=$(grep '^passed' "$work/results" | grep -vc ' recipe_')
+	say "$tried clients have passed, of $enough"
+	[ "$tried" -ge $enough ]
 }
 
 # Run SQL as the superuser.
@@ -139,8 +201,21 @@ create_account()
 	for client in $(chosen | sed 's/ .*//'); do
 		sql "CREATE ROLE $client LOGIN; CREATE ROLE ${client}_pooled LOGIN;
 			GRANT USAGE ON FOREIGN SERVER sms3300 TO $client, ${client}_pooled"
-		case $client in recipe_*) create_orders "$client"; create_orders "${client}_pooled" ;; esac
+		for role in "$client" "${client}_pooled"; do
+			case $client in
+				recipe_django) sql "CREATE SCHEMA AUTHORIZATION $role; ALTER ROLE $role CREATEDB" ;;
+				recipe_laravel) sql "CREATE SCHEMA AUTHORIZATION $role" ;;
+				recipe_*) create_orders "$role" ;;
+			esac
+		done
 	done
+}
+
+# Create the template of test databases, as doc/clients.md says.
+create_template()
+{
+	sed -n '/^CREATE DATABASE sms_template/,/^```/{/^```/!p}' doc/clients.md |
+		psql -X -q -v ON_ERROR_STOP=1
 }
 
 # Give a role orders of its own.
@@ -236,31 +311,33 @@ once|sent|1|0
 	[ "$(messages "$1")" = "$expected" ]
 }
 
-# Compare what the gateway has taken with the messages that were sent.
+# Compare what the gateway has taken with the messages that were sent: its log has a line of
+# JSON for each.
 gateway()
 {
-	perl -MJSON::PP -CO -ne '$n{decode_json($_)->{fields}{message}}++;
-		END { print "$_|$n{$_}\n" for sort keys %n }' "$work/requests.log" >"$work/taken"
-	sql "SELECT message, count(*) FROM sms_outbox WHERE status = 'sent' GROUP BY 1 ORDER BY 1" |
-		diff - "$work/taken"
+	differences=$(sql "CREATE TEMP TABLE log (entry jsonb);
+		COPY log FROM '$work/requests.log' (FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02');
+		SELECT * FROM (SELECT message, count(*) AS sent FROM sms_outbox WHERE status = 'sent' GROUP BY 1) AS s
+		FULL JOIN (SELECT entry #>> '{fields,message}' AS message, count(*) AS taken FROM log GROUP BY 1) AS t
+			USING (message)
+		WHERE sent IS DISTINCT FROM taken") || return
+	[ -z "$differences" ] || { say "$differences"; return 1; }
 }
 
 names=$*
 [ -n "$(chosen)" ] || die "no client is called $names"
 need_server
 need pgbouncer test -x /usr/sbin/pgbouncer
-for package in $(chosen | cut -d ' ' -f 2 | tr , '\n' | grep -v '^-$' | sort -u); do
-	need "$package" have "$package"
-done
 install_missing
 make_work
+install_clients
 
 say "building and installing the extension for $("$PG_CONFIG" --version)"
 compile
 install_extension
-if chosen | grep -q ' nodejs'; then
+if grep -q ' nodejs' "$work/chosen"; then
 	say 'installing the packages of npm'
-	(cd test/clients && as_owner npm ci --silent --no-audit --no-fund --ignore-scripts)
+	install_npm
 fi
 
 # The gateway is not a child of this shell, which waits for the end of all that are.
@@ -270,11 +347,12 @@ listen
 start_pgbouncer
 create_account
 ! chosen | grep -q '^postgres_fdw ' || create_foreign
-chosen >"$work/chosen"
+! chosen | grep -q '^recipe_django ' || create_template
 while read -r client packages command; do
 	start_stage "$client" try_client "$client" "$command"
 done <"$work/chosen"
 wait
+[ -n "$names" ] || stage 'enough clients' are_enough
 stage gateway gateway
 [ -z "${VERBOSE:-}" ] || tail -n 20 "$work"/*.out
 finish

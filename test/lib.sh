@@ -107,8 +107,14 @@ newest_major()
 		sed 's/postgresql-server-dev-\([0-9]*\).*/\1/' | sort -n | tail -n 1
 }
 
-# Install what is missing.
+# Install what is missing, or give up.
 install_missing()
+{
+	try_install || die "could not install$missing"
+}
+
+# Install what is missing; false if that is not possible.
+try_install()
 {
 	[ -n "$missing" ] || return 0
 	say "installing$missing"
@@ -127,9 +133,9 @@ install_missing()
 	fi
 
 	# shellcheck disable=SC2086
-	apt_get update && apt_get --no-install-recommends install $missing ||
-		die "could not install$missing"
+	apt_get update && apt_get --no-install-recommends install $missing && installed=0 || installed=$?
 	allow_services
+	return $installed
 }
 
 # Undo what kept the packages from creating a cluster and starting services.

@@ -17,7 +17,7 @@ stage()
 		flock 9
 		[ $result = passed ] || tail -n 300 "$work/$name.log"
 		say "$result $name ($seconds s)"
-		echo "$result $seconds" >&9
+		echo "$result $seconds $name" >&9
 	) 9>>"$work/results"
 }
 
@@ -38,6 +38,13 @@ start_stage()
 	) &
 }
 
+# Say that a stage cannot be run here: its name, and why.
+skip_stage()
+{
+	say "skipped $1: $2"
+	echo "skipped 0 $1" >>"$work/results"
+}
+
 # Print how many stages have had a result.
 count()
 {
@@ -49,7 +56,9 @@ finish()
 {
 	wait
 	say "$(awk '{ s += $2 } END { print s }' "$work/results") s of stages in $(($(date +%s) - began)) s"
-	say "$(count passed) passed, $(count FAILED) failed"
+	skipped=$(count skipped)
+	[ "$skipped" = 0 ] && skipped='' || skipped=", $skipped skipped"
+	say "$(count passed) passed, $(count FAILED) failed$skipped"
 	[ "$(count FAILED)" = 0 ] || exit 1
 	exit 0
 }
