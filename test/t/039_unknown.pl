@@ -128,9 +128,10 @@ is(run_sql($node, sql_block('doc/unknown.md', 'AS settled')), 165, 'what matches
 is(statuses($node, [ @in_panel, @both ]), 'sent 115', 'what is in the panel was sent');
 is(statuses($node, \@absent), 'failed 50', 'what is not was not');
 is(statuses($node, [ @either, @other_day ]), 'unknown 35', 'the rest is left to a person');
-is(run_sql($node, sql_block('doc/unknown.md', 'AS left,')), 'sms3300|35|115|50', 'how many are left');
+is(run_sql($node, sql_block('doc/unknown.md', 'AS left,')), 'sms3300|35|115|50|17.5', 'how many are left, and which share');
+run_sql($node, "UPDATE sms_outbox SET events = jsonb_set(events, '{-1,at}', to_jsonb(now() - interval '1 day')) WHERE id = $absent[0]");
 my ($again) = grep { /resend_many/ } sql_blocks('doc/unknown.md', 'no-run');
-is(run_sql($node, $again), 50, 'what was not sent is queued again');
+is(run_sql($node, $again), 49, 'what was not sent is queued again, but for what was settled another day');
 run_sql($node, sql_block('doc/unknown.md', 'DROP VIEW'));
 
 $node->stop;
