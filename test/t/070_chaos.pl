@@ -1,6 +1,7 @@
 
 # Short runs of test/chaos. Whatever fails while messages are sent, no message is lost or
-# sent twice. While the server itself keeps running, each result is counted once.
+# sent twice. While the server itself keeps running, each result is counted once. None is sent
+# against a rule of its account, and none has a delivery state that the gateway did not say.
 
 use strict;
 use warnings;
@@ -32,5 +33,9 @@ is($count{$_}, 0, "$_: none") for 'sent twice', 'lost';
 cmp_ok($count{terminate}, '>', 0, 'workers were replaced');
 cmp_ok($count{unknown},   '>', 0, 'unknown: some');
 is($count{counted}, $count{queued}, 'every result was counted');
+
+%count = run_chaos('rules and delivery states', '--duration 20 --messages 1000 --rules --delivery');
+cmp_ok($count{$_}, '>', 0, "$_: some") for 'sent', 'suppressed', 'changed rules', 'with delivery state';
+is($count{$_}, 0, "$_: none") for 'sent twice', 'lost', 'against a rule', 'states that were not said';
 
 done_testing();
