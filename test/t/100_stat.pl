@@ -507,7 +507,7 @@ set_setting($node, 'sms3300.worker_idle_timeout', '1h');
 run_sql($node, <<"END");
 DO \$\$
 BEGIN
-	FOR i IN 1 .. 300 LOOP
+	FOR i IN 1 .. 1100 LOOP
 		EXECUTE format('CREATE SERVER s%s FOREIGN DATA WRAPPER sms3300 OPTIONS (url %L, line %L)',
 			i, '${\ $gateway->url }', '$line');
 		EXECUTE format('CREATE USER MAPPING FOR PUBLIC SERVER s%s OPTIONS (username %L, password %L)',
@@ -515,10 +515,10 @@ BEGIN
 	END LOOP;
 END \$\$;
 INSERT INTO sms_outbox (mobile, message, account)
-SELECT '09123456789', 'many accounts', 's' || i FROM generate_series(1, 300) AS i;
+SELECT '09123456789', 'many accounts', 's' || i FROM generate_series(1, 1100) AS i;
 END
 wait_for_end($node);
-wait_for_sql($node, 'postgres', 'SELECT count(stats_reset) BETWEEN 255 AND 256 AND max(sent) = 1'
+wait_for_sql($node, 'postgres', 'SELECT count(stats_reset) BETWEEN 1023 AND 1024 AND max(sent) = 1'
 	  . " FROM sms3300_stat_account WHERE account <> 'sms3300'");
 pass('as many are counted as there is room for');
 my $forgotten = run_sql($node,
