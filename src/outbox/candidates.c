@@ -322,34 +322,6 @@ outbox_hurry(const char *account)
 	statement_run(outbox_namespace(), &hurry_statement, values, NULL);
 }
 
-static Statement orphans_statement = {
-	.sql = "SELECT id, account, attempts, coalesce(started_at, '-infinity') FROM ONLY %s"
-	" WHERE origin = $1 AND due_at IS NOT NULL AND status = 'sending'",
-	.nargs = 1, .argtypes = {INT8OID}
-};
-
-/* The rows that a former worker left in the state 'sending'. */
-List *
-outbox_orphans(void)
-{
-	Datum		values[] = {Int64GetDatum(outbox_origin())};
-	List	   *orphans = NIL;
-
-	statement_run(outbox_namespace(), &orphans_statement, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Orphan *orphan = palloc(sizeof(Orphan));
-
-		orphan->id = statement_int64(i, 1);
-		orphan->account = statement_name(i, 2);
-		orphan->attempts = statement_number(i, 3, INT2OID);
-		orphan->started_at = statement_int64(i, 4);
-		orphans = lappend(orphans, orphan);
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return orphans;
-}
-
 static Statement has_foreign_statement = {
 	.sql = "(SELECT 1 FROM ONLY %1$s WHERE origin < $1 AND due_at IS NOT NULL LIMIT 1) UNION ALL"
 	" (SELECT 1 FROM ONLY %1$s WHERE origin > $1 AND due_at IS NOT NULL LIMIT 1)",

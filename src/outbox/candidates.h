@@ -8,15 +8,6 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
-/* An orphan: a row that a former worker left in the state 'sending'. */
-typedef struct Orphan
-{
-	int64		id;
-	char	   *account;
-	int			attempts;
-	TimestampTz started_at;
-} Orphan;
-
 /* A place among messages in the order of a time: when they are due, expire or were finished. */
 typedef struct QueuePlace
 {
@@ -50,7 +41,6 @@ extern int	outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePl
 extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids, TimestampTz refused_since,
 						   TimestampTz refused_until);
 extern void outbox_hurry(const char *account);
-extern List *outbox_orphans(void);
 extern bool outbox_has_foreign(void);
 extern bool outbox_has_prepared(void);
 

@@ -403,41 +403,65 @@ recorder_retry(Recorder *recorder, TimestampTz now, bool all, Wire *wire)
  * Orphans
  * ------------------------------------------------------------------------- */
 
-/* Transaction body: read the orphans. */
+/* What a transaction finds. */
+typedef struct Search
+{
+	OrphansPlace place;
+	List	   *orphans;
+} Search;
+
+/* Transaction body: search a part of the queue for orphans. */
 static void
 orphans_body(OutboxAccess access, void *arg)
 {
-	List	  **orphans = arg;
+	Search	   *search = arg;
 
-	*orphans = outbox_orphans();
+	search->orphans = outbox_orphans(&search->place);
+}
+
+/* Make jobs of orphans; how many.  What this worker has claimed itself is none. */
+static int
+take_orphans(Recorder *recorder, List *orphans)
+{
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, orphans)
+	{
+		Orphan	   *orphan = lfirst(cell);
+		Job		   *job;
+
+		if (job_find(orphan->id))
+			continue;
+		job = job_create(orphan->id, orphan->started_at, queue_find_or_add(orphan->account),
+						 orphan->attempts);
+		job_inherit(job);
+		recorder_add(recorder, job);
+		n++;
+	}
+	return n;
 }
 
 TransactionOutcome
 recorder_find_orphans(Recorder *recorder)
 {
-	List	   *orphans = NIL;
-	ListCell   *cell;
+	Search		search = {.place = recorder->searched};
 	TransactionError error;
-	TransactionOutcome outcome = transaction_run(0, orphans_body, &orphans, &error);
+	TransactionOutcome outcome = transaction_run(0, orphans_body, &search, &error);
+	int			n;
 
 	if (outcome != TRANSACTION_DONE)
 		return outcome;
-	foreach(cell, orphans)
-	{
-		Orphan	   *orphan = lfirst(cell);
-		Job		   *job = job_create(orphan->id, orphan->started_at,
-									 queue_find_or_add(orphan->account), orphan->attempts);
-
-		job_inherit(job);
-		recorder_add(recorder, job);
-	}
-	if (orphans == NIL)
-		stuck_remove_all();
-	else
+	recorder->searched = search.place;
+	n = take_orphans(recorder, search.orphans);
+	recorder->found_orphans |= n > 0;
+	if (n > 0)
 		ereport(LOG,
 				(errmsg_plural("sms3300: %d message was being sent when the last worker ended",
 							   "sms3300: %d messages were being sent when the last worker ended",
-							   list_length(orphans), list_length(orphans)),
+							   n, n),
 				 errdetail("Requests that were on the wire may have reached the gateway.")));
+	if (search.place.ended && !recorder->found_orphans)
+		stuck_remove_all();
 	return outcome;
 }

@@ -5,6 +5,7 @@
 #ifndef SMS3300_WORKER_RECORDER_H
 #define SMS3300_WORKER_RECORDER_H
 
+#include "outbox/orphans.h"
 #include "worker/batch.h"
 #include "worker/transaction.h"
 #include "worker/wire.h"
@@ -17,6 +18,8 @@ typedef struct Recorder
 {
 	dlist_head	jobs;
 	Batch		batch;
+	OrphansPlace searched;		/* how far the queue was searched for orphans */
+	bool		found_orphans;
 } Recorder;
 
 /* The results that a transaction records. */
@@ -82,8 +85,9 @@ extern void recorder_insist(Recorder *recorder, Job *job, Wire *wire);
 extern void recorder_retry(Recorder *recorder, TimestampTz now, bool all, Wire *wire);
 
 /*
- * Take over the rows that a previous worker left with status 'sending', in a
- * separate transaction before the first claim.
+ * Take over rows that a previous worker left with status 'sending', in a separate
+ * transaction that searches a part of the queue; the first one before the first claim.
+ * Nothing is left once recorder->searched.ended.
  */
 extern TransactionOutcome recorder_find_orphans(Recorder *recorder);
 

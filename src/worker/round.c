@@ -386,7 +386,7 @@ run_round(Worker *worker, TimestampTz now)
 	return outcome;
 }
 
-/* Take over the rows of a previous worker, once.  Returns the outcome of the transaction. */
+/* Take over rows of a previous worker.  Returns the outcome of the transaction. */
 static TransactionOutcome
 find_orphans(Worker *worker)
 {
@@ -394,7 +394,7 @@ find_orphans(Worker *worker)
 
 	if (worker->orphans)
 		outcome = recorder_find_orphans(&worker->recorder);
-	if (outcome == TRANSACTION_DONE)
+	if (outcome == TRANSACTION_DONE && worker->recorder.searched.ended)
 		worker->orphans = false;
 	return outcome;
 }
@@ -466,7 +466,7 @@ round_is_wanted(Worker *worker, TimestampTz now)
 		return true;
 	if (worker->stopping)
 		return false;
-	if (worker->look || registry_worker_wanted(now) || worker->moved_at <= now)
+	if (worker->look || worker->orphans || registry_worker_wanted(now) || worker->moved_at <= now)
 		return true;
 	if (worker->outdated)
 		return false;
@@ -493,7 +493,7 @@ round_next_event(Worker *worker, TimestampTz now)
 {
 	TimestampTz next = Min(recorder_next(&worker->recorder), registry_worker_due());
 
-	if (worker->look || registry_worker_wanted(now))
+	if (worker->look || worker->orphans || registry_worker_wanted(now))
 		next = DT_NOBEGIN;
 	if (worker->stopping)
 		return Max(recorder_next(&worker->recorder), worker->retry_at);
@@ -518,7 +518,7 @@ round_stay_until(Worker *worker, TimestampTz now)
 {
 	if (worker->wire.in_flight > 0 || worker->wire.asking || worker->retry_at > now ||
 		worker->claim_at > now ||
-		!recorder_is_empty(&worker->recorder) || worker->look ||
+		!recorder_is_empty(&worker->recorder) || worker->look || worker->orphans ||
 		(worker->prepared && !worker->outdated) || worker->moved_at != DT_NOEND)
 		return DT_NOEND;
 	return worker->outdated ? DT_NOBEGIN : queues_stay_until(now);
