@@ -213,6 +213,32 @@ outbox_next_due(const char *account, int least, int most, const QueuePlace *afte
 	return due;
 }
 
+/* The accounts that have messages in the queue: a descent of the index for each. */
+static Statement waiting_statement = {
+	.sql = "WITH RECURSIVE a(account) AS ("
+	"  (SELECT o.account FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.due_at IS NOT NULL"
+	"   ORDER BY o.account LIMIT 1)"
+	"  UNION ALL"
+	"  SELECT (SELECT o.account FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.account > a.account"
+	"   AND o.due_at IS NOT NULL ORDER BY o.account LIMIT 1) FROM a WHERE a.account IS NOT NULL)"
+	" SELECT a.account FROM a WHERE a.account IS NOT NULL",
+	.nargs = 1, .argtypes = {INT8OID}
+};
+
+/* Return the names of the accounts that have messages in the queue, also of later times. */
+List *
+outbox_waiting_accounts(void)
+{
+	Datum		values[] = {Int64GetDatum(outbox_origin())};
+	List	   *names = NIL;
+
+	statement_run(outbox_namespace(), &waiting_statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		names = lappend(names, statement_name(i, 1));
+	SPI_freetuptable(SPI_tuptable);
+	return names;
+}
+
 static Statement next_expiry_statement = {
 	.sql = "SELECT send_before FROM ONLY %s WHERE origin = $1 AND finished_at IS NULL"
 	" AND status = 'queued' AND send_before >= $2 AND (send_before, id) > ($2, $3)"

@@ -93,7 +93,7 @@ registry_attached(void)
 }
 
 void
-registry_notify(Oid database, TimestampTz due, TimestampTz expires)
+registry_notify(Oid database, const NewsAccounts *accounts, TimestampTz due, TimestampTz expires)
 {
 	bool		now_due = due <= GetCurrentTimestamp();
 	DatabaseSlot *slot;
@@ -105,6 +105,7 @@ registry_notify(Oid database, TimestampTz due, TimestampTz expires)
 	{
 		slot->news.due = Min(slot->news.due, due);
 		slot->news.expires = Min(slot->news.expires, expires);
+		news_add_all(&slot->news.accounts, accounts);
 	}
 	if (slot == NULL)
 		latch = slot_latch(slot);
@@ -217,7 +218,7 @@ registry_notify_prepared(Oid database)
 	slot = slot_find_or_add(database);
 	if (slot)
 	{
-		slot->news.prepared = true;
+		slot->news.prepared = slot->news.accounts.any = true;
 		slot_want(slot);
 	}
 	latch = slot_latch(slot);

@@ -13,6 +13,8 @@
 #include "access/transam.h"
 #include "datatype/timestamp.h"
 
+#include "shared/news.h"
+
 extern bool registry_enabled;	/* sms3300.enabled */
 extern int	registry_max_workers;	/* sms3300.max_workers */
 
@@ -26,8 +28,12 @@ extern void registry_request(void);
 /* Tell whether the library was preloaded. */
 extern bool registry_attached(void);
 
-/* Let the worker of a database know that messages are due, and expire, from certain times on. */
-extern void registry_notify(Oid database, TimestampTz due, TimestampTz expires);
+/*
+ * Let the worker of a database know that messages of some accounts are due, and expire,
+ * from certain times on.
+ */
+extern void registry_notify(Oid database, const NewsAccounts *accounts, TimestampTz due,
+							TimestampTz expires);
 
 /* Have a worker look at a database as soon as possible, as it may accept connections again. */
 extern void registry_retry(Oid database);
@@ -152,6 +158,7 @@ typedef struct WorkerNews
 	TimestampTz due;			/* nothing of it is due before; DT_NOBEGIN: look at everything */
 	TimestampTz expires;		/* nothing of it that is told of expires before */
 	bool		prepared;		/* there was a prepared transaction */
+	NewsAccounts accounts;		/* whose messages may be due */
 } WorkerNews;
 
 /* When the server started, or came back after a crash. */

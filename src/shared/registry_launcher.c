@@ -127,6 +127,7 @@ registry_look_everywhere(void)
 		if (slot->state == SLOT_FREE)
 			continue;
 		slot_want(slot);
+		slot->news.accounts.any = true;
 		if (slot->latch)
 			SetLatch(slot->latch);
 	}

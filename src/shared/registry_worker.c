@@ -137,7 +137,7 @@ registry_worker_begin_look(WorkerNews *news)
 	my_slot->look = false;
 	my_slot->due = DT_NOEND;
 	*news = my_slot->news;
-	my_slot->news = (WorkerNews) {DT_NOEND, DT_NOEND, false};
+	my_slot->news = (WorkerNews) {.due = DT_NOEND, .expires = DT_NOEND};
 	registry_unlock();
 }
 

@@ -123,7 +123,7 @@ slot_find_or_add(Oid database)
 	slot->database = database;
 	slot->orphans = true;
 	slot->due = DT_NOEND;
-	slot->news = (WorkerNews) {DT_NOEND, DT_NOEND, false};
+	slot->news = (WorkerNews) {.due = DT_NOEND, .expires = DT_NOEND};
 	set_state(slot, SLOT_KNOWN);
 	return slot;
 }

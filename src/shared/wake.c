@@ -11,9 +11,10 @@
 #include "shared/registry.h"
 #include "shared/wake.h"
 
-/* The earliest due time and expiry of the messages queued by this transaction. */
+/* The earliest due time and expiry of the messages queued by this transaction, and their accounts. */
 static TimestampTz first_due = DT_NOEND;
 static TimestampTz first_expiry = DT_NOEND;
+static NewsAccounts accounts;
 
 /* Discard the pending notification.  Returns false if there was none. */
 static bool
@@ -22,6 +23,7 @@ forget(void)
 	bool		any = first_due != DT_NOEND;
 
 	first_due = first_expiry = DT_NOEND;
+	accounts = (NewsAccounts) {.any = false};
 	return any;
 }
 
@@ -46,7 +48,7 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
 	if (phase == RESOURCE_RELEASE_AFTER_LOCKS && is_commit && is_top_level &&
 		first_due != DT_NOEND)
 	{
-		registry_notify(MyDatabaseId, first_due, first_expiry);
+		registry_notify(MyDatabaseId, &accounts, first_due, first_expiry);
 		forget();
 	}
 }
@@ -56,7 +58,7 @@ at_release(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *
  * and the worker is woken once per transaction, however many messages there are.
  */
 void
-wake_at_commit(TimestampTz due, TimestampTz expires)
+wake_for_account(Oid server, TimestampTz due, TimestampTz expires)
 {
 	static bool registered = false;
 	static bool warned = false;
@@ -80,6 +82,13 @@ wake_at_commit(TimestampTz due, TimestampTz expires)
 	}
 	first_due = Min(first_due, due);
 	first_expiry = Min(first_expiry, expires);
+	news_add(&accounts, server);
+}
+
+void
+wake_at_commit(TimestampTz due, TimestampTz expires)
+{
+	wake_for_account(InvalidOid, due, expires);
 }
 
 void

@@ -7,7 +7,11 @@
 
 #include "datatype/timestamp.h"
 
-/* Wake the worker at commit for messages that are due and expire at these times or later. */
+/*
+ * Wake the worker at commit for messages that are due and expire at these times or later:
+ * of an account, or of any one.
+ */
+extern void wake_for_account(Oid server, TimestampTz due, TimestampTz expires);
 extern void wake_at_commit(TimestampTz due, TimestampTz expires);
 
 /* Wake the worker at commit after a change that may make any message due or expired. */

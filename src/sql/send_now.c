@@ -137,7 +137,7 @@ open_account(Oid server)
 		!account_has_stopped(counted.live.state))
 		return;
 	counters_request_retry(server);
-	registry_notify(MyDatabaseId, DT_NOBEGIN, DT_NOEND);
+	registry_notify(MyDatabaseId, &(NewsAccounts) {.any = true}, DT_NOBEGIN, DT_NOEND);
 }
 
 /* Raise 53400 if the account's rate does not allow a message now. */

@@ -7,6 +7,7 @@
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -209,11 +210,12 @@ take_dedup_key(const Row *row, Name sender)
 		keys_release(row->table, sender, key, DatumGetInt64(id));
 }
 
-/* When a message is sent, at the earliest and at the latest */
+/* When a message is sent, at the earliest and at the latest, and with which account */
 typedef struct Times
 {
 	TimestampTz send_after;
 	TimestampTz send_before;
+	Oid			serverid;
 } Times;
 
 /* Return a time as a copied string. */
@@ -356,6 +358,7 @@ check_caller_columns(Row *row, const Account *(*find_account) (const char *name)
 	check_dedup_key(row);
 	times = check_times(row, account);
 	note_hours(account, Max(priority, 0), &times);
+	times.serverid = account->serverid;
 	return times;
 }
 
@@ -460,6 +463,22 @@ set_reserved_columns(FunctionCallInfo fcinfo, Row *row)
 	set(row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
 }
 
+/* Return whether no trigger follows that may change the row, and with it its account. */
+static bool
+is_last_trigger(const TriggerData *trigger)
+{
+	const TriggerDesc *triggers = trigger->tg_relation->trigdesc;
+
+	for (int i = triggers->numtriggers - 1; i >= 0; i--)
+	{
+		const Trigger *other = &triggers->triggers[i];
+
+		if (TRIGGER_TYPE_MATCHES(other->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT))
+			return other->tgoid == trigger->tg_trigger->tgoid;
+	}
+	return false;
+}
+
 /*
  * Check and complete a new row, and wake the worker at commit.
  *
@@ -493,7 +512,8 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	times = check_caller_columns(&row, route_account);
 	set_reserved_columns(fcinfo, &row);
 	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
-	wake_at_commit(times.send_after, times.send_before);
+	wake_for_account(is_last_trigger((TriggerData *) fcinfo->context) ? times.serverid : InvalidOid,
+					 times.send_after, times.send_before);
 
 	return finish_row(&row);
 }

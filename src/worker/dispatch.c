@@ -20,6 +20,7 @@
 #include "shared/clock.h"
 #include "worker/dispatch.h"
 #include "worker/repeats.h"
+#include "worker/roster.h"
 #include "worker/shunned.h"
 #include "worker/stops.h"
 
@@ -213,7 +214,7 @@ claim_body(OutboxAccess access, void *arg)
 		return;
 	/* A table without its primary key is not the fault of a message. */
 	rows_start();
-	queues_begin(false, DT_NOEND, now);
+	queues_begin(NULL, now);
 	claim_chosen(dispatch, now);
 }
 

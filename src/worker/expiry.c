@@ -15,7 +15,7 @@
 #include "shared/counters.h"
 #include "shared/registry.h"
 #include "worker/expiry.h"
-#include "worker/queue.h"
+#include "worker/roster.h"
 #include "worker/shunned.h"
 #include "worker/transaction.h"
 

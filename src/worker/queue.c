@@ -4,9 +4,6 @@
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
-#include "utils/hsearch.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "account/account.h"
@@ -17,7 +14,9 @@
 #include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
+#include "worker/roster.h"
 #include "worker/stops.h"
+#include "worker/upkeep.h"
 #include "worker/wire.h"
 
 /*
@@ -25,53 +24,13 @@
  * Each change of a mapping opens the account, but not more often than this.
  */
 #define REOPEN_PAUSE (10 * USECS_PER_SEC)
-static dlist_head queues = DLIST_STATIC_INIT(queues);
 static uint64 known_generation = 0;
-
-/* All queues by name. */
-typedef struct QueueEntry
-{
-	NameData	name;			/* first: the key */
-	AccountQueue *queue;
-} QueueEntry;
-
-static HTAB *by_name = NULL;
-
-AccountQueue *
-queue_find_or_add(const char *name)
-{
-	NameData	key;
-	QueueEntry *entry;
-	AccountQueue *queue;
-
-	if (by_name == NULL)
-	{
-		HASHCTL		control = {.keysize = NAMEDATALEN, .entrysize = sizeof(QueueEntry)};
-
-		by_name = hash_create("sms3300 queues", 64, &control, HASH_ELEM | HASH_BLOBS);
-	}
-	namestrcpy(&key, name);
-	entry = hash_search(by_name, &key, HASH_FIND, NULL);
-	if (entry)
-		return entry->queue;
-	queue = MemoryContextAllocZero(TopMemoryContext, sizeof(AccountQueue));
-	strlcpy(queue->name, name, NAMEDATALEN);
-	window_init(&queue->window);
-	mappings_init(&queue->mappings);
-	queue->retention.tidy_at = DT_NOEND;
-	pace_hold(&queue->pace, registry_started_at());
-	dlist_push_tail(&queues, &queue->node);
-	entry = hash_search(by_name, &key, HASH_ENTER, NULL);
-	entry->queue = queue;
-	return queue;
-}
 
 /* Free the queue of an account that no longer exists. */
 static void
 queue_free(AccountQueue *queue)
 {
-	hash_search(by_name, queue->name, HASH_REMOVE, NULL);
-	dlist_delete(&queue->node);
+	roster_remove(queue);
 	window_clear(&queue->window);
 	mappings_free(&queue->mappings);
 	pfree(queue);
@@ -83,7 +42,7 @@ reset_all(TimestampTz from)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 		window_reset(&dlist_container(AccountQueue, node, iter.cur)->window, from);
 }
 
@@ -98,7 +57,7 @@ queues_untake(void)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 		window_untake(&dlist_container(AccountQueue, node, iter.cur)->window);
 }
 
@@ -129,6 +88,8 @@ queue_open(AccountQueue *queue, bool paused)
 		queue_tell_open(queue);
 	if (queue->exhausted_until != 0)
 		queue->exhausted_until = DT_NOBEGIN;
+	if (window_is_empty(&queue->window))
+		return;
 	outbox_hurry(queue->name);
 	window_reset(&queue->window, DT_NOBEGIN);
 }
@@ -139,7 +100,7 @@ retry_account(Oid server)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -167,18 +128,6 @@ queue_follow(AccountQueue *queue, const Account *account)
 		queue_open(queue, account->paused);
 }
 
-/* The number of queues whose delivery states are asked for. */
-static int	ntracked = 0;
-
-/* Begin or end to ask for the delivery states of a queue's messages. */
-static void
-configure_tracking(AccountQueue *queue, const Account *account)
-{
-	ntracked -= queue->tracking != NULL;
-	tracking_configure(&queue->tracking, account);
-	ntracked += queue->tracking != NULL;
-}
-
 /*
  * Copy the required options of a queue's account.  A change opens a stopped account
  * and makes its messages that wait for a retry due.
@@ -196,7 +145,8 @@ queue_configure(AccountQueue *queue, TimestampTz now)
 			retention_configure(&queue->retention, account->retention, account->redact_after);
 			queue_follow(queue, account);
 		}
-		queue->serverid = account->serverid;
+		if (queue->serverid != account->serverid)
+			roster_note_server(queue, account->serverid);
 		budget_prepare(outbox_namespace(), account, now);
 		recent_prepare(outbox_namespace(), account, now);
 		if (account->paused)
@@ -214,7 +164,7 @@ queue_configure(AccountQueue *queue, TimestampTz now)
 	else
 		retention_configure(&queue->retention, -1, -1);
 	if (queue->tracking || (account && account->delivery.on))
-		configure_tracking(queue, account);
+		upkeep_configure_tracking(queue, account);
 	queue->claimed = queue->suppressed = queue->failed = 0;
 }
 
@@ -240,37 +190,80 @@ queue_follow_mappings(AccountQueue *queue)
 		window_go_back(&queue->window, DT_NOBEGIN);
 }
 
+/*
+ * Have all candidates fetched anew, of those accounts that have messages: the others cost
+ * nothing, however many they are.
+ */
+static void
+look_at_all(TimestampTz from)
+{
+	dlist_iter	iter;
+	ListCell   *cell;
+
+	roster_wake_all();
+	foreach(cell, account_names())
+		queue_find_or_add(lfirst(cell));
+	reset_all(from);
+	dlist_foreach(iter, roster_awake())
+		window_expect_nothing(&dlist_container(AccountQueue, node, iter.cur)->window);
+	foreach(cell, outbox_waiting_accounts())
+		window_reset(&queue_find_or_add(lfirst(cell))->window, from);
+}
+
+/* Return whether a look is at all accounts.  Wake those that it is at otherwise. */
+static bool
+looks_at_all(const QueueLook *look)
+{
+	bool		all = look->from == DT_NOBEGIN || look->accounts.any;
+
+	for (int i = 0; !all && i < look->accounts.n; i++)
+		all = roster_wake(look->accounts.servers[i]) == NULL;
+	return all;
+}
+
+/* Have the candidates of the accounts that a look is at fetched anew. */
+static void
+look_at_some(const QueueLook *look)
+{
+	for (int i = 0; i < look->accounts.n; i++)
+	{
+		AccountQueue *queue = roster_wake(look->accounts.servers[i]);
+
+		if (queue == NULL)
+			continue;
+		window_reset(&queue->window, look->from);
+		window_begin(&queue->window, true);
+	}
+}
+
 void
-queues_begin(bool look, TimestampTz from, TimestampTz now)
+queues_begin(const QueueLook *look, TimestampTz now)
 {
 	dlist_mutable_iter iter;
-	ListCell   *cell;
 	uint64		generation = account_generation();
+	bool		altered = generation != known_generation;
+	bool		all = look && looks_at_all(look);
 
-	if (look || generation != known_generation)
-	{
-		foreach(cell, account_names())
-			queue_find_or_add(lfirst(cell));
-		reset_all(look ? from : DT_NOEND);
-	}
-
-	dlist_foreach_modify(iter, &queues)
+	if (all || altered)
+		look_at_all(look ? look->from : DT_NOEND);
+	dlist_foreach_modify(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
 		queue_configure(queue, now);
 		queue_apply_hours(queue, now);
-		if (queue->exists &&
-			(generation != known_generation || queue->mappings.serverid != queue->serverid))
+		if (queue->exists && (altered || queue->mappings.serverid != queue->serverid))
 			queue_follow_mappings(queue);
-		window_begin(&queue->window, look);
-		if (look)
+		window_begin(&queue->window, all);
+		if (all)
 			retention_look(&queue->retention, queue->name);
 		if (!queue->exists && queue->nholds == 0)
 			queue_free(queue);
 	}
-	if (look)
+	if (all)
 		counters_take_retries(retry_account);
+	else if (look)
+		look_at_some(look);
 	known_generation = generation;
 }
 
@@ -287,37 +280,13 @@ queue_release(AccountQueue *queue)
 	queue->nholds--;
 }
 
-AccountQueue *
-queues_to_tidy(void)
-{
-	dlist_iter	iter;
-	AccountQueue *first = NULL;
-
-	dlist_foreach(iter, &queues)
-	{
-		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
-
-		if (first == NULL || retention_next(&queue->retention) < retention_next(&first->retention))
-			first = queue;
-	}
-	return first;
-}
-
-TimestampTz
-queues_tidy_at(void)
-{
-	AccountQueue *queue = queues_to_tidy();
-
-	return queue ? retention_next(&queue->retention) : DT_NOEND;
-}
-
 TimestampTz
 queues_reopen_at(void)
 {
 	dlist_iter	iter;
 	TimestampTz first = DT_NOEND;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -327,31 +296,13 @@ queues_reopen_at(void)
 	return first;
 }
 
-AccountQueue *
-queues_to_track(void)
-{
-	dlist_iter	iter;
-	AccountQueue *first = NULL;
-
-	if (ntracked == 0 || !registry_enabled || !is_armed())
-		return NULL;
-	dlist_foreach(iter, &queues)
-	{
-		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
-
-		if (queue->tracking &&
-			(first == NULL || tracking_next(queue->tracking) < tracking_next(first->tracking)))
-			first = queue;
-	}
-	return first;
-}
-
 void
 queues_set_back(TimestampTz now)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &queues)
+	roster_wake_all();
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -414,7 +365,8 @@ queues_wanted(Wire *wire, TimestampTz now)
 	dlist_iter	iter;
 	int			wanted = 0;
 
-	dlist_foreach(iter, &queues)
+	(void) roster_wake_due(now);
+	dlist_foreach(iter, roster_awake())
 		wanted += room_for(dlist_container(AccountQueue, node, iter.cur), wire, wanted, now);
 	return wanted;
 }
@@ -429,11 +381,11 @@ queues_take(Wire *wire, int limit, TimestampTz now, int64 *ids)
 	int64		room = wire_room_for_texts(wire);
 
 	transaction++;
-	if (dlist_is_empty(&queues))
+	if (dlist_is_empty(roster_awake()))
 		return 0;
-	dlist_push_tail(&queues, dlist_pop_head_node(&queues));
+	dlist_push_tail(roster_awake(), dlist_pop_head_node(roster_awake()));
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -453,7 +405,7 @@ queues_end(TimestampTz now)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -490,7 +442,7 @@ queues_count_forbidden(TimestampTz now)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -517,9 +469,9 @@ TimestampTz
 queues_next_event(Wire *wire, TimestampTz now)
 {
 	dlist_iter	iter;
-	TimestampTz next = DT_NOEND;
+	TimestampTz next = roster_wake_due(now);
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -537,7 +489,7 @@ queues_stay_until(TimestampTz now)
 	dlist_iter	iter;
 	TimestampTz until = DT_NOBEGIN;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
@@ -570,28 +522,52 @@ shown_gate(AccountQueue *queue, TimestampTz now)
 		&mapping->gate : &queue->gate;
 }
 
+/* Tell whether a queue has nothing to do before its next candidates, nor anything to say. */
+static bool
+is_quiet(AccountQueue *queue, TimestampTz now)
+{
+	bool		paused = queue->gate.state == ACCOUNT_PAUSED;
+
+	return queue->exists && queue->nholds == 0 && (paused || queue->gate.state == ACCOUNT_OPEN) &&
+		dlist_is_empty(&queue->mappings.active) && !queue->window.barred && !queue->reopening &&
+		queue->exhausted_until == 0 && queue->tracking == NULL && queue->window.candidates == NULL &&
+		queue->suppressed == 0 && queue->failed == 0 &&
+		pace_slot(&queue->pace, queue_rate(queue), now) <= now &&
+		(paused || next_candidates(queue, now) > now);
+}
+
+/* Publish the state of a queue if it has changed. */
+static void
+publish_queue(AccountQueue *queue, TimestampTz time, bool *begun)
+{
+	const Gate *gate = shown_gate(queue, time);
+	LiveState	now = gate_live(gate, queue->pace.in_flight);
+
+	now.next_slot = queue_rate(queue) > 0 ? queue->pace.next_slot : 0;
+	mappings_publish(&queue->mappings, begun);
+	if (gate_live_equal(&now, &queue->published))
+		return;
+	if (!*begun)
+		counters_begin();
+	*begun = true;
+	counters_set_live(queue->serverid, queue->version, &now, gate->reason);
+	queue->published = now;
+}
+
 void
 queues_publish(void)
 {
-	TimestampTz time = GetCurrentTimestamp();
-	dlist_iter	iter;
+	TimestampTz now = GetCurrentTimestamp();
+	dlist_mutable_iter iter;
 	bool		begun = false;
 
-	dlist_foreach(iter, &queues)
+	dlist_foreach_modify(iter, roster_awake())
 	{
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
-		const Gate *gate = shown_gate(queue, time);
-		LiveState	now = gate_live(gate, queue->pace.in_flight);
 
-		now.next_slot = queue_rate(queue) > 0 ? queue->pace.next_slot : 0;
-		mappings_publish(&queue->mappings, &begun);
-		if (gate_live_equal(&now, &queue->published))
-			continue;
-		if (!begun)
-			counters_begin();
-		begun = true;
-		counters_set_live(queue->serverid, queue->version, &now, gate->reason);
-		queue->published = now;
+		publish_queue(queue, now, &begun);
+		if (is_quiet(queue, now))
+			roster_sleep(queue, queue->gate.state == ACCOUNT_PAUSED ? DT_NOEND : next_candidates(queue, now));
 	}
 	if (begun)
 		counters_end();

@@ -12,6 +12,7 @@
 #include "account/hours.h"
 #include "gateway/gateway.h"
 #include "shared/counters.h"
+#include "shared/news.h"
 #include "worker/gate.h"
 #include "worker/pace.h"
 #include "worker/retention.h"
@@ -23,6 +24,8 @@ struct Wire;
 typedef struct AccountQueue
 {
 	dlist_node	node;
+	bool		sleeps;			/* see roster.h */
+	TimestampTz wake_at;		/* it sleeps until then */
 	char		name[NAMEDATALEN];	/* the account's */
 	int			nholds;			/* references to this queue */
 
@@ -61,13 +64,19 @@ typedef struct AccountQueue
 	Tracking   *tracking;		/* their delivery states; NULL: they are not asked for */
 } AccountQueue;
 
+/* What is to be looked at in the table: messages due from a time on, of some accounts. */
+typedef struct QueueLook
+{
+	TimestampTz from;			/* DT_NOBEGIN: everything */
+	NewsAccounts accounts;
+} QueueLook;
+
 /*
  * Within a transaction with the outbox open, in this order: apply changes of the
- * accounts and, with "look", of the queues, whose new messages are due from a time
- * on; take at most "limit" candidates; record each claim, with the mapping of its
+ * accounts and, unless "look" is NULL, of the queues; take at most "limit" candidates; record each claim, with the mapping of its
  * sender, message that a rule forbade, or limit that was reached; finish.
  */
-extern void queues_begin(bool look, TimestampTz from, TimestampTz now);
+extern void queues_begin(const QueueLook *look, TimestampTz now);
 extern int	queues_take(struct Wire *wire, int limit, TimestampTz now, int64 *ids);
 extern void queue_claimed(AccountQueue *queue, Mapping *mapping, TimestampTz now);
 extern void queue_forbidden(AccountQueue *queue, bool failed);
@@ -82,22 +91,12 @@ extern void queues_reset(void);
 /* Take back the candidates that a transaction has taken, because it failed for one of them. */
 extern void queues_untake(void);
 
-/* Return the queue of an account, creating it if necessary. */
-extern AccountQueue *queue_find_or_add(const char *name);
-
 /* Add or remove a reference, which keeps a queue even if its account is dropped. */
 extern void queue_hold(AccountQueue *queue);
 extern void queue_release(AccountQueue *queue);
 
-/* Return the queue whose finished messages are due first for retention, or NULL; and when. */
-extern AccountQueue *queues_to_tidy(void);
-extern TimestampTz queues_tidy_at(void);
-
 /* Return when an account is to be opened because of its mappings; DT_NOEND: none is. */
 extern TimestampTz queues_reopen_at(void);
-
-/* Return the queue whose delivery states are asked for next, or NULL. */
-extern AccountQueue *queues_to_track(void);
 
 /* Return how many messages may be claimed now, as far as known, and there is room for. */
 extern int	queues_wanted(struct Wire *wire, TimestampTz now);
@@ -121,7 +120,7 @@ extern TimestampTz queues_next_event(struct Wire *wire, TimestampTz now);
  */
 extern TimestampTz queues_stay_until(TimestampTz now);
 
-/* Publish changed states in shared memory. */
+/* Publish changed states in shared memory.  Queues without anything to do go to sleep. */
 extern void queues_publish(void);
 
 #endif							/* SMS3300_WORKER_QUEUE_H */

@@ -16,6 +16,7 @@
 #include "shared/stuck.h"
 #include "worker/recorder.h"
 #include "worker/repeats.h"
+#include "worker/roster.h"
 #include "worker/stops.h"
 
 /* Maximum number of results recorded by a transaction. */

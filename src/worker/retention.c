@@ -39,6 +39,27 @@ static const struct
 	bool		redacted;
 }			steps[] = {{false, false}, {false, true}, {true, false}};
 
+/* No account has anything to delete or redact before. */
+static TimestampTz bound = DT_NOEND;
+
+TimestampTz
+retention_next(const Retention *retention)
+{
+	return Max(retention->tidy_at, retention->not_before);
+}
+
+TimestampTz
+retention_bound(void)
+{
+	return bound;
+}
+
+void
+retention_set_bound(TimestampTz next)
+{
+	bound = next;
+}
+
 /* Begin a step of a pass at its oldest message. */
 static void
 begin_step(RetentionPass *pass, int step)
@@ -57,14 +78,17 @@ retention_configure(Retention *retention, int64 delete_after, int64 redact_after
 	batch_init(&retention->batch, 1, MAX_LIMIT);
 	retention->failed = false;
 	begin_step(&retention->pass, 0);
+	bound = Min(bound, retention_next(retention));
 }
 
 /* Schedule the retention of a message that was finished at a time. */
 static void
 expect(Retention *retention, int64 age, TimestampTz finished_at)
 {
-	if (age >= 0 && finished_at != DT_NOEND)
-		retention->tidy_at = Min(retention->tidy_at, finished_at + age);
+	if (age < 0 || finished_at == DT_NOEND)
+		return;
+	retention->tidy_at = Min(retention->tidy_at, finished_at + age);
+	bound = Min(bound, retention_next(retention));
 }
 
 void
@@ -74,17 +98,12 @@ retention_recorded(Retention *retention, TimestampTz finished_at)
 	expect(retention, retention->redact_after, finished_at);
 }
 
-TimestampTz
-retention_next(const Retention *retention)
-{
-	return Max(retention->tidy_at, retention->not_before);
-}
-
 void
 retention_set_back(Retention *retention, TimestampTz now)
 {
 	retention->tidy_at = Min(retention->tidy_at, now);
 	retention->not_before = Min(retention->not_before, now);
+	bound = Min(bound, retention_next(retention));
 }
 
 void

@@ -41,6 +41,13 @@ extern void retention_recorded(Retention *retention, TimestampTz finished_at);
 /* Return when there is work; DT_NOEND: never. */
 extern TimestampTz retention_next(const Retention *retention);
 
+/*
+ * Return a time before which no account has work, which changes of single accounts bring
+ * forward; and set it to what was found out.
+ */
+extern TimestampTz retention_bound(void);
+extern void retention_set_bound(TimestampTz next);
+
 /* Discard waiting times, because the clock was set back. */
 extern void retention_set_back(Retention *retention, TimestampTz now);
 

@@ -30,6 +30,7 @@
 #include "worker/history.h"
 #include "worker/round.h"
 #include "worker/tracker.h"
+#include "worker/upkeep.h"
 
 /* A locked table is tried again after this. */
 #define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
@@ -62,7 +63,7 @@ static void
 look_at_everything(Worker *worker)
 {
 	worker->look = true;
-	worker->look_from = DT_NOBEGIN;
+	worker->look_at.from = DT_NOBEGIN;
 }
 
 void
@@ -135,7 +136,10 @@ note_unarmed(Worker *worker)
 				 errhint("If this server is meant to send, create the file.")));
 }
 
-/* Check for prepared transactions and messages of another database, which do not notify. */
+/*
+ * Check for prepared transactions, which do not notify, and for messages of another
+ * database, unless just messages of some accounts were queued.
+ */
 static void
 look_around(Worker *worker, TimestampTz now)
 {
@@ -145,6 +149,9 @@ look_around(Worker *worker, TimestampTz now)
 		worker->prepared = outbox_has_prepared();
 		worker->poll_at = now + (int64) queue_poll_interval * 1000;
 	}
+
+	if (worker->look_at.from != DT_NOBEGIN && !worker->look_at.accounts.any)
+		return;
 
 	/* Log it once until there are none. */
 	if (registry_worker_foreign(outbox_has_foreign()))
@@ -166,7 +173,7 @@ claim_part(Round *round, TimestampTz now)
 		queues_end(now);
 	}
 	round->part = ROUND_LOOK;
-	if (worker->look && worker->look_from == DT_NOBEGIN)
+	if (worker->look && worker->look_at.from == DT_NOBEGIN)
 		expiry_look(&worker->expiry);
 	note_unarmed(worker);
 }
@@ -185,7 +192,7 @@ round_body(OutboxAccess access, void *arg)
 	{
 		if (worker->look)
 			look_around(worker, now);
-		queues_begin(worker->look, worker->look_from, now);
+		queues_begin(worker->look ? &worker->look_at : NULL, now);
 	}
 	round->part = ROUND_RECORD;
 	if (round->records)
@@ -287,7 +294,8 @@ take_news(Worker *worker, TimestampTz now)
 
 		registry_worker_begin_look(&news);
 		worker->prepared |= news.prepared;
-		worker->look_from = Min(worker->look_from, news.due);
+		worker->look_at.from = Min(worker->look_at.from, news.due);
+		news_add_all(&worker->look_at.accounts, &news.accounts);
 		expiry_expect(&worker->expiry, news.expires);
 		worker->look = true;
 		worker->claim_at = DT_NOBEGIN;
@@ -300,7 +308,7 @@ take_news(Worker *worker, TimestampTz now)
 static void
 tidy(Worker *worker, TimestampTz now)
 {
-	AccountQueue *queue = queues_tidy_at() <= now ? queues_to_tidy() : NULL;
+	AccountQueue *queue = queues_tidy_at(now) <= now ? queues_to_tidy() : NULL;
 
 	if (queue == NULL)
 		return;
@@ -335,7 +343,7 @@ settle_round(Worker *worker, Round *round)
 	if (round->claims)
 	{
 		worker->look = false;
-		worker->look_from = DT_NOEND;
+		worker->look_at = (QueueLook) {.from = DT_NOEND};
 		if (worker->claim_at <= GetCurrentTimestamp())
 			worker->failures = 0;
 		batch_took(&worker->claims, round->dispatch->nids, round->dispatch->took, BATCH_TIME);
@@ -470,7 +478,7 @@ round_is_wanted(Worker *worker, TimestampTz now)
 		return true;
 	if (worker->outdated)
 		return false;
-	if (expiry_next(&worker->expiry) <= now || queues_tidy_at() <= now || queues_reopen_at() <= now ||
+	if (expiry_next(&worker->expiry) <= now || queues_tidy_at(now) <= now || queues_reopen_at() <= now ||
 		track_at(worker, now) <= now || (worker->prepared && worker->poll_at <= now))
 		return true;
 	return worker->claim_at <= now && queues_wanted(&worker->wire, now) > 0;
@@ -499,7 +507,7 @@ round_next_event(Worker *worker, TimestampTz now)
 		return Max(recorder_next(&worker->recorder), worker->retry_at);
 	if (worker->outdated)
 		return Max(Min(next, worker->moved_at), worker->retry_at);
-	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at()));
+	next = Min(next, Min(expiry_next(&worker->expiry), queues_tidy_at(now)));
 	next = Min(next, track_at(worker, now));
 	if (worker->prepared)
 		next = Min(next, worker->poll_at);

@@ -6,6 +6,7 @@
 #define SMS3300_WORKER_ROUND_H
 
 #include "worker/expiry.h"
+#include "worker/queue.h"
 #include "worker/recorder.h"
 #include "worker/wire.h"
 
@@ -24,7 +25,7 @@ typedef struct Worker
 								 * library, or the table has another name */
 	TimestampTz moved_at;		/* when to see if it has its name again; DT_NOEND: it has */
 	bool		look;			/* the table or the accounts have changed */
-	TimestampTz look_from;		/* no new message is due before this */
+	QueueLook	look_at;		/* what is new there */
 	bool		prepared;		/* prepared transactions may contain messages */
 	TimestampTz poll_at;		/* time of the next check for prepared transactions */
 	TimestampTz retry_at;		/* after a failure: no transaction before this */

@@ -17,6 +17,7 @@
 #include "outbox/delivery.h"
 #include "worker/queue.h"
 #include "worker/tracker.h"
+#include "worker/upkeep.h"
 #include "worker/transaction.h"
 
 /* The request under way. */

@@ -110,6 +110,18 @@ window_reset(Window *window, TimestampTz from)
 }
 
 void
+window_expect_nothing(Window *window)
+{
+	window->next_due = window->held_due = DT_NOEND;
+}
+
+bool
+window_is_empty(const Window *window)
+{
+	return window->candidates == NULL && window->next_due == DT_NOEND && window->held_due == DT_NOEND;
+}
+
+void
 window_hold(Window *window, int least)
 {
 	if (window->least == least)
@@ -467,6 +479,6 @@ window_end(Window *window, const char *account, TimestampTz now)
 {
 	advance(window, now);
 	if (!has_untaken(window) &&
-		(window->candidates != NULL || window->taken > 0 || window->nbarred > 0 || window->next_due == DT_NOEND))
+		(window->candidates != NULL || window->taken > 0 || window->nbarred > 0))
 		use_up(window, account);
 }

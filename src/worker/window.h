@@ -89,6 +89,12 @@ extern void window_go_back(Window *window, TimestampTz from);
 extern void window_reset(Window *window, TimestampTz from);
 
 /* Hold back messages below a priority, as from now on; 0: none. */
+/* Record that the account has no messages in the queue. */
+extern void window_expect_nothing(Window *window);
+
+/* Return whether none are known to be there, and new ones will be told of. */
+extern bool window_is_empty(const Window *window);
+
 extern void window_hold(Window *window, int least);
 
 /* Record that a message is due again. */

@@ -1,0 +1,27 @@
+/*
+ * news.c
+ *		The accounts that messages were queued for, as far as a worker is told of them.
+ */
+#include "postgres.h"
+
+#include "shared/news.h"
+
+void
+news_add(NewsAccounts *accounts, Oid server)
+{
+	for (int i = 0; i < accounts->n; i++)
+		if (accounts->servers[i] == server)
+			return;
+	if (!OidIsValid(server) || accounts->n == NEWS_ACCOUNTS)
+		accounts->any = true;
+	else
+		accounts->servers[accounts->n++] = server;
+}
+
+void
+news_add_all(NewsAccounts *accounts, const NewsAccounts *others)
+{
+	accounts->any |= others->any;
+	for (int i = 0; i < others->n; i++)
+		news_add(accounts, others->servers[i]);
+}
