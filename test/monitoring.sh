@@ -2,10 +2,12 @@
 
 # Check doc/monitoring with the real prometheus and its exporter, which scrape a private
 # server while it sends: every metric and panel has data, each alert fires once and only
-# when it should. It installs what is missing from apt and npm, and leaves nothing
+# when it should. Then the tests of the other exporters, of Nagios' check and of Zabbix run
+# with the real programs. It installs what is missing from apt and npm, and leaves nothing
 # running.
 #
-#     sh test/monitoring.sh
+#     sh test/monitoring.sh              check it
+#     sh test/monitoring.sh --draw FILE  draw the dashboard, a PNG, while a server has troubles
 
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -58,6 +60,13 @@ await()
 	say "ok: $2"
 }
 
+# Say whether a session has locked the table.
+locked()
+{
+	[ "$(psql -X -A -t -d app -c "SELECT count(*) FROM pg_locks WHERE mode = 'ShareLock' AND granted
+		AND relation = 'sms_outbox'::regclass")" = 1 ]
+}
+
 # Check that the alerts given fire now, and no others.
 firing()
 {
@@ -91,36 +100,91 @@ check_dashboard()
 		--moduleResolution node --module esnext --target es2020 "$work/types/dashboard.ts"
 }
 
+# Unpack Zabbix in a folder of its own, with what it needs and the machine has not. Installed,
+# it would bring a web server.
+unpack_zabbix()
+{
+	ZABBIX_ROOT=$work/zabbix
+	export ZABBIX_ROOT
+	mkdir -p "$ZABBIX_ROOT/packages"
+	(
+		cd "$ZABBIX_ROOT/packages"
+		zabbix='zabbix-server-pgsql zabbix-agent zabbix-frontend-php'
+		# shellcheck disable=SC2046,SC2086
+		apt-get -qq download $(apt-get -s --no-install-recommends install $zabbix | awk '/^Inst/ { print $2 }')
+		for package in *.deb; do dpkg -x "$package" ..; done
+	)
+	rm -r "$ZABBIX_ROOT/packages"
+	chmod -R a+rX "$ZABBIX_ROOT"
+}
+
+# Send for some minutes, with troubles: the gateway becomes slow, and is away for a while; some
+# messages are refused, and some may have been sent.
+send_with_troubles()
+{
+	sql app "ALTER SERVER sms3300 OPTIONS (ADD max_in_flight '8', SET timeout '5s', ADD delivery 'on',
+		ADD delivery_checks '3s, 10s', ADD delivery_interval '500ms')"
+	sql app 'CREATE PROCEDURE send(seconds int, delay int, refused float, broken float) LANGUAGE plpgsql AS $$
+		BEGIN
+			FOR n IN 1 .. seconds * 5 LOOP
+				PERFORM sms3300_send($m$09123456789$m$, CASE WHEN random() < refused THEN $m$#status 1 no$m$
+					WHEN random() < broken THEN $m$#http 500$m$
+					ELSE $m$#delay $m$ || (delay * (0.5 + random()))::int END) FROM generate_series(1, 4);
+				COMMIT;
+				PERFORM pg_sleep(0.2);
+			END LOOP;
+		END $$'
+	sql app 'CALL send(50, 100, 0.02, 0)'
+	sql app 'CALL send(40, 450, 0.02, 0.01)'
+	sql app "ALTER SERVER sms3300 OPTIONS (SET url 'http://127.0.0.1:9/api/wsSend.ashx')"
+	sql app 'CALL send(30, 100, 0.02, 0)'
+	sql app "ALTER SERVER sms3300 OPTIONS (SET url '$url')"
+	sql app 'CALL send(60, 100, 0.02, 0)'
+}
+
+draw=
+[ "${1:-}" != --draw ] || draw=$(realpath "$2")
 need_server
 need prometheus command -v promtool
 need prometheus-postgres-exporter command -v prometheus-postgres-exporter
 need nodejs command -v node
 need npm command -v npm
+if [ -n "$draw" ]; then
+	need python3-matplotlib /usr/bin/python3 -c 'import matplotlib'
+else
+	need prometheus-sql-exporter command -v prometheus-sql-exporter
+	need check-postgres command -v check_postgres
+fi
 install_missing
 make_work
-cd doc/monitoring
 
-say 'checking the files'
-promtool check rules alerts.yaml
-promtool test rules alerts_test.yaml
+# Check what can be checked without a server.
+check_files()
+{
+	cd doc/monitoring
+	say 'checking the files'
+	promtool check rules alerts.yaml
+	promtool test rules alerts_test.yaml
 
-# The dashboard as TypeScript, against the types that Grafana publishes, those of its
-# panels' options included; what is an enum there is a string in JSON. There are none of
-# a query for prometheus: what the dashboard asks for is tried below.
-mkdir "$work/types"
-npm install --prefix "$work/types" --silent --no-audit --no-fund --ignore-scripts \
-	@grafana/schema@11.6.0 typescript@5.9.3 >/dev/null
-check_dashboard <dashboard.json
-for mistake in 's/"schemaVersion"/"schema"/' 's/"w": 6/"w": "6"/' 's/"unit": "ops"/"unt": "ops"/' \
-	's/"colorMode": "background"/"colorMode": "black"/' 's/"placement"/"place"/'; do
-	! sed "$mistake" dashboard.json | check_dashboard >/dev/null || die "not found: $mistake"
-done
-say 'ok: Grafana accepts the dashboard, and mistakes in it are found'
+	# The dashboard as TypeScript, against the types that Grafana publishes, those of its
+	# panels' options included; what is an enum there is a string in JSON. There are none of
+	# a query for prometheus: what the dashboard asks for is tried below.
+	mkdir "$work/types"
+	npm install --prefix "$work/types" --silent --no-audit --no-fund --ignore-scripts \
+		@grafana/schema@11.6.0 typescript@5.9.3 >/dev/null
+	check_dashboard <dashboard.json
+	for mistake in 's/"schemaVersion"/"schema"/' 's/"w": 5/"w": "5"/' 's/"unit": "ops"/"unt": "ops"/' \
+		's/"colorMode": "background"/"colorMode": "black"/' 's/"placement"/"place"/'; do
+		! sed "$mistake" dashboard.json | check_dashboard >/dev/null || die "not found: $mistake"
+	done
+	say 'ok: Grafana accepts the dashboard, and mistakes in it are found'
+	cd "$work/tree"
+}
 
-cd "$work/tree"
+[ -n "$draw" ] || check_files
 compile
 install_extension
-start_gateway
+start_gateway --states-by-id 1,1,1,1,1,1,1,1,2
 start_server
 sql postgres 'ALTER SYSTEM SET sms3300.max_workers = 1'
 as_owner "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -s -w restart
@@ -152,6 +216,15 @@ run_as prometheus prometheus --config.file="$work/prometheus.yaml" \
 	--storage.tsdb.path="$work/tsdb" --web.listen-address=127.0.0.1:0
 prometheus_port=$(port_of prometheus)
 
+if [ -n "$draw" ]; then
+	await 'sms3300_account_requests_total' 'the account is seen'
+	began=$(date +%s)
+	send_with_troubles
+	/usr/bin/python3 "$root/test/dashboard.py" "http://127.0.0.1:$prometheus_port" "$began" "$(date +%s)" "$work/dashboard.png"
+	cp "$work/dashboard.png" "$draw"
+	exit 0
+fi
+
 send="SELECT sms3300_send('09123456789', 'hello'"
 overdue="$send, send_after => now() - interval '1 hour')"
 
@@ -180,12 +253,41 @@ firing Sms3300ForeignRows Sms3300Unknown
 sql app 'SELECT sms3300_adopt(); SELECT sms3300_cancel(id) FROM sms_outbox'
 await 'sms3300_account_foreign_rows == 0' 'it is adopted'
 
+# What a rule, too many attempts or the time kept from being sent.
+sql app "ALTER SERVER sms3300 OPTIONS (ADD deliver_only '09351234567')"
+sql app "$send)"
+await 'ALERTS{alertname="Sms3300Suppressed", alertstate="firing"}' 'one is suppressed'
+sql app "ALTER SERVER sms3300 OPTIONS (DROP deliver_only, ADD max_attempts '1')"
+sql app "SELECT sms3300_send('09123456789', '#status 15')"
+await 'ALERTS{alertname="Sms3300Failed", alertstate="firing"}' 'one has failed'
+sql app "ALTER SERVER sms3300 OPTIONS (DROP max_attempts, ADD paused 'true')"
+sql app "$send, send_before => clock_timestamp() + interval '1 s')"
+await 'ALERTS{alertname="Sms3300Expired", alertstate="firing"}' 'one has expired'
+firing Sms3300Expired Sms3300Failed Sms3300Suppressed Sms3300Unknown
+
+# A lock of another session, and something else that is critical.
+sql app "$send)"
+psql -X -q -d app -c 'BEGIN' -c 'LOCK TABLE sms_outbox IN SHARE MODE' -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
+wait_until 30 locked || die 'the table was not locked'
+sql app "ALTER SERVER sms3300 OPTIONS (DROP paused)"
+await 'ALERTS{alertname="Sms3300Blocked", alertstate="firing"}' 'the worker is blocked'
+firing Sms3300Blocked Sms3300Expired Sms3300Failed Sms3300Suppressed Sms3300Unknown
+sql app "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'sms_outbox'::regclass AND mode = 'ShareLock'"
+await 'sms3300_worker_blocked{datname="app"} == 0 and sms3300_account_queued == 0' 'it goes on'
+sql app "ALTER SYSTEM SET sms3300.armed_file = '/nonexistent'"
+sql app 'SELECT pg_reload_conf()'
+await 'ALERTS{alertname="Sms3300Problem", alertstate="firing"}' 'the server is not armed'
+firing Sms3300Expired Sms3300Failed Sms3300Problem Sms3300Suppressed Sms3300Unknown
+sql app 'ALTER SYSTEM RESET sms3300.armed_file'
+sql app 'SELECT pg_reload_conf()'
+await 'absent(sms3300_problem_rows{problem="not_armed"})' 'it is armed'
+
 # The only worker that there may be has something to do elsewhere.
 sql postgres "SELECT sms3300_send('09123456789', '#hang')"
 await 'sms3300_worker_running{datname="postgres"} == 1' 'another database has the worker'
 sql app "$overdue"
 await 'ALERTS{alertname="Sms3300NoWorker", alertstate="firing"}' 'no worker for what is due'
-firing Sms3300NoWorker Sms3300QueueAge Sms3300Unknown
+firing Sms3300Expired Sms3300Failed Sms3300NoWorker Sms3300QueueAge Sms3300Suppressed Sms3300Unknown
 
 # Everything that the dashboard asks for, with its variables as Grafana would fill them in.
 perl -MJSON::PP -0777 -ne '
@@ -207,3 +309,12 @@ for metric in $(grep -o 'sms3300_[a-z0-9_]*' doc/monitoring/alerts.yaml | grep -
 	holds "$metric" || die "metric $metric is missing"
 done
 say 'ok: all metrics of the alerts exist'
+
+# Nobody tells anything any more.
+kill "$(cat "$work/exporter.pid")"
+await 'ALERTS{alertname="Sms3300NoExporter", alertstate="firing"}' 'no exporter answers'
+
+# The other exporters, Nagios and Zabbix.
+unpack_zabbix
+sh "$root/test/check.sh" 109_monitoring 109_zabbix || die 'a test with the real programs has failed'
+say 'ok: the other exporters, Nagios and Zabbix'

@@ -10,6 +10,7 @@ use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
 use HTTP::Tiny;
 use IPC::Run qw(start);
+use JSON::PP qw(decode_json);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SMS3300;
@@ -60,6 +61,30 @@ good('the table is locked');
 $session->query_safe('COMMIT');
 $session->quit;
 
+# All files ask for the same, and each column has a metric or is a label.
+sub columns
+{
+	my ($query) = @_;
+	return join ' ', grep { $_ ne 'epoch_ns' } map { s/^tag_//r }
+	  split /\|/, (split /\n/, ($node->psql('postgres', $query, extra_params => [ '-P', 'tuples_only=off' ]))[1])[0];
+}
+my %columns = map { my $file = $_; ($file => [ map { columns($_) } @{ $queries{$file} } ]) } keys %queries;
+is_deeply($columns{$_}, $columns{'queries.yaml'}, "$_: the columns of queries.yaml") for sort keys %queries;
+my $flat = join ' ', @{ $columns{'queries.yaml'} };
+for my $file ('queries.yaml', 'cloudnativepg.yaml')
+{
+	is(join(' ', slurp_file("$folder/$file") =~ /^ +- (\w+): \{usage: /mg), $flat, "$file: each column is described");
+}
+my $config = slurp_file("$folder/sql-exporter.yaml") =~ s/\blabels: \[(.*)\]/join '', map { "\n - $_\n" } split m{, }, $1/egr;
+is(join(' ', $config =~ /^ +- (\w+)$/mg), $flat, 'sql-exporter.yaml: each column is described');
+my %collected = map { $_ => 1 } map { split /, / } slurp_file("$folder/sms3300.collector.yml") =~ /(?:key_labels|values): \[(.*)\]/g;
+is_deeply([ sort keys %collected ], [ sort keys %{ { map { $_ => 1 } split / /, $flat } } ], 'the collector: each column is described');
+
+# Zabbix has a trigger for each problem of the manual.
+my ($manual) = read_document('doc/operations.md') =~ /^### Problems\n(.*?)^### /ms;
+is_deeply([ sort(slurp_file("$folder/zabbix.yaml") =~ /expression: 'last\(.*\[(\w+)\]\)>0'/g) ],
+	[ sort($manual =~ /^\| `(\w+)` \|/mg) ], 'zabbix.yaml: a trigger for each problem');
+
 # Each metric that an alert uses is one of queries.yaml.
 my $said = slurp_file("$folder/queries.yaml");
 my %metric;
@@ -73,6 +98,10 @@ cmp_ok(scalar @used, '>', 10, 'metrics of the alerts');
 is_deeply([ grep { !$metric{$_} } @used ], [], 'each is asked for');
 is_deeply([ grep { !$metric{$_} } map { /\bmetric_name: (\w+)/g } slurp_file("$folder/sms3300.collector.yml") ], [],
 	'the collector has the same names');
+
+# Grafana tells panels apart by their numbers.
+my @panels = map { $_->{id} } @{ decode_json(slurp_file("$folder/dashboard.json"))->{panels} };
+is(scalar keys %{ { map { $_ => 1 } @panels } }, scalar @panels, 'each panel of the dashboard has a number of its own');
 
 # psql's variables.
 for my $variable (qw(problems queue today))
@@ -112,7 +141,28 @@ sub exports
 	return;
 }
 
+# What the manual says for Nagios: run by its program, or else the query alone.
+my ($nagios) = read_document('doc/operations.md') =~ /^    (check_postgres\.pl .*\\\n +.*)$/m;
+my ($check)  = $nagios =~ /--query="(.*)"/;
+sub nagios
+{
+	my ($status, $value, $name) = @_;
+	is(run_as($node, 'prometheus', $check), $value, "Nagios' query: $name");
+	SKIP:
+	{
+		my $program = program('check_postgres') // program('check_postgres.pl') or skip 'check_postgres is not installed', 1;
+		my $command = $nagios =~ s/\\\n//r =~ s/^check_postgres\.pl/$program/r =~ s/--dbname=app/--dbname=postgres --dbuser=prometheus/r;
+		my ($out) = run_command([ 'sh', '-c', "$command --host=" . $node->host . ' --port=' . $node->port ]);
+		like($out, qr/^POSTGRES_CUSTOM_QUERY $status:/, "Nagios: $name");
+	}
+	return;
+}
+nagios('OK', 0, 'all is well');
 run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $later");
+nagios('WARNING', 1, 'a warning');
+set_setting($node, 'sms3300.armed_file', '/nonexistent/armed');
+nagios('CRITICAL', 101, 'something critical');
+set_setting($node, 'sms3300.armed_file', undef);
 SKIP:
 {
 	my $exporter = program('prometheus-postgres-exporter') or skip 'prometheus-postgres-exporter is not installed', 2;
