@@ -3,42 +3,97 @@
 # Build the fuzzers with the sanitizers of addresses, leaks and undefined behaviour,
 # and run them, each from the inputs in corpus/ that are its own.
 #
-#     sh test/fuzz/run.sh                       20,000 inputs each, always the same ones
-#     sh test/fuzz/run.sh SECONDS [TARGET...]   other ones, for so long each
+#     sh test/fuzz/run.sh                         20,000 inputs each, always the same ones
+#     sh test/fuzz/run.sh SECONDS [TARGET...]     other ones, for so long each
+#     sh test/fuzz/run.sh --inputs N [TARGET...]  other ones, N in all
+#
+# Where other inputs are tried, those that reached something new are run once more, to
+# count the lines of the code under test that they execute.
 #
 # An input that fails is left in the current folder. Needs clang, and PostgreSQL's
-# libpgcommon, of which PG_CONFIG says where it is.
+# libpgcommon, of which PG_CONFIG says where it is; to count lines, llvm-profdata and llvm-cov.
 
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-src=$here/../../src
+src=$(cd "$here/../../src" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 limit='-runs=20000 -seed=1'
-if [ $# != 0 ]; then
+count=
+inputs=
+if [ "${1:-}" = --inputs ]; then
+	inputs=${2:?}
+	count=yes
+	shift 2
+elif [ $# != 0 ]; then
 	limit=-max_total_time=$1
+	count=yes
 	shift
 fi
 # shellcheck disable=SC2046
 [ $# != 0 ] || set -- $(cd "$here/corpus" && ls)
+[ -z "$inputs" ] || limit=-runs=$(((inputs + $# - 1) / $#))
 
 # From 17 on, some of libpgcommon's functions have other names than libpq's.
 pg_config=${PG_CONFIG:-pg_config}
-flags="-g -O1 -Wall -Wextra -Wno-unused-parameter -Werror -fsanitize=address,undefined
-	-fno-sanitize-recover=undefined -D_GNU_SOURCE -DFRONTEND -DUSE_PRIVATE_ENCODING_FUNCS
-	-I$src -isystem $("$pg_config" --includedir-server)"
+flags="-g -O1 -Wall -Wextra -Wno-unused-parameter -Werror -D_GNU_SOURCE -I$src -I$here
+	-isystem $("$pg_config" --includedir-server)"
+checks='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+counts='-fsanitize=address -fprofile-instr-generate -fcoverage-mapping'
+frontend='-DFRONTEND -DUSE_PRIVATE_ENCODING_FUNCS'
 libraries="-L$("$pg_config" --pkglibdir) -L$("$pg_config" --libdir) -lpgcommon -lpgport"
 
-for source in "$src"/gateway/*.c "$src/text/mobile.c" "$src/text/segments.c" "$here/memory.c"; do
-	# shellcheck disable=SC2086
-	clang $flags -fsanitize=fuzzer-no-link -c -o "$work/$(basename "$source" .c).o" "$source"
-done
+# Compile files into a library: its name, more flags, and the files.
+compile()
+{
+	folder=$work/$1 more=$2
+	shift 2
+	mkdir "$folder"
+	for source; do
+		# shellcheck disable=SC2086
+		clang $flags $more -fsanitize=fuzzer-no-link -c -o "$folder/$(basename "$source" .c).o" "$source"
+	done
+	ar rcs "$folder.a" "$folder"/*.o
+}
 
-for target; do
+# Compile what a program has, and what the server has: a prefix of the names, and the flags.
+compile_all()
+{
+	compile "$1frontend" "$2 $frontend" "$src"/gateway/*.c "$src/text/mobile.c" "$src/text/segments.c" \
+		"$here/memory.c"
+	compile "$1server" "$2" "$src/account/hours.c" "$src/account/rules.c" "$here/zone.c" "$here/memory.c"
+}
+
+# Link a target: a prefix of the names, and the flags.
+link()
+{
+	case $target in
+		hours | rules) library=server more= ;;
+		*) library=frontend more=$frontend ;;
+	esac
 	# shellcheck disable=SC2086
-	clang $flags -fsanitize=fuzzer -o "$work/$target" "$here/${target}_fuzz.c" "$work"/*.o $libraries
+	clang $flags $2 $more -fsanitize=fuzzer -o "$work/$1$target" "$here/${target}_fuzz.c" \
+		"$work/$1$library.a" $libraries
+}
+
+# Print how many lines the inputs execute that were found, of how many.
+count_lines()
+{
+	link count. "$counts"
+	LLVM_PROFILE_FILE=$work/profile "$work/count.$target" -runs=0 "$work/found" "$here/corpus/$target" \
+		>"$work/log" 2>&1
+	"$(clang -print-prog-name=llvm-profdata)" merge -o "$work/merged" "$work/profile"
+	"$(clang -print-prog-name=llvm-cov)" report -instr-profile="$work/merged" \
+		-ignore-filename-regex="^($here|/usr)/" "$work/count.$target" |
+		awk '$1 == "TOTAL" { printf ", %d of %d lines", $8 - $9, $8 }'
+}
+
+compile_all '' "$checks"
+[ -z "$count" ] || compile_all count. "$counts"
+for target; do
+	link '' "$checks"
 	mkdir "$work/found"
 	# shellcheck disable=SC2086
 	"$work/$target" $limit "$work/found" "$here/corpus/$target" >"$work/log" 2>&1 || {
@@ -46,7 +101,9 @@ for target; do
 		echo "$target: failed"
 		exit 1
 	}
-	printf '%s: %s\n' "$target" \
-		"$(sed -n 's/^#\([0-9]*\).*DONE *cov: \([0-9]*\).*/\1 inputs, \2 edges/p' "$work/log")"
+	reached=$(sed -n 's/^#\([0-9]*\).*DONE *cov: \([0-9]*\).*/\1 inputs, \2 edges/p' "$work/log")
+	lines=
+	[ -z "$count" ] || lines=$(count_lines)
+	echo "$target: $reached$lines"
 	rm -r "$work/found"
 done
