@@ -233,6 +233,7 @@ look_at_some(const QueueLook *look)
 			continue;
 		window_reset(&queue->window, look->from);
 		window_begin(&queue->window, true);
+		retention_look(&queue->retention, queue->name);
 	}
 }
 
