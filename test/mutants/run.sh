@@ -8,7 +8,8 @@
 #
 #     --seed N          another order of the mutants than that of 1
 #     --sample N        as many of them (500)
-#     --results FILE    keep what was found there, and do not try again what is in it
+#     --results FILE    keep what was found there, and do not try again what is in it: neither
+#                       a mutant, nor how long a test takes without one
 #     --minutes N       start no mutant after so many minutes; with the same FILE for results
 #                       it can be gone on with
 #     --id ID           only this one, against all its tests
@@ -146,6 +147,7 @@ known_good()
 		cp --remove-destination "$work/good.sql" "$scripts/${script#sql/}"
 		if run_test "$1"; then
 			cp "$work/took" "$work/usual.$1"
+			printf '%s\tusual\t%s\n' "$1" "$(cat "$work/took")" >>"$results"
 		else
 			say "$1 fails without a mutant"
 			cat "$work/test.log"
@@ -224,6 +226,7 @@ as_owner cp -p sms3300.so "$work/good.so"
 as_owner cp -p "$script" "$work/good.sql"
 : >"$work/notes"
 : >>"$results"
+awk -v work="$work" -F '\t' '$2 == "usual" { print $3 >(work "/usual." $1) }' "$results"
 
 sample_of "$@" >"$work/list"
 end=$(($(date +%s) + ${minutes:-100000} * 60))
