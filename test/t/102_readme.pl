@@ -80,7 +80,7 @@ CREATE FUNCTION cron.schedule(name text, schedule text, command text) RETURNS vo
 	LANGUAGE plpgsql AS 'BEGIN EXECUTE command; END';
 END
 	create_account($node, $database, url => $gateway->url, line => '983000330000')
-	  unless grep { $_->{sql} =~ /^CREATE EXTENSION sms3300/m } @blocks;
+	  unless grep { $_->{kind} ne q(sql no-run) && $_->{sql} =~ /^CREATE EXTENSION sms3300/m } @blocks;
 
 	my $failed = 0;
 	for my $block (@blocks)
