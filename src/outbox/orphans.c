@@ -24,7 +24,10 @@
 	"(SELECT o.account, o.priority, o.due_at, o.id, o.status = 'sending' AS sending," \
 	" o.attempts, o.started_at FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.due_at IS NOT NULL"
 
-/* Three ranges of the index, one after the other: what is left of a priority, of an account, of all. */
+/*
+ * Ranges of the index, one after the other: what is left of a priority, of an account, of
+ * all; and what has no account, where the table's owner allows that.
+ */
 static Statement orphans_statement = {
 	.sql = "SELECT q.account, q.priority, q.due_at, q.id, q.sending, q.attempts,"
 	" coalesce(q.started_at, '-infinity') FROM ("
@@ -33,7 +36,8 @@ static Statement orphans_statement = {
 	ROWS_OF_QUEUE " AND o.account = $2 AND o.priority < $3"
 	"  ORDER BY o.priority DESC, o.due_at, o.id LIMIT $6) UNION ALL "
 	ROWS_OF_QUEUE " AND o.account > $2"
-	"  ORDER BY o.account, o.priority DESC, o.due_at, o.id LIMIT $6)) AS q LIMIT $6",
+	"  ORDER BY o.account, o.priority DESC, o.due_at, o.id LIMIT $6) UNION ALL "
+	ROWS_OF_QUEUE " AND o.account IS NULL AND o.status = 'sending' LIMIT $6)) AS q LIMIT $6",
 	.nargs = 6, .argtypes = {INT8OID, NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}
 };
 
@@ -69,6 +73,8 @@ outbox_orphans(OrphansPlace *place)
 	{
 		namestrcpy(&place->account, statement_name(PART - 1, 1));
 		place->priority = statement_number(PART - 1, 2, INT2OID);
+		if (place->priority == NULL_NUMBER)
+			place->priority = PG_INT16_MAX;	/* null comes first */
 		place->at = (QueuePlace) {statement_int64(PART - 1, 3), statement_int64(PART - 1, 4)};
 	}
 	SPI_freetuptable(SPI_tuptable);
