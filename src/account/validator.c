@@ -22,6 +22,10 @@ PG_FUNCTION_INFO_V1(sms3300_fdw_validator);
 
 static const char *const mapping_options[] = {"username", "password", "password_file"};
 
+/* The longest values of options, in bytes */
+#define MAX_MAPPING_VALUE 1024
+#define MAX_SERVER_VALUE (64 * 1024)
+
 /* Return whether user mappings have an option of this name. */
 static bool
 is_mapping_option(const char *name)
@@ -87,6 +91,20 @@ require_superuser(const char *name)
 				 errhint("Have a superuser make this change or drop the option.")));
 }
 
+/*
+ * Raise an error for a value that is too long.  The worker has copies of it for each
+ * request, and any role that may send sets those of its own mapping.
+ */
+static void
+require_size(const char *name, const char *value, int max)
+{
+	if (strlen(value) > (size_t) max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the value of option \"%s\" is too long", name),
+				 errdetail("It has %zu bytes, and at most %d are allowed.", strlen(value), max)));
+}
+
 /* Check the options of a user mapping as a whole. */
 static void
 check_mapping(List *options)
@@ -108,6 +126,7 @@ check_mapping(List *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" must not be empty", name)));
+		require_size(name, value, MAX_MAPPING_VALUE);
 		if (strcmp(name, "password_file") == 0)
 		{
 			require_superuser(name);
@@ -152,6 +171,7 @@ check_server(List *options)
 			refuse_option(option->defname, ForeignServerRelationId);
 		if (known->kind == OPTION_FILE)
 			require_superuser(known->name);
+		require_size(known->name, defGetString(option), MAX_SERVER_VALUE);
 	}
 
 	account = account_from_options(options);

@@ -26,6 +26,13 @@ my $mapping = 'USER MAPPING FOR mallory SERVER sms3300';
 my $create  = "CREATE $mapping OPTIONS (username 'm', password 'p')";
 is(run_as($node, 'mallory', "$create; ALTER $mapping OPTIONS (SET password 'q'); DROP $mapping"), '',
 	'a role that may use a server makes its own mapping');
+for my $option (qw(username password))
+{
+	is(run_as($node, 'mallory', $create =~ s/$option '.'/"$option '" . 'x' x 1025 . "'"/er), '22023',
+		"not one that makes the worker large: $option");
+}
+is(run_as($node, 'postgres', q{ALTER SERVER sms3300 OPTIONS (ADD deliver_only '} . join(',', ('09123456789') x 5500) . q{')}),
+	'22023', 'nor does the owner of an account');
 
 # A mapping that is made and dropped again and again does not open a stopped account as often.
 my $text = '#http 503 retry-after=3600';
