@@ -353,6 +353,6 @@ while read -r client packages command; do
 done <"$work/chosen"
 wait
 [ -n "$names" ] || stage 'enough clients' are_enough
-sed -i 1d "$work/requests.log"; stage gateway gateway
+stage gateway gateway
 [ -z "${VERBOSE:-}" ] || tail -n 20 "$work"/*.out
 finish
