@@ -60,14 +60,16 @@ history_body(OutboxAccess access, void *arg)
 			p95 < 0 ? -1 : p95 / 1000
 		};
 	}
+	transaction_limit_triggers();
 	writing->written = writing->n > 0 && history_write(rows, writing->n, writing->now);
+	transaction_unlimit_triggers();
 }
 
 void
 history_run(TimestampTz now)
 {
 	Writing		writing = {.now = now};
-	TransactionError error;
+	TransactionError error = {0};
 
 	if (now < look_at)
 		return;
@@ -79,7 +81,8 @@ history_run(TimestampTz now)
 	if (transaction_run(0, history_body, &writing, &error) != TRANSACTION_DONE ||
 		(writing.n > 0 && !writing.written))
 	{
-		look_at = now + RETRY_DELAY;
+		/* Nothing is sent while a trigger takes its time. */
+		look_at = now + (error.too_slow ? USECS_PER_HOUR : RETRY_DELAY);
 		return;
 	}
 	for (int i = 0; writing.written && i < writing.n; i++)

@@ -92,7 +92,13 @@ for my $wish ($superuser, 'CREATE TEMPORARY VIEW pg_class AS SELECT 1', 'RESET R
 {
 	is_contained('postgres', $wish, "SELECT sms3300_cancel($id)", "sms3300_cancel, $wish");
 	is_contained('postgres', $wish, "SELECT sms3300_resend($id)", "sms3300_resend, $wish");
+	is_contained('postgres', $wish, "SELECT sms3300_cancel_many(ARRAY[$id])", "sms3300_cancel_many, $wish");
+	is_contained('postgres', $wish, "SELECT sms3300_resend_many(ARRAY[$id])", "sms3300_resend_many, $wish");
 }
+is_contained('watcher', $superuser, 'SELECT queued FROM sms3300_stat_mapping', 'queued of sms3300_stat_mapping');
+run_sql($node, "UPDATE sms_outbox SET status = 'unknown', due_at = NULL, finished_at = now() WHERE id = $id");
+is_contained('postgres', $superuser, "SELECT sms3300_resolve($id, false)", 'sms3300_resolve');
+run_sql($node, "SELECT sms3300_resend($id)");
 run_sql($node, "UPDATE sms_outbox SET origin = 1 WHERE id = $id");
 is_contained('postgres', $superuser, 'SELECT sms3300_adopt()', 'sms3300_adopt');
 is(run_sql($node, q{SELECT rolsuper FROM pg_roles WHERE rolname = 'owner'}), 'f', 'the owner is no superuser');

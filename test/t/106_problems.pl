@@ -118,6 +118,7 @@ come('', 'the limit is gone');
 # Overdue: the rate is too low.
 alter_account($node, rate => '0.001');
 queue($node, 'slow', n => 2);
+come('', 'due, but not for long');
 make_overdue();
 come('warning overdue sms3300', 'overdue');
 run_sql($node, q{SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued'});

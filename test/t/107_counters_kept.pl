@@ -27,6 +27,20 @@ sub counted_hour
 	die 'no hour in the file';
 }
 
+# Restart the server, with what is counted as that of the hour before.
+sub let_an_hour_pass
+{
+	$node->stop;
+	my $file  = $node->data_dir . '/pg_stat/sms3300.stat';
+	my $saved = slurp_file($file);
+	my $hour  = counted_hour($saved);
+	substr($saved, index($saved, pack('q', $hour)), 8) = pack('q', $hour - 3_600_000_000);
+	unlink $file or die $!;
+	append_to_file($file, $saved);
+	$node->start;
+	return;
+}
+
 my $counted = 'SELECT sent, unknown, requests, request_time_sum, request_time_p95, wait_time_sum, stats_reset'
   . ' FROM sms3300_stat_account';
 my $file   = $node->data_dir . '/pg_stat/sms3300.stat';
@@ -75,21 +89,37 @@ is(run_sql($node, 'SELECT count(*), sum(sent) FROM sms3300_stat_history'), '2|' 
 # Old hours become days, and old days go, when the next hour is written.
 run_sql($node, q{INSERT INTO sms3300_history SELECT 'old', now() - n * interval '1 hour', false, 1, 0, 0, 1, n FROM generate_series(200, 300) n;
 	INSERT INTO sms3300_history SELECT 'old', now() - interval '366 days', true, 1, 0, 0, 1, 1});
-$node->stop;
-$saved = slurp_file($file);
-$hour  = counted_hour($saved);
-substr($saved, index($saved, pack('q', $hour)), 8) = pack('q', $hour - 3_600_000_000);
-unlink $file or die $!;
-append_to_file($file, $saved);
-$node->start;
+let_an_hour_pass();
 queue_until($node, 'sent', 'one hour later');
 is(run_sql($node, q{SELECT sum(sent), bool_and(whole_day), count(*) < 7 FROM sms3300_history WHERE account = 'old'}),
 	'101|t|t', 'hours become days, and what is older than a year goes');
+
+# A trigger on the history does not keep messages from being sent for long.
+run_sql($node, <<'END');
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); RETURN NEW; END';
+CREATE TRIGGER sleep BEFORE INSERT ON sms3300_history FOR EACH ROW EXECUTE FUNCTION sleep();
+END
+let_an_hour_pass();
+queue_until($node, 'sent', 'beside a slow history');
+pass('a slow trigger on the history is cancelled');
+run_sql($node, 'DROP TRIGGER sleep ON sms3300_history');
 
 queue_until($node, 'sent', 'before the crash');
 kill KILL => worker_pid($node, 'postgres');
 wait_until(sub { eval { run_sql($node, $counted) =~ /^0\|0\|0\|/ } },
 	'the counters to be gone after a crash');
 pass('after a crash there are none');
+
+# A file that was there before a crash tells of another time.
+queue_until($node, 'sent', 'before the file');
+$node->stop;
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
+$node->start;
+ok(-e $file, 'the file stays while the library is not preloaded');
+$node->stop('immediate');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'sms3300'");
+$node->start;
+like(run_sql($node, $counted), qr/^0\|0\|0\|/, 'a file from before a crash is not read');
+ok(!-e $file, 'it is removed');
 
 done_testing();
