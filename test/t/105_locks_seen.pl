@@ -82,6 +82,7 @@ wait_until(sub { ask($worker) =~ /^blocked\|$pid\|t\|LOCK TABLE sms_opt_out/ }, 
 is(ask("SELECT sms3300_explain($id)", 'postgres'),
 	"queued: sms_opt_out is locked by process $pid: nothing is sent until that transaction ends",
 	'the list: explained, without a wait');
+pass(12);
 wait_for_log($node, qr/LOG:  sms3300: sms_opt_out has been locked by process $pid for 1\d s, and messages wait for it/, $offset);
 like(ask('SELECT severity, problem, messages, detail, hint FROM sms3300_problems'),
 	qr/^critical\|table_locked\|1\|sms_opt_out is locked by process $pid, whose query is: LOCK TABLE sms_opt_out\|SELECT pg_terminate_backend\($pid\)$/,
@@ -97,8 +98,9 @@ my $waiting = $waiter->query_safe('SELECT pg_backend_pid()') =~ s/\s//gr;
 $waiter->query_until(qr/waits/, "\\echo waits\nALTER TABLE sms_opt_out ADD note text;\n");
 wait_for_sql($node, 'postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $waiting", 'Lock');
 $id = queue($node, 'behind one who waits');
-wait_until(sub { ask($worker) =~ /^blocked\|$waiting\|/ }, 'blocked by one who waits');
-pass('a session that waits for the table is named');
+my $named = '';
+wait_until(sub { ($named) = ask($worker) =~ /^blocked\|(\d*)\|/; ($named // '') eq $waiting }, 'blocked by one who waits');
+is($named, $waiting, 'a session that waits for the table is named');
 $reader->query_safe('COMMIT');
 $reader->quit;
 wait_for_status($node, $id, 'sent');
