@@ -141,10 +141,15 @@ INSERT INTO sms_outbox (mobile, message)
 SELECT mobile, CASE WHEN n BETWEEN $half AND $on THEN '#hold ' ELSE '' END || 'campaign ' || n FROM customers ORDER BY n
 END
 my $campaign = "sms_outbox JOIN customers USING (mobile) LEFT JOIN sms_opt_out USING (mobile) WHERE message LIKE '%campaign %'";
-wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE status = 'sending' AND message LIKE '#hold campaign %'", $in_flight);
+my $left;
+wait_until(
+	sub {
+		$left = count_rows($node, "status = 'queued'");
+		return count_rows($node, "status = 'sending' AND message LIKE '#hold campaign %'") == $in_flight;
+	},
+	'the middle of the campaign', sub { $left });
 run_sql($node, "INSERT INTO sms_opt_out (mobile, reason) SELECT mobile, 'during' FROM customers WHERE n % 100 = 1");
 my $at = run_sql($node, 'SELECT extract(epoch FROM clock_timestamp())');
-my $left;
 wait_until(
 	sub { $gateway->release; return !($left = count_rows($node, "status IN ('queued', 'sending')")) },
 	'the end of the campaign', sub { $left });
