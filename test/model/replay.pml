@@ -34,6 +34,8 @@ bit known;
 	(what == DONE_SENT || (next_event == what && next_attempt == row[m].attempts))
 
 #define NEXT_REQUEST c_code { now.request++; read_trace(); }
+#define CAN(deed) (next_event == deed)
+#define DID c_code { now.event++; read_trace(); }
 #define NEXT_EVENT \
 	if \
 	:: job[I(p, m)] != DONE_SENT -> c_code { now.event++; read_trace(); } \

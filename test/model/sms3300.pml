@@ -18,6 +18,8 @@
  *	-DBACK		rows that are deleted, and come back out of a dump
  *	-DHAND		somebody with the right to do so queues by hand what is on the wire
  *	-DRESEND	the account's on_unknown is 'resend'
+ *	-DRULES		a rule comes to forbid a message, or to allow it again
+ *	-DREFUSED	the database refuses results: a constraint, an index
  *	-DTRACE		the runs that traces.h lists, instead of all runs
  *
  * -DSTRICT does not forgive what the README says can happen: it shows that it does.
@@ -55,6 +57,7 @@
 #define UNKNOWN 6
 #define EXPIRED 7
 #define CANCELLED 8
+#define SUPPRESSED 9
 
 /* Where a job is: a claimed message in a worker, from its claim to its result's commit */
 #define NO_JOB 0
@@ -75,6 +78,11 @@
 #define DONE_NOT_SENT 15
 #define DONE_UNKNOWN 16
 #define DONE_ORPHAN 17
+
+/* What a person did, as events of the row tell it */
+#define DID_CANCEL 18
+#define DID_RESEND 19
+#define DID_RESOLVE 20
 
 #define LEFT(i) (job[i] >= LEFT_NOTHING && job[i] <= LEFT_UNSURE)
 #define DONE(i) (job[i] >= DONE_SENT)
@@ -110,6 +118,8 @@ Row disk[PLACES * MESSAGES];
 byte job[PLACES * MESSAGES];
 byte claim_of_job[PLACES * MESSAGES];
 bit seen[PLACES * MESSAGES];	/* among the candidates that a worker has read */
+byte kept[PLACES * MESSAGES];	/* in shared memory: the result of a job that could not be recorded */
+byte claim_of_kept[PLACES * MESSAGES];
 
 byte server[PLACES];
 byte worker[PLACES];
@@ -118,6 +128,7 @@ bit look[PLACES];				/* the worker is still to look for them */
 byte faults = FAULTS;
 byte deeds = DEEDS;
 bit late[MESSAGES];				/* send_before has passed */
+bit forbidden[MESSAGES];		/* by a rule of its account, or as its recipient has opted out */
 
 /* What only the properties know */
 byte taken[MESSAGES];			/* requests that may have been sent, since a person chose a resend */
@@ -140,9 +151,11 @@ bit closed[PLACES * MESSAGES];	/* cancelled or expired, and not sent again */
 #ifdef TRACE
 #define CAN_BREAK true
 #define BREAKS skip
-#define CAN_DO false			/* nobody does anything to a message */
+#define CAN_DO false			/* what people do is among its events, or is not done */
 #define DOES skip
 #else
+#define CAN(deed) CAN_DO
+#define DID DOES
 #define CAN_BREAK (faults > 0)
 #define BREAKS faults--
 #define CAN_DO (deeds > 0)
@@ -185,6 +198,7 @@ bit closed[PLACES * MESSAGES];	/* cancelled or expired, and not sent again */
 #define KEPT 6					/* no result is thrown away */
 #define LOST 7					/* what was committed is there after a promotion */
 #define ENDS 8					/* every message ends */
+#define ALLOWED 9				/* nothing is claimed that a rule forbids */
 #ifdef ONLY
 #define PROMISED(what, holds) assert(ONLY != what || (holds))
 #else
@@ -216,6 +230,19 @@ bit closed[PLACES * MESSAGES];	/* cancelled or expired, and not sent again */
 #define LOCKED_BY_OTHER(p, m) LOCKED(I(1 - p, m))
 #else
 #define LOCKED_BY_OTHER(p, m) false
+#endif
+/* Whether the rules, asked again by the claim, forbid it; a trace tells only by its end. */
+#if defined(TRACE) || defined(WITHOUT_JUDGE)
+#define MAY_BE_SUPPRESSED(m) true
+#define IS_ALLOWED(m) true
+#else
+#define MAY_BE_SUPPRESSED(m) forbidden[m]
+#define IS_ALLOWED(m) (!forbidden[m])
+#endif
+#ifdef WITHOUT_JUDGE
+#define IS_CANDIDATE(m) (!forbidden[m])
+#else
+#define IS_CANDIDATE(m) true
 #endif
 #define CLAIMABLE(p, m) \
 	(CLAIM_QUEUED(p, m) && IS_IN_TIME(m) && IS_OWN(p, m) && !LEFT_OUT(p, m) && !LOCKED_BY_OTHER(p, m))
@@ -301,18 +328,32 @@ end:
 	do
 	/* outbox_candidates().  They are claimed later, from what was read. */
 	:: d_step { worker[p] == ON && !seen[I(p, m)] && row[R(p, m)].status == QUEUED && IS_OWN(p, m) &&
-		IS_ARMED(p) && job[I(p, m)] != CLAIMED ->
+		IS_ARMED(p) && IS_CANDIDATE(m) && job[I(p, m)] != CLAIMED ->
 		seen[I(p, m)] = 1 }
 
-	/* claim_messages(), is_claimable(); leave_out_jobs() */
-	:: d_step { worker[p] == ON && seen[I(p, m)] && !look[p] ->
+	/* claim_messages(), is_claimable(), judge_message(); leave_out_jobs() */
+	:: d_step { worker[p] == ON && seen[I(p, m)] && !look[p] && IS_ALLOWED(m) ->
 		seen[I(p, m)] = 0;
 		if
 		:: CLAIMABLE(p, m) ->
 			PROMISED(IN_TIME, !late[m]);
+			PROMISED(ALLOWED, !forbidden[m]);
 			job[I(p, m)] = CLAIMED
 		:: else
 		fi }
+
+#if defined(RULES) || defined(TRACE)
+	/* claim_messages(); forbid_message() */
+	:: d_step { worker[p] == ON && seen[I(p, m)] && !look[p] && MAY_BE_SUPPRESSED(m) ->
+		seen[I(p, m)] = 0;
+		if
+		:: CLAIMABLE(p, m) ->
+			row[R(p, m)].status = SUPPRESSED;
+			closed[R(p, m)] = 1;
+			commit(R(p, m))
+		:: else
+		fi }
+#endif
 
 	/* transaction_run() fails; dispatch_undo() */
 	:: d_step { job[I(p, m)] == CLAIMED && CAN_BREAK ->
@@ -481,7 +522,16 @@ end:
 			PROMISED(KEPT, by_hand[m] || settled[I(p, m)])
 		fi;
 		job[I(p, m)] = NO_JOB;
-		claim_of_job[I(p, m)] = 0 }
+		claim_of_job[I(p, m)] = 0;
+		kept[I(p, m)] = NO_JOB;					/* stuck_remove() */
+		claim_of_kept[I(p, m)] = 0 }
+#ifdef REFUSED
+	/* The database refuses the result: put_off(); job_keep() */
+	:: d_step { DONE(I(p, m)) && worker[p] != OFF && kept[I(p, m)] == NO_JOB && CAN_BREAK ->
+		BREAKS;
+		kept[I(p, m)] = job[I(p, m)];
+		claim_of_kept[I(p, m)] = claim_of_job[I(p, m)] }
+#endif
 #ifdef WITHOUT_KEEP
 	/* transaction_run() fails; recorder_due() gives the job again */
 	:: d_step { DONE(I(p, m)) && CAN_BREAK -> BREAKS; job[I(p, m)] = NO_JOB }
@@ -511,15 +561,15 @@ end:
 		commit(I(0, m)) }
 
 	/* outbox_cancel() */
-	:: d_step { server[p] == UP && CAN_DO && !LOCKED(I(p, m)) && MAY_CANCEL(row[I(p, m)].status) ->
-		DOES;
+	:: d_step { server[p] == UP && CAN(DID_CANCEL) && !LOCKED(I(p, m)) && MAY_CANCEL(row[I(p, m)].status) ->
+		DID;
 		row[I(p, m)].status = CANCELLED;
 		closed[I(p, m)] = 1;
 		commit(I(p, m)) }
 
 	/* outbox_requeue().  It has as long again before it expires. */
-	:: d_step { server[p] == UP && CAN_DO && !LOCKED(I(p, m)) && row[I(p, m)].status >= REJECTED ->
-		DOES;
+	:: d_step { server[p] == UP && CAN(DID_RESEND) && !LOCKED(I(p, m)) && row[I(p, m)].status >= REJECTED ->
+		DID;
 		row[I(p, m)].status = QUEUED;
 		row[I(p, m)].foreign = 0;
 		count_anew(p, m);
@@ -541,13 +591,13 @@ end:
 #endif
 
 	/* sms3300_resolve */
-	:: d_step { server[p] == UP && CAN_DO && row[I(p, m)].status == UNKNOWN ->
-		DOES;
+	:: d_step { server[p] == UP && CAN(DID_RESOLVE) && row[I(p, m)].status == UNKNOWN ->
+		DID;
 		settled[I(p, m)] = 1;
 		row[I(p, m)].status = SENT;
 		commit(I(p, m)) }
-	:: d_step { server[p] == UP && CAN_DO && row[I(p, m)].status == UNKNOWN ->
-		DOES;
+	:: d_step { server[p] == UP && CAN(DID_RESOLVE) && row[I(p, m)].status == UNKNOWN ->
+		DID;
 		settled[I(p, m)] = 1;
 		row[I(p, m)].status = FAILED;
 		commit(I(p, m)) }
@@ -556,6 +606,11 @@ end:
 		DOES;
 		row[I(p, m)].status = FAILED;
 		commit(I(p, m)) }
+#endif
+
+#ifdef RULES
+	/* Its recipient opts out, or the account's options forbid it; or no longer */
+	:: d_step { CAN_DO -> DOES; forbidden[m] = 1 - forbidden[m] }
 #endif
 
 #ifdef HAND
@@ -628,21 +683,44 @@ end:
 #define IS_WANTED(p, m) (HAS_JOB(p, m) || \
 	(row[R(p, m)].status == QUEUED && !row[R(p, m)].foreign && IS_ARMED(p)))
 
-/* Whatever the processes knew is lost; of what was committed, all that was flushed is there. */
-inline lose_memory(p)
+/* What a worker knew is lost. */
+inline lose_worker(p)
 {
 	for (k : 0 .. MESSAGES - 1) {
 		excused[k] = excused[k] || (by_hand[k] && job[I(p, k)] != NO_JOB);
 		job[I(p, k)] = NO_JOB;
 		claim_of_job[I(p, k)] = 0;
-		seen[I(p, k)] = 0;
-		copy_row(row[R(p, k)], disk[R(p, k)])
+		seen[I(p, k)] = 0
 	};
 	worker[p] = OFF;
 	look[p] = 0;
 	slot_orphans[p] = 1;
 	k = 0
 }
+
+/* So is what all processes did; of what was committed, all that was flushed is there. */
+inline lose_memory(p)
+{
+	lose_worker(p);
+	for (k : 0 .. MESSAGES - 1) {
+		kept[I(p, k)] = NO_JOB;
+		claim_of_kept[I(p, k)] = 0;
+		copy_row(row[R(p, k)], disk[R(p, k)])
+	};
+	k = 0
+}
+
+/* The result that a former worker has left of a row's claim; what a 503 was, is not kept. */
+#ifdef WITHOUT_KEPT_CLAIM
+#define HAS_KEPT(p, m) (kept[I(p, m)] != NO_JOB)
+#else
+#define HAS_KEPT(p, m) (kept[I(p, m)] != NO_JOB && claim_of_kept[I(p, m)] == row[R(p, m)].claims)
+#endif
+#ifdef WITHOUT_INHERIT
+#define INHERITED(p, m) DONE_ORPHAN
+#else
+#define INHERITED(p, m) (kept[I(p, m)] == DONE_UNSURE -> DONE_ACCOUNT : kept[I(p, m)])
+#endif
 
 proctype serve(byte p)
 {
@@ -658,7 +736,7 @@ end:
 #endif
 		slot_orphans[p] = 1 }
 
-	/* find_orphans(); recorder_find_orphans() */
+	/* find_orphans(); recorder_find_orphans(); job_inherit() */
 	:: d_step { worker[p] == ON && look[p] ->
 		for (k : 0 .. MESSAGES - 1) {
 			if
@@ -666,8 +744,10 @@ end:
 #ifdef WITHOUT_ORPHAN_UNKNOWN
 				job[I(p, k)] = DONE_NOT_SENT;
 #else
-				job[I(p, k)] = DONE_ORPHAN;
+				job[I(p, k)] = (HAS_KEPT(p, k) -> INHERITED(p, k) : DONE_ORPHAN);
 #endif
+				PROMISED(KEPT, kept[I(p, k)] == NO_JOB || job[I(p, k)] != DONE_ORPHAN ||
+					kept[I(p, k)] == DONE_ORPHAN || claim_of_kept[I(p, k)] != row[R(p, k)].claims);
 				claim_of_job[I(p, k)] = row[R(p, k)].claims
 			:: else
 			fi
@@ -697,7 +777,7 @@ end:
 	/* stop(), when its time is over before that */
 	:: d_step { worker[p] == STOPPING && SOME(IS_UNRECORDED, p) && !SOME(IS_UNDER_WAY, p) && CAN_BREAK ->
 		BREAKS;
-		lose_memory(p);
+		lose_worker(p);
 #ifdef WITHOUT_STOP_FAILED
 		slot_orphans[p] = 0
 #endif
@@ -842,9 +922,7 @@ init
 		for (k : 0 .. MESSAGES - 1) {
 			run work(0, k);
 			run people(0, k);
-#ifndef TRACE
 			run time(k);
-#endif
 #if defined(TWO_SERVERS) || defined(WITHOUT_ONE_WORKER)
 			run work(1, k);
 #endif
