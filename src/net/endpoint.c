@@ -42,6 +42,7 @@ static void
 destroy(Endpoint *endpoint)
 {
 	free(endpoint->url);
+	curl_url_cleanup(endpoint->parsed);
 	free(endpoint->ca_file);
 	free(endpoint);
 }
@@ -84,13 +85,18 @@ create(const char *url, const char *ca_file)
 	endpoint->keep_idle = CURL_REUSES_CONNECTIONS ? ENDPOINT_FIRST_KEEP_IDLE : 0;
 	endpoint->numeric = is_numeric(url);
 	dlist_init(&endpoint->waiting);
-	if ((endpoint->url = strdup(url)) == NULL ||
+	if ((endpoint->url = strdup(url)) == NULL || (endpoint->parsed = curl_url()) == NULL ||
 		(ca_file && (endpoint->ca_file = strdup(ca_file)) == NULL) ||
 		(pg_strncasecmp(url, "https:", strlen("https:")) == 0 &&
 		 (endpoint->trust = trust_find(ca_file)) == NULL))
 	{
 		destroy(endpoint);
 		return NULL;
+	}
+	if (curl_url_set(endpoint->parsed, CURLUPART_URL, url, 0) != CURLUE_OK)
+	{
+		curl_url_cleanup(endpoint->parsed);
+		endpoint->parsed = NULL;
 	}
 	return endpoint;
 }

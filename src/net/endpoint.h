@@ -23,6 +23,7 @@ typedef struct Endpoint
 {
 	dlist_node	node;			/* in the table */
 	char	   *url;
+	CURLU	   *parsed;			/* the URL as libcurl reads it; NULL: it cannot */
 	char	   *ca_file;		/* may be NULL */
 	Trust	   *trust;			/* NULL: it is not https */
 	bool		told;			/* keep_idle is as an option says */

@@ -95,24 +95,29 @@ on_write(char *data, size_t size, size_t count, void *arg)
 	return n;
 }
 
+/*
+ * For a form larger than this, libcurl would wait for "100 Continue", or be answered 417;
+ * newer versions do for one of a megabyte.  It is told not to by a list of headers, which
+ * takes time for each request.
+ */
+#define LARGE_FORM 1024
+static struct curl_slist *without_expect = NULL;
+
 /* Set the options that are the same for all requests.  Return false if memory runs out. */
 static bool
 transfer_configure(Transfer *transfer)
 {
-	static struct curl_slist *headers = NULL;
 	CURL	   *easy = transfer->easy;
 
-	/* Neither wait for "100 Continue" nor be answered 417. */
-	if (headers == NULL)
-		headers = curl_slist_append(NULL, "Expect:");
-	if (headers == NULL)
+	if (without_expect == NULL)
+		without_expect = curl_slist_append(NULL, "Expect:");
+	if (without_expect == NULL)
 		return false;
 
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "sms3300/" SMS3300_VERSION);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
 
 	/* The request, and no second time. */
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -131,6 +136,7 @@ transfer_configure(Transfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	curl_allow_http_only(easy);
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NOPROXY, "");	/* or it looks in the environment each time */
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -147,22 +153,14 @@ transfer_configure(Transfer *transfer)
 	return true;
 }
 
-/* Return whether two strings, either of which may be NULL, are equal. */
-static bool
-same(const char *a, const char *b)
-{
-	return a == b || (a && b && strcmp(a, b) == 0);
-}
-
 /* Free the handle, so that the next request uses a new one. */
 static void
 drop_handle(Transfer *transfer)
 {
 	if (transfer->easy)
 		curl_easy_cleanup(transfer->easy);
-	free(transfer->url);
 	transfer->easy = NULL;
-	transfer->url = NULL;
+	transfer->target = NULL;
 	transfer->trust = 0;
 	transfer->fresh = false;
 }
@@ -188,7 +186,8 @@ set_fresh(Transfer *transfer, int64 now)
 static bool
 set_request(Transfer *transfer, const HttpRequest *request, int64 now)
 {
-	Trust	   *trust = transfer->opener.endpoint->trust;
+	const Endpoint *endpoint = transfer->opener.endpoint;
+	Trust	   *trust = endpoint->trust;
 
 	if (transfer->easy == NULL &&
 		((transfer->easy = curl_easy_init()) == NULL || !transfer_configure(transfer)))
@@ -200,13 +199,13 @@ set_request(Transfer *transfer, const HttpRequest *request, int64 now)
 		transfer->trust = trust_version(trust);
 	}
 	set_fresh(transfer, now);
-	if (!same(transfer->url, request->url))
-	{
-		free(transfer->url);
-		if ((transfer->url = strdup(request->url)) == NULL ||
-			curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url) != CURLE_OK)
-			return false;
-	}
+	if (transfer->target != endpoint &&
+		(curl_easy_setopt(transfer->easy, CURLOPT_URL, endpoint->url) != CURLE_OK ||
+		 curl_easy_setopt(transfer->easy, CURLOPT_CURLU, endpoint->parsed) != CURLE_OK))
+		return false;
+	transfer->target = endpoint;
+	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER,
+					 request->body_size > LARGE_FORM ? without_expect : NULL);
 	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_size);
 	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, request->body);
 	curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS,

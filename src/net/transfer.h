@@ -18,7 +18,7 @@ typedef struct Transfer
 	dlist_node	node;			/* for the owner's lists */
 	Opener		opener;
 	CURL	   *easy;
-	char	   *url;			/* as set on easy */
+	const Endpoint *target;		/* whose URL is set on easy */
 	uint64		trust;			/* as set on easy: its version */
 	bool		fresh;			/* as set on easy: a connection of its own */
 	CURLSH	   *sessions;		/* of TLS, to be resumed */
