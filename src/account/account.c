@@ -86,6 +86,7 @@ typedef struct CacheEntry
 
 static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;		/* of accounts by name */
+static const Account *found_last = NULL;	/* in it, as most are asked for again */
 static HTAB *mapping_summaries = NULL;	/* by server; NULL: not read yet */
 static uint64 catalog_generation = 0;
 static uint64 cached_generation = 0;
@@ -129,6 +130,7 @@ refresh_cache(void)
 		cache_context = NULL;
 		cache = NULL;
 		mapping_summaries = NULL;
+		found_last = NULL;
 	}
 	if (cache_context == NULL)
 		cache_context = AllocSetContextCreate(TopMemoryContext, "sms3300 accounts",
@@ -248,10 +250,12 @@ account_find(const char *name)
 	MemoryContext caller;
 
 	refresh_cache();
+	if (found_last && strcmp(found_last->name, name) == 0)
+		return found_last;
 	namestrcpy(&key, name);
 	entry = hash_search(cache, &key, HASH_FIND, NULL);
 	if (entry)
-		return entry->account;
+		return found_last = entry->account;
 
 	serverid = get_foreign_server_oid(name, true);
 	if (!OidIsValid(serverid))

@@ -70,7 +70,6 @@ compare_versions(const char *a, const char *b)
 static ExtensionAge
 look_up_extension(Oid *namespace, const char **version)
 {
-	Oid			extension = get_extension_oid("sms3300", true);
 	ExtensionAge age = EXTENSION_MISSING;
 	Relation	extensions;
 	ScanKeyData key;
@@ -78,13 +77,10 @@ look_up_extension(Oid *namespace, const char **version)
 	HeapTuple	tuple;
 
 	*version = NULL;
-	if (!OidIsValid(extension))
-		return EXTENSION_MISSING;
-
 	extensions = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(extensions, ExtensionOidIndexId, true, NULL, 1, &key);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("sms3300"));
+	scan = systable_beginscan(extensions, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{

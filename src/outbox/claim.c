@@ -15,6 +15,7 @@
 #include "outbox/budget.h"
 #include "outbox/claim.h"
 #include "outbox/judge.h"
+#include "outbox/opt_out.h"
 #include "outbox/recent.h"
 #include "outbox/row.h"
 #include "outbox/tell.h"
@@ -282,6 +283,7 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 	Oid			queued = rows_status(rows, STATUS_QUEUED);
 	Oid			sending = rows_status(rows, STATUS_SENDING);
 
+	opt_out_begin(outbox_namespace());
 	for (int i = 0; i < nids; i++)
 	{
 		Judgement	judgement;
@@ -299,6 +301,7 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 		else if (judgement.verdict.rule == RULE_BUDGET)
 			note_exhausted(&claimed, &judgement);
 	}
+	opt_out_end();
 	if (rows_close(rows))
 		claimed.nclaims = read_again(claimed.claims, claimed.nclaims, forbidden, &nforbidden, now);
 	forbid_messages(&claimed, forbidden, nforbidden, now);

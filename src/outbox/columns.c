@@ -11,6 +11,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -60,9 +61,34 @@ columns_events_name(Relation table)
 	return NameStr(TupleDescAttr(RelationGetDescr(table), OUTBOX_EVENTS - 1)->attname);
 }
 
+/* The table whose columns were checked, and have not been altered since. */
+static Oid	checked = InvalidOid;
+
+/* Note that a table, or any (InvalidOid), was altered. */
+static void
+on_table_change(Datum arg, Oid table)
+{
+	if (table == checked || !OidIsValid(table))
+		checked = InvalidOid;
+}
+
+/* Note that a table was checked, and have it checked again once it is altered. */
+static void
+remember(Oid table)
+{
+	static bool following = false;
+
+	if (!following)
+		CacheRegisterRelcacheCallback(on_table_change, (Datum) 0);
+	following = true;
+	checked = table;
+}
+
 void
 columns_check(Relation table)
 {
+	if (RelationGetRelid(table) == checked)
+		return;
 	if (table->rd_rel->relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -76,4 +102,5 @@ columns_check(Relation table)
 							columns[i].type == ENUM_TYPE ? "sms_status" :
 							format_type_be(columns[i].type)),
 					 errhint("Undo the ALTER TABLE that changed it.")));
+	remember(RelationGetRelid(table));
 }

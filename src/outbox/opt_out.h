@@ -32,6 +32,13 @@ extern void opt_out_check(Relation table);
  */
 extern RulesOptOut opt_out_find(Oid schema, const char *mobile, const char *line);
 
+/*
+ * Begin to look for many recipients with one snapshot, and end: it is seen once that the
+ * table is empty.
+ */
+extern void opt_out_begin(Oid schema);
+extern void opt_out_end(void);
+
 /* Return whether another session's lock keeps the table from being read now. */
 extern bool opt_out_is_locked(Oid schema);
 
