@@ -52,12 +52,15 @@ timestamp_or_never(void)
 	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($3)[p.priority + 1], ($4)[p.priority + 1])" \
 	" AND o.status = 'queued'"
 
+/* Those that are due, and behind them, without an id, the first of each priority that is not. */
 static Statement candidates_statement = {
 	.sql = "SELECT q.id, p.priority, q.due_at, coalesce(q.size, 0), q.sender"
-	" FROM pg_catalog.generate_series(9, $7, -1) AS p(priority)"
-	" CROSS JOIN LATERAL (SELECT o.id, o.due_at, pg_catalog.octet_length(o.message) AS size, o.sender"
-	"  FROM " QUEUE_OF_PRIORITY "  AND o.due_at <= $5 ORDER BY o.due_at, o.id LIMIT $6) AS q"
-	" ORDER BY p.priority DESC, q.due_at, q.id LIMIT $6",
+	" FROM pg_catalog.generate_series(9, $7, -1) AS p(priority) CROSS JOIN LATERAL ("
+	"  (SELECT o.id, o.due_at, pg_catalog.octet_length(o.message) AS size, o.sender"
+	"   FROM " QUEUE_OF_PRIORITY " AND o.due_at <= $5 ORDER BY o.due_at, o.id LIMIT $6)"
+	"  UNION ALL (SELECT NULL, o.due_at, NULL, NULL"
+	"   FROM " QUEUE_OF_PRIORITY " AND o.due_at > $5 ORDER BY o.due_at, o.id LIMIT 1)) AS q"
+	" ORDER BY q.id IS NULL, p.priority DESC, q.due_at, q.id LIMIT $6 + 10",
 	.nargs = 7, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID,
 		INT8OID, INT4OID}
 };
@@ -85,14 +88,14 @@ queue_parameters(Datum *values, const char *account, const QueuePlace *after)
 /*
  * The messages of an account that are due and have at least a priority, best first: as
  * many as asked for, from behind a place in each priority on.  Returns how many there
- * are.
+ * are.  If those are all, *later is when the next one is due; DT_NOEND: none is queued.
  */
 int
 outbox_candidates(const char *account, int least, const QueuePlace *after, TimestampTz now,
-				  int limit, Candidate *candidates)
+				  int limit, Candidate *candidates, TimestampTz *later)
 {
 	Datum		values[7];
-	int			n;
+	int			n = 0;
 
 	queue_parameters(values, account, after);
 	values[4] = TimestampTzGetDatum(now);
@@ -100,14 +103,20 @@ outbox_candidates(const char *account, int least, const QueuePlace *after, Times
 	values[6] = Int32GetDatum(least);
 
 	statement_run(outbox_namespace(), &candidates_statement, values, NULL);
-	n = (int) SPI_processed;
-	for (int i = 0; i < n; i++)
+	*later = DT_NOEND;
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		candidates[i].id = statement_int64(i, 1);
-		candidates[i].priority = statement_number(i, 2, INT4OID);
-		candidates[i].due_at = statement_int64(i, 3);
-		candidates[i].size = statement_number(i, 4, INT4OID);
-		candidates[i].sender = statement_name(i, 5);
+		bool		isnull;
+
+		(void) statement_value(i, 1, &isnull);
+		if (isnull)
+			*later = Min(*later, statement_int64(i, 3));
+		else if (n < limit)
+			candidates[n++] = (Candidate) {
+				.id = statement_int64(i, 1), .priority = statement_number(i, 2, INT4OID),
+				.due_at = statement_int64(i, 3), .size = statement_number(i, 4, INT4OID),
+				.sender = statement_name(i, 5)
+			};
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return n;

@@ -31,7 +31,7 @@ typedef struct Candidate
 
 /* For the worker, between outbox_open() and outbox_close() */
 extern int	outbox_candidates(const char *account, int least, const QueuePlace *after,
-							  TimestampTz now, int limit, Candidate *candidates);
+							  TimestampTz now, int limit, Candidate *candidates, TimestampTz *later);
 extern List *outbox_waiting_accounts(void);
 extern int	outbox_others(const char *account, const char *after, TimestampTz now, int senders,
 						  int each, int limit, Candidate *candidates, char **last);

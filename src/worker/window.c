@@ -324,7 +324,8 @@ fetch(Window *window, const WindowTake *take, int wanted)
 	if (window->begin_at <= now)
 		window->begin_at = now + (int64) queue_poll_interval * 1000;
 	found = palloc((size + OTHERS_SIZE) * sizeof(Candidate));
-	n = nqueue = outbox_candidates(take->account, window->least, window->places, now, size, found);
+	n = nqueue = outbox_candidates(take->account, window->least, window->places, now, size, found,
+								   &window->later_due);
 	if (nqueue == size && (window->others_at <= now || window->others_at > now + OTHERS_INTERVAL))
 		n = add_others(window, take, found, n);
 	keep(window, found, n, take->mappings);
@@ -332,7 +333,7 @@ fetch(Window *window, const WindowTake *take, int wanted)
 	window->detached = false;
 	window->fetched_all = nqueue < size;
 	window->stale_at = now + WINDOW_AGE;
-	window->next_due = DT_NOEND;	/* until window_end() sets it */
+	window->next_due = DT_NOEND;	/* until window_end() sets it; what comes back sooner sets it, too */
 }
 
 /*
@@ -468,7 +469,7 @@ use_up(Window *window, const char *account)
 		window->next_due = DT_NOBEGIN;
 		return;
 	}
-	window->next_due = Min(outbox_next_due(account, window->least, MAX_PRIORITY, window->places),
+	window->next_due = Min(Min(window->next_due, window->later_due),
 						   Min(window->head_at, window->barred_until));
 	window->held_due = window->least == 0 ? DT_NOEND :
 		outbox_next_due(account, 0, Min(window->least - 1, MAX_PRIORITY), window->places);

@@ -67,6 +67,7 @@ typedef struct Window
 	TimestampTz others_at;		/* when to fetch some again */
 	bool		detached;		/* they no longer move the places: those went back */
 	bool		fetched_all;	/* no others were due when they were fetched */
+	TimestampTz later_due;		/* and then the next one is; DT_NOEND: none was queued */
 	TimestampTz stale_at;		/* others may precede them from this time on */
 
 	/* In this transaction */
@@ -88,13 +89,13 @@ extern void window_go_back(Window *window, TimestampTz from);
 /* Discard the candidates, because new messages are due from a time on. */
 extern void window_reset(Window *window, TimestampTz from);
 
-/* Hold back messages below a priority, as from now on; 0: none. */
 /* Record that the account has no messages in the queue. */
 extern void window_expect_nothing(Window *window);
 
 /* Return whether none are known to be there, and new ones will be told of. */
 extern bool window_is_empty(const Window *window);
 
+/* Hold back messages below a priority, as from now on; 0: none. */
 extern void window_hold(Window *window, int least);
 
 /* Record that a message is due again. */
