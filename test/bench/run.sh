@@ -5,10 +5,11 @@
 # what is missing from apt and the extension into the server's folders, and leaves
 # nothing running. The machine should have nothing else to do.
 #
-#     sh test/bench/run.sh [--rounds N] [--scale FACTOR] [SECTION...]
+#     sh test/bench/run.sh [--rounds N] [--scale FACTOR] [--busy yes] [SECTION...]
 #
 # The factor makes all numbers of rows, and the times of watching, smaller: 0.1 is a
-# quick try. Sections; without one, all are measured:
+# quick try. With --busy, no sample waits for an idle machine; only ratios are then worth
+# something. Sections; without one, all are measured:
 #
 #     throughput   messages a second and CPU time each, beside a bare libcurl program and
 #                  plain SQL
@@ -19,6 +20,7 @@
 #     growth       throughput in a table with a long history and a long queue
 #     snapshot     throughput while another session holds an old snapshot
 #     bloat        the table's size after much was sent
+#     options      what an account's rules, delivery states and NOTIFY cost while it sends
 #     queueing     the cost of INSERT, of sms3300_send and of sms3300_cancel_many
 #     many         more requests in flight than the server may have files
 #     https        the same over http and https: throughput, bursts, single messages, memory,
@@ -99,17 +101,19 @@ fi
 
 rounds=5
 scale=1
+busy=
 while [ $# -gt 0 ]; do
 	case $1 in
 		--rounds) rounds=${2:?} ;;
 		--scale) scale=${2:?} ;;
+		--busy) busy=${2:?} ;;
 		-*) die "unknown option: $1" ;;
 		*) break ;;
 	esac
 	shift 2
 done
 [ $# -gt 0 ] ||
-	set -- throughput peers latency idle memory growth snapshot bloat queueing many https
+	set -- throughput peers latency idle memory growth snapshot bloat options queueing many https
 
 need_server
 need libdbd-pg-perl perl -MDBD::Pg -e 1
@@ -145,7 +149,7 @@ start_nginx
 # What most systems give a server; nginx has more.
 prlimit --pid $$ --nofile=1024:
 start_server
-as_owner env ROUNDS="$rounds" SCALE="$scale" WORK="$work" BARE="$work/bare" \
+as_owner env ROUNDS="$rounds" SCALE="$scale" BUSY="$busy" WORK="$work" BARE="$work/bare" \
 	PEERS="$work/peers" GATEWAY="http://127.0.0.1:$gateway_port" \
 	TLS_GATEWAY="https://127.0.0.1:$tls_port" CA_FILE="$work/authority.pem" \
 	perl -I test/bench test/bench/bench.pl "$@"
