@@ -35,7 +35,7 @@ gate_allowance(const Gate *gate, TimestampTz now)
 		case ACCOUNT_OPEN:
 			return INT_MAX;
 		case ACCOUNT_STOPPED:
-			return gate->probe_at <= now ? 1 : 0;
+			return gate->probe_at <= now || gate_is_for_others(gate, now) ? 1 : 0;
 		case ACCOUNT_PAUSED:
 		case ACCOUNT_PROBING:
 			break;
@@ -51,7 +51,7 @@ gate_next(const Gate *gate)
 		case ACCOUNT_OPEN:
 			return DT_NOBEGIN;
 		case ACCOUNT_STOPPED:
-			return gate->probe_at;
+			return gate->other_at != 0 ? Min(gate->probe_at, gate->other_at) : gate->probe_at;
 		case ACCOUNT_PAUSED:
 		case ACCOUNT_PROBING:
 			break;
@@ -97,6 +97,45 @@ gate_blame(Gate *gate, int64 refused, const char *reason, bool of_mapping)
 }
 
 bool
+gate_blames(const Gate *gate, uint32 sender)
+{
+	for (int i = 0; i < gate->nblamed; i++)
+		if (gate->blamed[i] == sender)
+			return true;
+	return false;
+}
+
+void
+gate_blame_sender(Gate *gate, uint32 sender, TimestampTz now)
+{
+	if (gate->nblamed < GATE_BLAMED && !gate_blames(gate, sender))
+		gate->blamed[gate->nblamed++] = sender;
+	gate->other_from = now + FIRST_PROBE_DELAY;
+	gate->other_at = gate->nblamed < GATE_BLAMED ? gate->other_from : 0;
+}
+
+bool
+gate_is_for_others(const Gate *gate, TimestampTz now)
+{
+	return gate->state == ACCOUNT_STOPPED && gate->probe_at > now &&
+		gate->other_at != 0 && gate->other_at <= now;
+}
+
+void
+gate_no_other(Gate *gate, TimestampTz now)
+{
+	gate->other_from = now + FIRST_PROBE_DELAY;
+	gate->other_at = 0;
+}
+
+void
+gate_news(Gate *gate)
+{
+	if (gate->other_at == 0 && gate->nblamed < GATE_BLAMED)
+		gate->other_at = gate->other_from;
+}
+
+bool
 gate_succeed(Gate *gate)
 {
 	return account_has_stopped(gate->state) && gate_set(gate, ACCOUNT_OPEN);
@@ -109,7 +148,8 @@ gate_set(Gate *gate, AccountState state)
 
 	Assert(!account_has_stopped(state));
 	gate->state = state;
-	gate->failures = 0;
+	gate->failures = gate->nblamed = 0;
+	gate->other_from = gate->other_at = 0;
 	return had_stopped && state == ACCOUNT_OPEN;
 }
 
@@ -117,4 +157,6 @@ void
 gate_set_back(Gate *gate, TimestampTz now)
 {
 	gate->probe_at = now;
+	gate->other_from = Min(gate->other_from, now);
+	gate->other_at = Min(gate->other_at, now);
 }

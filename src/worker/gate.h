@@ -10,6 +10,9 @@
 
 #include "shared/counters.h"
 
+/* So many senders are blamed for a stop, at most.  After that it is not them. */
+#define GATE_BLAMED 8
+
 typedef struct Gate
 {
 	AccountState state;
@@ -18,6 +21,12 @@ typedef struct Gate
 	int64		refused;		/* the message that was refused last; 0: none */
 	char		reason[COUNTERS_REASON_SIZE];	/* and why */
 	bool		of_mapping;		/* it was the credentials */
+
+	/* Those whose messages may be why it stopped do not hold up others */
+	uint32		blamed[GATE_BLAMED];	/* hashes of senders */
+	int			nblamed;
+	TimestampTz other_from;		/* another sender's message may be tried from then on; 0: none */
+	TimestampTz other_at;		/* when to look for one; 0: when new messages are queued */
 } Gate;
 
 /* Return the state that is published, and whether two are the same. */
@@ -45,6 +54,20 @@ extern bool gate_stop(Gate *gate, int64 retry_after, TimestampTz now);
 
 /* Note what was refused last, why, and whether it was the credentials. */
 extern void gate_blame(Gate *gate, int64 refused, const char *reason, bool of_mapping);
+
+/*
+ * Note whose message was refused last, if the message may be the cause.  A message of a
+ * sender who is not blamed need not wait for the next probe, which may be minutes away.
+ */
+extern void gate_blame_sender(Gate *gate, uint32 sender, TimestampTz now);
+extern bool gate_blames(const Gate *gate, uint32 sender);
+
+/* Return whether a message may pass only if its sender is not blamed. */
+extern bool gate_is_for_others(const Gate *gate, TimestampTz now);
+
+/* Note that there is no message of another sender; and that there may be one, as some are new. */
+extern void gate_no_other(Gate *gate, TimestampTz now);
+extern void gate_news(Gate *gate);
 
 /* stopped, probing -> open: a message got through.  True unless it was open, or is held. */
 extern bool gate_succeed(Gate *gate);

@@ -43,7 +43,10 @@ reset_all(TimestampTz from)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, roster_awake())
+	{
 		window_reset(&dlist_container(AccountQueue, node, iter.cur)->window, from);
+		gate_news(&dlist_container(AccountQueue, node, iter.cur)->gate);
+	}
 }
 
 void
@@ -234,6 +237,7 @@ look_at_some(const QueueLook *look)
 		window_reset(&queue->window, look->from);
 		window_begin(&queue->window, true);
 		retention_look(&queue->retention, queue->name);
+		gate_news(&queue->gate);
 	}
 }
 
@@ -391,8 +395,7 @@ queues_take(Wire *wire, int limit, TimestampTz now, int64 *ids)
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
 		WindowTake	take = {
-			queue->name, &queue->mappings, account_has_stopped(queue->gate.state),
-			queue->gate.refused, queue->refused_sender, transaction, now, &room
+			queue->name, &queue->mappings, &queue->gate, queue->refused_sender, transaction, now, &room
 		};
 
 		taken += window_take(&queue->window, &take,

@@ -86,6 +86,10 @@ stop_account(AccountQueue *queue, const Outcome *outcome)
 		queue->by_code = false;
 	gate_blame(&queue->gate, outcome->id, outcome->reason, outcome->of_mapping);
 	queue->refused_sender = outcome->sender;
+
+	/* No message is the cause if none reached the gateway, or the gateway says when to come back. */
+	if (outcome->verdict != VERDICT_NOT_SENT && outcome->retry_after < 0 && !outcome->of_mapping)
+		gate_blame_sender(&queue->gate, outcome->sender, outcome->at);
 	if (!gate_stop(&queue->gate, outcome->retry_after, outcome->at))
 		return;
 	queue->untold = !repeats_log(psprintf("stopped %s: %s", queue->name, outcome->reason),

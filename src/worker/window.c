@@ -313,7 +313,7 @@ fetch(Window *window, const WindowTake *take, int wanted)
 	int			n;
 	TimestampTz now = take->now;
 
-	if (take->stopped)
+	if (account_has_stopped(take->gate->state))
 		size = WINDOW_SIZE;		/* see prefer_another() */
 
 	window_clear(window);
@@ -336,6 +336,16 @@ fetch(Window *window, const WindowTake *take, int wanted)
 	window->next_due = DT_NOEND;	/* until window_end() sets it; what comes back sooner sets it, too */
 }
 
+/* Have a candidate change places with the next one. */
+static void
+bring_forward(Window *window, int place)
+{
+	int			next = window->sequence[window->next];
+
+	window->sequence[window->next] = window->sequence[place];
+	window->sequence[place] = next;
+}
+
 /*
  * Prefer a message of another sender than the last one that failed, else at least
  * another message, because that sender or message may itself be the cause.
@@ -355,16 +365,32 @@ prefer_another(Window *window, const WindowTake *take)
 			best = i;
 			break;
 		}
-		if (best < 0 && window->candidates[sequence[i]].id != take->refused)
+		if (best < 0 && window->candidates[sequence[i]].id != take->gate->refused)
 			best = i;
 	}
 	if (best > window->next)
-	{
-		int			other = sequence[best];
+		bring_forward(window, best);
+}
 
-		sequence[best] = sequence[window->next];
-		sequence[window->next] = other;
-	}
+/* Return the next candidate. */
+static WindowEntry *
+next_candidate(const Window *window)
+{
+	return &window->candidates[window->sequence[window->next]];
+}
+
+/* Have a message of a sender who is not blamed for the stop be the next one.  False if there is none. */
+static bool
+find_other(Window *window, const WindowTake *take)
+{
+	for (int i = window->next; i < window->ncandidates; i++)
+		if (!gate_blames(take->gate, window->candidates[window->sequence[i]].sender))
+		{
+			bring_forward(window, i);
+			return true;
+		}
+	gate_no_other(take->gate, take->now);
+	return false;
 }
 
 /* Take candidates; none are fetched after that, as the taken ones would be found again. */
@@ -372,17 +398,23 @@ int
 window_take(Window *window, const WindowTake *take, int wanted, int64 *ids)
 {
 	int			taken = 0;
+	bool		for_others = gate_is_for_others(take->gate, take->now);
 
 	if (wanted <= 0 || *take->room <= 0)
 		return 0;
 	if (!has_untaken(window) || window->stale_at <= take->now)
 		fetch(window, take, wanted);
-	if (take->stopped)
+	if (for_others && !find_other(window, take))
+		return 0;
+	if (!for_others && account_has_stopped(take->gate->state))
 		prefer_another(window, take);
 	for (; taken < wanted && *take->room > 0 && has_untaken(window); window->next++)
 	{
-		WindowEntry *candidate = &window->candidates[window->sequence[window->next]];
+		WindowEntry *candidate = next_candidate(window);
 		TimestampTz when = DT_NOEND;
+
+		if (for_others && gate_blames(take->gate, candidate->sender))
+			break;
 
 		candidate->used = true;
 		if (is_shunned(candidate->id, take->now))

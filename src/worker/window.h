@@ -33,9 +33,8 @@ typedef struct WindowTake
 {
 	const char *account;
 	Mappings   *mappings;		/* the account's */
-	bool		stopped;		/* the account has stopped: one is taken to try ... */
-	int64		refused;		/* ... rather not the one that was tried last, */
-	uint32		refused_sender;	/* ... nor one of its sender */
+	Gate	   *gate;			/* the account has stopped: one is taken to try, ... */
+	uint32		refused_sender;	/* ... rather not of the sender of the one that was tried last */
 	uint32		transaction;	/* a number of its own */
 	TimestampTz now;
 	int64	   *room;			/* bytes that texts may still have; the last one may exceed it */
