@@ -61,11 +61,11 @@ sub on_connection
 	return $code->();
 }
 
-# Send to the other gateway, over https, or to the usual one.
+# Send to another gateway than the usual one: that for https, or that for accounts with ca_file.
 sub on_gateway
 {
-	my ($scheme, $code) = @_;
-	local $gateway = $scheme eq 'https' ? $ENV{TLS_GATEWAY} : $ENV{GATEWAY};
+	my ($scheme, $ca_file, $code) = @_;
+	local $gateway = $ca_file ? $ENV{CA_GATEWAY} : $scheme eq 'https' ? $ENV{TLS_GATEWAY} : $ENV{GATEWAY};
 	return $code->();
 }
 

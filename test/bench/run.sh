@@ -21,7 +21,9 @@
 #     snapshot     throughput while another session holds an old snapshot
 #     bloat        the table's size after much was sent
 #     options      what an account's rules, delivery states and NOTIFY cost while it sends
-#     queueing     the cost of INSERT, of sms3300_send and of sms3300_cancel_many
+#     queueing     the cost of INSERT and of sms3300_send
+#     bulk         the cost of sms3300_cancel_many, and of results that fail in a trigger
+#     accounts     what 1,000 accounts cost beside the one that sends, and how fast all send
 #     many         more requests in flight than the server may have files
 #     https        the same over http and https: throughput, bursts, single messages, memory,
 #                  and what an unrelated DROP DATABASE waits
@@ -49,12 +51,13 @@ make_certificates()
 	mount --bind "$work/certs" /etc/ssl/certs
 }
 
-# Start nginx as the gateway, on free ports, $gateway_port and $tls_port: it answers at
-# once, or after 50 ms, and every reply is another.
+# Start nginx as the gateway, on free ports, $gateway_port, $tls_port and $ca_port, which is
+# for accounts with ca_file: it answers at once, or after 50 ms, and every reply is another.
 start_nginx()
 {
 	gateway_port=$(free_port)
 	tls_port=$(free_port)
+	ca_port=$(free_port)
 	reply='{"data": {"message_id": 1000$connection_requests, "line": 983000330000, "connection": $connection}, "status": -1, "msg": "success"}'
 	as_owner mkdir "$work/nginx"
 	as_owner tee "$work/nginx/nginx.conf" >/dev/null <<-CONF
@@ -78,6 +81,7 @@ start_nginx()
 			server {
 				listen 127.0.0.1:$gateway_port backlog=10000;
 				listen 127.0.0.1:$tls_port ssl backlog=10000;
+				listen 127.0.0.1:$ca_port ssl backlog=10000;
 				ssl_certificate $work/gateway.pem;
 				ssl_certificate_key $work/gateway.key;
 				location = /instant { return 200 '$reply'; }
@@ -113,7 +117,8 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 [ $# -gt 0 ] ||
-	set -- throughput peers latency idle memory growth snapshot bloat options queueing many https
+	set -- throughput peers latency idle memory growth snapshot bloat options queueing bulk accounts \
+		many https
 
 need_server
 need libdbd-pg-perl perl -MDBD::Pg -e 1
@@ -151,5 +156,6 @@ prlimit --pid $$ --nofile=1024:
 start_server
 as_owner env ROUNDS="$rounds" SCALE="$scale" BUSY="$busy" WORK="$work" BARE="$work/bare" \
 	PEERS="$work/peers" GATEWAY="http://127.0.0.1:$gateway_port" \
-	TLS_GATEWAY="https://127.0.0.1:$tls_port" CA_FILE="$work/authority.pem" \
+	TLS_GATEWAY="https://127.0.0.1:$tls_port" CA_GATEWAY="https://127.0.0.1:$ca_port" \
+	CA_FILE="$work/authority.pem" \
 	perl -I test/bench test/bench/bench.pl "$@"

@@ -1,7 +1,7 @@
 package Bench::Queueing;
 
 # What queueing costs, beside inserts into an equal table without our triggers, by a role
-# that row-level security applies to; and cancelling, beside an UPDATE of the same rows. The account is paused: its worker looks when it is
+# that row-level security applies to. The account is paused: its worker looks when it is
 # woken, but sends nothing meanwhile.
 
 use strict;
@@ -50,15 +50,6 @@ sub measure_in_database
 	print_table("pgbench, @{[ CLIENTS ]} clients, $seconds seconds", [ [ rate => 'a second' ] ], $plain, $own);
 	print_figure('rate against a plain INSERT', ratio(rate => $own, $plain), least => 0.75);
 
-	($plain, $own) = compare(
-		[ UPDATE => sub {
-			cancel_sample($n, "UPDATE sms_outbox SET status = 'cancelled', due_at = NULL,"
-				  . " finished_at = clock_timestamp() WHERE status = 'queued'") } ],
-		[ sms3300_cancel_many => sub {
-			cancel_sample($n, "SELECT sms3300_cancel_many(ARRAY(SELECT id FROM sms_outbox WHERE status = 'queued'))") } ]);
-	print_table("cancelling $n messages", [ [ seconds => 'seconds' ] ], $plain, $own);
-	print_figure('time of sms3300_cancel_many against an UPDATE', ratio(seconds => $own, $plain), most => 3);
-
 	sql('DROP OWNED BY queueing', 'DROP ROLE queueing');
 	return;
 }
@@ -74,21 +65,6 @@ sub insert_sample
 	sql('RESET ROLE');
 	check_rows($table, $n);
 	return { rate => $n / $seconds };
-}
-
-# Cancel queued messages with one statement.
-sub cancel_sample
-{
-	my ($n, $statement) = @_;
-	sql('TRUNCATE sms_outbox',
-		"INSERT INTO sms_outbox (mobile, message) SELECT '09123456789', 'to cancel' FROM generate_series(1, $n)",
-		'VACUUM ANALYZE sms_outbox', 'CHECKPOINT');
-	my $start = now();
-	sql($statement);
-	my $seconds = now() - $start;
-	my $cancelled = value("SELECT count(*) FROM sms_outbox WHERE status = 'cancelled'");
-	die "$cancelled of $n messages were cancelled\n" if $cancelled != $n;
-	return { seconds => $seconds };
 }
 
 # Have pgbench run a statement that inserts a row for some seconds.
