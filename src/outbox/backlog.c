@@ -91,7 +91,7 @@ static Statement senders_statement = {
 	" FROM a CROSS JOIN LATERAL (SELECT m.sender, pg_catalog.count(*) AS n,"
 	"  pg_catalog.min(m.due_at) AS since, pg_catalog.min(m.id) AS id FROM"
 	"  ((SELECT q.sender, q.due_at, q.id" DUE_MESSAGES " LIMIT $3)"
-	"   UNION (SELECT o.sender, o.due_at, o.id FROM ONLY %1$s AS o"
+	"   UNION (SELECT o.sender, o.send_after, o.id FROM ONLY %1$s AS o"
 	"   WHERE o.origin = $1 AND o.account = a.account AND o.due_at > o.send_after"
 	"   AND o.due_at > $2 AND o.status = 'queued' ORDER BY o.due_at LIMIT $3)) AS m"
 	"  GROUP BY m.sender) AS s"

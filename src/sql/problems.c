@@ -141,7 +141,7 @@ static const char *
 describe_lock(const char *what, const LockHolder *holder)
 {
 	return psprintf("%s is locked by %s%s%s", what, locks_name_holder(holder),
-					holder->query ? ", whose query is: " : "", holder->query ? one_line(holder->query) : "");
+					holder->query ? ", whose last query is: " : "", holder->query ? one_line(holder->query) : "");
 }
 
 /* Return what ends a lock. */
@@ -355,8 +355,9 @@ check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_b
 		!account_has_stopped(state.live.state))
 		return;
 	account->explained = true;
-	problem.detail = psprintf("the user mapping for %s: %s",
-							  OidIsValid(role) ? quote_identifier(GetUserNameFromId(role, true)) : "PUBLIC", state.reason);
+	problem.detail = psprintf("the user mapping for %s: %s%s",
+							  OidIsValid(role) ? quote_identifier(GetUserNameFromId(role, true)) : "PUBLIC", state.reason,
+							  state.live.probe_at == 0 ? "" : psprintf("; next probe at %s", show(state.live.probe_at)));
 	problem.hint = remedy_of(state.reason);
 	if (!add_to_problem(facts, &problem))
 		add_problem(facts, problem);
@@ -378,11 +379,13 @@ check_mappings(Facts *facts)
 
 		if (account->account == NULL)
 			continue;
-		check_stopped_mapping(facts, account, sent_by, role);
 		problem = credentials_read(account->account, role, &credentials);
 		credentials_forget(&credentials);
 		if (problem == NULL)
+		{
+			check_stopped_mapping(facts, account, sent_by, role);
 			continue;
+		}
 		account->explained = true;
 		add_problem(facts, (Problem) {
 			false, "no_mapping", account->name, sent_by->since, sent_by->n,

@@ -92,6 +92,7 @@ wait_for_status($node, \@held, 'sent');
 run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob'});
 wait_for_end($node);
 run_sql($node, 'DROP USER MAPPING FOR bob SERVER sms3300');
+queue_until($node, 'sent', 'another one');
 come('', 'the mapping is gone');
 
 alter_account($node, paused => 'true');
@@ -143,7 +144,11 @@ run_sql($node, q{DROP USER MAPPING FOR CURRENT_USER SERVER other});
 alter_account($node, account => 'other', paused => undef);
 come('warning no_mapping other', 'no_mapping');
 says('no_mapping', 'hint', qr/^CREATE USER MAPPING FOR \S+ SERVER other OPTIONS/);
-run_sql($node, 'DROP SERVER other');
+run_sql($node, q{CREATE USER MAPPING FOR CURRENT_USER SERVER other OPTIONS (username 'u', password_file '/nonexistent/file')});
+wait_until(sub { run_as($node, 'monitor', q{SELECT state FROM sms3300_stat_mapping WHERE account = 'other'}) eq 'stopped' }, 'the file to be looked for');
+come('warning no_mapping other', 'no_mapping: a file that is missing is one problem, not two');
+says('no_mapping', 'since <= now(), detail, hint', qr/^t\|messages of role \S+ cannot be sent: the password file cannot be opened: [^|]*\|Correct the user mapping or its password file, then/);
+run_sql($node, 'DROP USER MAPPING FOR CURRENT_USER SERVER other; DROP SERVER other');
 come('warning no_account other', 'no_account');
 run_sql($node, "SELECT sms3300_cancel($orphan)");
 come('', 'none is missing');
@@ -174,7 +179,7 @@ run_sql($node, "SELECT sms3300_cancel($foreign)");
 
 my ($session, $pid) = lock_by($node, 'LOCK TABLE sms_outbox', 'locked');
 is(run_as($node, 'monitor', "SET statement_timeout = '10s'; SELECT severity, problem, messages, detail, hint FROM sms3300_problems"),
-	"critical|table_locked||sms_outbox is locked by process $pid, whose query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
+	"critical|table_locked||sms_outbox is locked by process $pid, whose last query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
 	'table_locked, at once where it cannot be read');
 is(run_as($node, 'monitor', 'BEGIN; SELECT problem FROM sms3300_problems; SELECT problem FROM sms3300_problems; COMMIT'),
 	"table_locked\ntable_locked", 'it can be asked twice in a transaction');
@@ -191,7 +196,7 @@ wait_for_end($node);
 ($session, $pid, $id) = lock_by($node, 'SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
 pass_lock();
 come('warning row_locked', 'row_locked');
-says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid, whose query is: /);
+says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid, whose last query is: /);
 unlock($session);
 wait_for_end($node);
 come('', 'no row is locked');

@@ -161,13 +161,18 @@ wait_for_status($node, \@ids, 'sent');
 over('Worker killed');
 
 # The clock is three hours ahead for a while.
+set_clock(60);
 my $id = queue($node, 'in an hour', send_after => \"clock_timestamp() + interval '1 hour'",
 	send_before => \"clock_timestamp() + interval '90 min'");
-set_clock(3 * 3600);
+set_clock(60 + 3 * 3600);
 wait_for_status($node, $id, 'expired');
 shows('Clock stepped');
-set_clock(0);
+alter_account($node, paused => 'true');
+my $ahead = queue($node, 'queued while it is ahead');
+set_clock(60);
+alter_account($node, paused => undef);
 type_as('postgres', 'Clock stepped');
+wait_for_status($node, $ahead, 'sent');
 over('Clock stepped');
 is(statuses($node, $id), 'queued 1', 'Clock stepped: it waits for its time');
 pass_time(3600);
