@@ -32,7 +32,7 @@ extern bool budget_spend(const Account *account, TimestampTz now, int parts, boo
 /* Take away the parts of a message from the queue that was not sent, by when it was claimed. */
 extern void budget_return(Oid serverid, TimestampTz claimed_at, int parts);
 
-/* Have the queue's parts of all accounts counted again, because claims were rolled back. */
+/* Have the queue's parts of all accounts counted again, as a former worker has not said all. */
 extern void budget_forget(void);
 
 #endif							/* SMS3300_OUTBOX_BUDGET_H */

@@ -9,8 +9,10 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "account/input.h"
 #include "outbox/access.h"
 #include "outbox/budget.h"
 #include "outbox/claim.h"
@@ -125,27 +127,78 @@ judge_row(const Rows *rows, TimestampTz now)
 	return result;
 }
 
-/* Count a claim for the rules that limit messages; or no longer, as it is not in force. */
+/*
+ * What the transaction has counted for the rules that limit messages, which do not see that
+ * it is rolled back.
+ */
+typedef struct Counted
+{
+	Oid			serverid;
+	TimestampTz at;
+	int			parts;
+	char		mobile[MOBILE_SIZE];
+} Counted;
+
+static Counted *counted = NULL;
+static int	ncounted = 0;
+
+/* Return the next place to note what is counted. */
+static Counted *
+next_counted(void)
+{
+	static int	size = 0;
+
+	if (ncounted == size)
+	{
+		int			larger = size == 0 ? 64 : 2 * size;
+
+		counted = counted ? repalloc(counted, sizeof(Counted) * larger) :
+			MemoryContextAlloc(TopMemoryContext, sizeof(Counted) * larger);
+		size = larger;
+	}
+	return &counted[ncounted];
+}
+
+/* Count a claim for the rules that limit messages. */
 static void
 count_claim(const Claim *claim, TimestampTz now)
 {
 	const Account *account = account_find(claim->account);
+	Counted    *place;
 
-	if (account == NULL)
+	if (account == NULL || (account->max_parts_per_day == 0 && account->max_per_mobile.n == 0))
 		return;
-	(void) budget_spend(account, now, claim->parts, false);
+	place = next_counted();
+	*place = (Counted) {.serverid = account->serverid, .at = now, .parts = claim->parts};
+	strlcpy(place->mobile, claim->mobile ? claim->mobile : "", MOBILE_SIZE);
 	recent_add(account, claim->mobile, now);
+	(void) budget_spend(account, now, claim->parts, false);
+	ncounted++;
 }
 
-static void
-uncount_claim(const Claim *claim, TimestampTz now)
+void
+claims_begin(void)
 {
-	const Account *account = account_find(claim->account);
+	ncounted = 0;
+}
 
-	if (account == NULL)
-		return;
-	budget_return(account->serverid, now, claim->parts);
-	recent_remove(account->serverid, claim->mobile, now);
+/* Count no longer what was counted since there were so many. */
+static void
+uncount_to(int former)
+{
+	for (; ncounted > former; ncounted--)
+	{
+		const Counted *last = &counted[ncounted - 1];
+
+		budget_return(last->serverid, last->at, last->parts);
+		recent_settle(last->serverid, last->mobile, last->at, false);
+	}
+}
+
+void
+claims_undo(void)
+{
+	uncount_to(0);
 }
 
 /* Return the claim that a row is, which is counted. */
@@ -207,7 +260,6 @@ read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden, Timest
 		int64		id = claims[i].id;
 		Judgement	judgement;
 
-		uncount_claim(&claims[i], now);
 		if (!row_find(rows, id) || row_status(rows) != sending)
 			continue;
 		judgement = judge_row(rows, now);
@@ -279,6 +331,7 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 	Claims		claimed = {.claims = palloc(sizeof(Claim) * Max(nids, 1))};
 	int64	   *forbidden = palloc(sizeof(int64) * Max(nids, 1));
 	int			nforbidden = 0;
+	int			former = ncounted;
 	Rows	   *rows = rows_open(claim_columns, lengthof(claim_columns));
 	Oid			queued = rows_status(rows, STATUS_QUEUED);
 	Oid			sending = rows_status(rows, STATUS_SENDING);
@@ -303,7 +356,10 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 	}
 	opt_out_end();
 	if (rows_close(rows))
+	{
+		uncount_to(former);
 		claimed.nclaims = read_again(claimed.claims, claimed.nclaims, forbidden, &nforbidden, now);
+	}
 	forbid_messages(&claimed, forbidden, nforbidden, now);
 	return claimed;
 }

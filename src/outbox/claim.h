@@ -58,4 +58,11 @@ typedef struct Claims
  */
 extern Claims claim_messages(const int64 *ids, int nids, TimestampTz now);
 
+/*
+ * Begin a transaction that may claim messages; or count no longer what was claimed since, as
+ * it failed.
+ */
+extern void claims_begin(void);
+extern void claims_undo(void);
+
 #endif							/* SMS3300_OUTBOX_CLAIM_H */

@@ -2,17 +2,19 @@
  * recent.c
  *		How many messages a number got, or may have got, lately: max_per_mobile.
  *
- * The messages of an account are a ring in the order of their requests, and a hash
- * table of chains through it, the newest first.  A message takes 16 bytes.  Nothing is
- * removed when it is too old: the end of a chain is where it leaves the ring or the
- * time that counts.
+ * A worker keeps the last messages of all accounts in one ring, in the order of their
+ * requests, with a hash table of chains through it, the newest first.  Nothing is removed
+ * when it is too old: the end of a chain is where it leaves the ring or the time that
+ * counts.  The ring has a largest size.  What it no longer has of an account, and still
+ * counts, is looked up in the table.  Other processes ask the table alone.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -21,9 +23,16 @@
 #include "outbox/owner.h"
 #include "outbox/recent.h"
 
-/* The ring begins with this size and doubles up to the other one, 16 MB. */
+/*
+ * The ring begins with the first size and doubles up to the last one, 7 MB; that is small
+ * where assertions are on, so that tests have more messages.
+ */
 #define FIRST_SIZE 1024
-#define LAST_SIZE (1024 * 1024)
+#ifdef USE_ASSERT_CHECKING
+#define LAST_SIZE 2048
+#else
+#define LAST_SIZE (256 * 1024)
+#endif
 
 /* Rows that are read from the table at once. */
 #define PAGE 1000
@@ -31,29 +40,47 @@
 typedef struct RecentMessage
 {
 	TimestampTz at;				/* DT_NOBEGIN: it was not sent */
+	Oid			serverid;		/* of its account */
 	uint32		mobile;			/* its last nine digits */
 	uint32		older;			/* number of the one before it in the chain */
+	bool		on_wire;		/* its row may not say yet that it was sent */
 } RecentMessage;
 
-typedef struct Recent
+/* All that a worker keeps; size 0: nothing yet */
+static struct
 {
-	Oid			serverid;
-	int64		time;			/* as far back as it was read */
-	MemoryContext context;
 	uint32		size;			/* of the ring and of the hash table, a power of two */
 	uint32		next;			/* number of the next message; they count from 1 */
 	RecentMessage *messages;	/* at the remainder of their number */
 	uint32	   *newest;			/* of each chain; 0: none */
-	struct Recent *others;
-} Recent;
+}			ring;
 
-static Recent *recents = NULL;
+/* What is kept of an account. */
+typedef struct RecentAccount
+{
+	Oid			serverid;		/* first: the key */
+	int64		time;			/* as far back as its messages count */
+	TimestampTz complete;		/* all of its messages after this are in the ring */
+	bool		told;			/* that the table is asked */
+} RecentAccount;
+
+static HTAB *accounts = NULL;
 static bool keeping = false;
 
 void
 recent_keep(void)
 {
+	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(RecentAccount)};
+
+	accounts = hash_create("sms3300 recent messages", 64, &control, HASH_ELEM | HASH_BLOBS);
 	keeping = true;
+}
+
+/* Find what is kept of an account; NULL: nothing. */
+static RecentAccount *
+find(Oid serverid)
+{
+	return accounts ? hash_search(accounts, &serverid, HASH_FIND, NULL) : NULL;
 }
 
 /* -------------------------------------------------------------------------
@@ -69,72 +96,117 @@ number_of(const char *mobile)
 
 /* Return whether a message is still in the ring. */
 static bool
-is_kept(const Recent *recent, uint32 number)
+is_kept(uint32 number)
 {
-	return number != 0 && recent->next - number <= recent->size;
+	return number != 0 && ring.next - number <= ring.size;
 }
 
-/* Return the chain of a number. */
-static uint32 *
-chain_of(const Recent *recent, uint32 mobile)
+/* Return the message of a number. */
+static RecentMessage *
+message_at(uint32 number)
 {
-	return &recent->newest[(mobile * UINT64CONST(0x9E3779B97F4A7C15) >> 32) & (recent->size - 1)];
+	return &ring.messages[number & (ring.size - 1)];
+}
+
+/* Return the chain of a mobile number of an account. */
+static uint32 *
+chain_of(Oid serverid, uint32 mobile)
+{
+	uint64		key = (uint64) serverid << 32 | mobile;
+
+	return &ring.newest[(key * UINT64CONST(0x9E3779B97F4A7C15) >> 32) & (ring.size - 1)];
 }
 
 /* Append a message. */
 static void
-append(Recent *recent, uint32 mobile, TimestampTz at)
+append(RecentMessage message)
 {
-	uint32	   *newest = chain_of(recent, mobile);
-	uint32		number = recent->next++;
+	uint32	   *newest = chain_of(message.serverid, message.mobile);
+	uint32		number = ring.next++;
 
-	recent->messages[number & (recent->size - 1)] = (RecentMessage) {at, mobile, *newest};
+	message.older = *newest;
+	*message_at(number) = message;
 	*newest = number;
 }
 
-/* Make a ring of a size, with the messages of another one. */
+/* Make the ring larger. */
 static void
-resize(Recent *recent, uint32 size)
+enlarge(void)
 {
-	Recent		former = *recent;
+	uint32		former_size = ring.size;
+	uint32		former_next = ring.next;
+	RecentMessage *former = ring.messages;
+	uint32		size = former_size == 0 ? FIRST_SIZE : 2 * former_size;
+	RecentMessage *messages = MemoryContextAlloc(TopMemoryContext, sizeof(RecentMessage) * size);
+	uint32	   *newest = MemoryContextAllocZero(TopMemoryContext, sizeof(uint32) * size);
 
-	recent->size = size;
-	recent->next = 1;
-	recent->messages = MemoryContextAllocHuge(recent->context, sizeof(RecentMessage) * size);
-	recent->newest = MemoryContextAllocExtended(recent->context, sizeof(uint32) * size,
-												MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (uint32 number = 1; number < former.next; number++)
-	{
-		const RecentMessage *message = &former.messages[number & (former.size - 1)];
-
-		if (is_kept(&former, number))
-			append(recent, message->mobile, message->at);
-	}
-	if (former.messages)
-	{
-		pfree(former.messages);
-		pfree(former.newest);
-	}
+	if (former)
+		pfree(ring.newest);
+	ring.messages = messages;
+	ring.newest = newest;
+	ring.size = size;
+	ring.next = 1;
+	if (former == NULL)
+		return;
+	for (uint32 number = former_next - Min(former_next - 1, former_size); number != former_next; number++)
+		append(former[number & (former_size - 1)]);
+	pfree(former);
 }
 
-/* Add a message, at a time that is not before that of the others. */
-static void
-add(Recent *recent, uint32 mobile, TimestampTz at)
+/* Return whether a message may still count. */
+static bool
+counts(const RecentMessage *message, TimestampTz now)
 {
-	if (recent->next > recent->size && recent->size < LAST_SIZE)
-	{
-		const RecentMessage *oldest = &recent->messages[recent->next & (recent->size - 1)];
+	const RecentAccount *account = find(message->serverid);
 
-		/* If the oldest one still counts, there is not enough room. */
-		if (oldest->at > at - recent->time)
-			resize(recent, recent->size * 2);
+	return account && message->at != DT_NOBEGIN && message->at > now - account->time;
+}
+
+/*
+ * Add a message.  If the oldest one still counts, the ring grows; if it cannot, that one
+ * is left to the table, or kept if its row does not say yet that it was sent.
+ */
+static void
+add(Oid serverid, uint32 mobile, TimestampTz at, bool on_wire)
+{
+	RecentMessage new = {.at = at, .serverid = serverid, .mobile = mobile, .on_wire = on_wire};
+
+	if (ring.size == 0)
+		enlarge();
+	while (ring.next > ring.size)
+	{
+		RecentMessage oldest = *message_at(ring.next);
+
+		if (!counts(&oldest, at))
+			break;
+		if (ring.size < LAST_SIZE)
+		{
+			enlarge();
+			break;
+		}
+		if (!oldest.on_wire)
+		{
+			RecentAccount *account = find(oldest.serverid);
+
+			account->complete = Max(account->complete, oldest.at);
+			break;
+		}
+		append(oldest);
 	}
-	append(recent, mobile, at);
+	append(new);
 }
 
 /* -------------------------------------------------------------------------
  * From the table
  * ------------------------------------------------------------------------- */
+
+/* When the message at a place among the last ones of an account was finished. */
+static Statement finished_after_statement = {
+	.sql = "SELECT o.finished_at FROM ONLY %s AS o WHERE o.account = $1"
+	" AND (o.message IS NULL)::integer = $2 AND o.finished_at > $3"
+	" ORDER BY o.finished_at DESC OFFSET $4 LIMIT 1",
+	.nargs = 4, .argtypes = {NAMEOID, INT4OID, TIMESTAMPTZOID, INT8OID}, .reads = true
+};
 
 /* The messages of a page are in the order of finished_at, which is close to that of started_at. */
 static Statement finished_statement = {
@@ -154,21 +226,60 @@ static Statement sending_statement = {
 	.nargs = 4, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, .reads = true
 };
 
+/* How many messages a number may have got; those that are being sent, if that is asked for. */
+static Statement count_statement = {
+	.sql = "SELECT (SELECT pg_catalog.count(*) FROM ONLY %1$s AS o WHERE o.account = $2"
+	"  AND (o.message IS NULL)::integer = ANY ('{0,1}') AND o.mobile = $3 AND o.finished_at > $4"
+	"  AND o.status IN ('sent', 'unknown') AND o.started_at > $4 AND o.started_at <= $5)"
+	" + (SELECT pg_catalog.count(*) FROM ONLY %1$s AS o WHERE $6 AND o.origin = $1 AND o.account = $2"
+	"  AND o.due_at IS NOT NULL AND o.mobile = $3"
+	"  AND o.status = 'sending' AND o.started_at > $4 AND o.started_at <= $5)",
+	.nargs = 6, .argtypes = {INT8OID, NAMEOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID},
+	.reads = true
+};
+
+/* An index helps if its first column is the number. */
+static Statement indexed_statement = {
+	.sql = "SELECT 1 FROM pg_catalog.pg_index AS i"
+	" WHERE i.indrelid = $1 AND i.indisvalid AND i.indkey[0] = $2",
+	.nargs = 2, .argtypes = {OIDOID, INT2OID}, .reads = true
+};
+
+/*
+ * Return after which time the finished messages of an account fit into half of the ring: those
+ * whose text was removed, or the others.
+ */
+static TimestampTz
+fitting(Oid schema, Name account, bool redacted, TimestampTz since)
+{
+	Datum		values[] = {
+		NameGetDatum(account), Int32GetDatum(redacted), TimestampTzGetDatum(since),
+		Int64GetDatum(LAST_SIZE / 2)
+	};
+	TimestampTz result = since;
+
+	SPI_connect();
+	statement_run(schema, &finished_after_statement, values, NULL);
+	if (SPI_processed > 0)
+		result = statement_int64(0, 1);
+	SPI_finish();
+	return result;
+}
+
 /* Add the message of a row. */
 static void
-add_row(Recent *recent, uint64 row)
+add_row(Oid serverid, uint64 row)
 {
 	char	   *mobile = statement_name(row, 1);
 
-	add(recent, number_of(mobile), statement_int64(row, 2));
+	add(serverid, number_of(mobile), statement_int64(row, 2), false);
 	pfree(mobile);
 }
 
 /* Read the finished messages, those whose text was removed or the others, page by page. */
 static void
-read_finished(Recent *recent, Oid schema, Name account, bool redacted, TimestampTz now)
+read_finished(Oid schema, Oid serverid, Name account, bool redacted, TimestampTz since, TimestampTz now)
 {
-	TimestampTz since = now - recent->time;
 	TimestampTz at = since;
 	int64		id = 0;
 	uint64		n;
@@ -188,7 +299,7 @@ read_finished(Recent *recent, Oid schema, Name account, bool redacted, Timestamp
 			bool		isnull;
 
 			if (DatumGetBool(statement_value(i, 3, &isnull)) && !isnull)
-				add_row(recent, i);
+				add_row(serverid, i);
 			at = statement_int64(i, 4);
 			id = statement_int64(i, 5);
 		}
@@ -198,172 +309,223 @@ read_finished(Recent *recent, Oid schema, Name account, bool redacted, Timestamp
 
 /* Read what is being sent. */
 static void
-read_sending(Recent *recent, Oid schema, Name account, TimestampTz now)
+read_sending(Oid schema, Oid serverid, Name account, TimestampTz since, TimestampTz now)
 {
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), NameGetDatum(account),
-		TimestampTzGetDatum(now - recent->time), TimestampTzGetDatum(now)
+		Int64GetDatum(outbox_origin()), NameGetDatum(account), TimestampTzGetDatum(since),
+		TimestampTzGetDatum(now)
 	};
 
 	SPI_connect();
 	statement_run(schema, &sending_statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		add_row(recent, i);
+		add_row(serverid, i);
 	SPI_finish();
 }
 
-/* Read the messages of an account as the table's owner, by its indexes whatever the settings. */
+/* Become the table's owner, who reads by its indexes whatever the settings. */
 static void
-read_messages(Recent *recent, Oid schema, const char *name, TimestampTz now)
+become_index_reader(Oid schema, Caller *caller)
 {
+	become_owner(schema, caller);
+	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Read the messages of an account that fit into the ring. */
+static void
+read_messages(RecentAccount *kept, Oid schema, const char *name, TimestampTz now)
+{
+	TimestampTz since = now - kept->time;
 	NameData	account;
 	Caller		caller;
 
 	namestrcpy(&account, name);
-	become_owner(schema, &caller);
-	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	read_finished(recent, schema, &account, false, now);
-	read_finished(recent, schema, &account, true, now);
-	read_sending(recent, schema, &account, now);
+	become_index_reader(schema, &caller);
+	kept->complete = Max(fitting(schema, &account, false, since), fitting(schema, &account, true, since));
+	read_finished(schema, kept->serverid, &account, false, kept->complete, now);
+	read_finished(schema, kept->serverid, &account, true, kept->complete, now);
+	read_sending(schema, kept->serverid, &account, since, now);
 	become_caller(&caller);
+}
+
+/* Ask the table how many messages a number may have got after a time, up to another. */
+static int
+ask_table(Oid schema, const Account *account, const char *mobile, TimestampTz after, TimestampTz until,
+		  bool sending)
+{
+	NameData	name;
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), NameGetDatum(&name), CStringGetTextDatum(mobile),
+		TimestampTzGetDatum(after), TimestampTzGetDatum(until), BoolGetDatum(sending)
+	};
+	Caller		caller;
+	int			n;
+
+	namestrcpy(&name, account->name);
+	become_index_reader(schema, &caller);
+	SPI_connect();
+	statement_run(schema, &count_statement, values, NULL);
+	n = (int) statement_int64(0, 1);
+	SPI_finish();
+	become_caller(&caller);
+	return n;
+}
+
+/* Log once that the table is asked about each number without an index for it. */
+static void
+tell_unindexed(RecentAccount *kept, Oid schema, const Account *account)
+{
+	Datum		values[] = {
+		ObjectIdGetDatum(get_relname_relid(OUTBOX_TABLE, schema)), Int16GetDatum(OUTBOX_MOBILE)
+	};
+	bool		indexed;
+
+	if (kept->told)
+		return;
+	kept->told = true;
+	SPI_connect();
+	statement_run(schema, &indexed_statement, values, NULL);
+	indexed = SPI_processed > 0;
+	SPI_finish();
+	if (!indexed)
+		ereport(LOG,
+				(errmsg("sms3300: account \"%s\" sends more messages within the time of max_per_mobile than are kept in memory",
+						account->name),
+				 errdetail("The table is read for each further message, which is slow without an index on the recipient."),
+				 errhint("CREATE INDEX ON %s (mobile, finished_at)",
+						 quote_qualified_identifier(get_namespace_name(schema), OUTBOX_TABLE))));
 }
 
 /* -------------------------------------------------------------------------
  * By account
  * ------------------------------------------------------------------------- */
 
-/* Take the messages of an account out of the list: their memory is being freed. */
-static void
-unlink_recent(void *arg)
-{
-	for (Recent **place = &recents; *place; place = &(*place)->others)
-	{
-		if (*place == arg)
-		{
-			*place = (*place)->others;
-			break;
-		}
-	}
-}
-
-/* Find what is known of an account; NULL: nothing. */
-static Recent *
-find(Oid serverid)
-{
-	Recent	   *recent = recents;
-
-	while (recent && recent->serverid != serverid)
-		recent = recent->others;
-	return recent;
-}
-
 void
 recent_forget(void)
 {
-	while (recents)
-		MemoryContextDelete(recents->context);
+	HASH_SEQ_STATUS scan;
+	RecentAccount *account;
+
+	if (ring.size == 0)
+		return;
+	pfree(ring.messages);
+	pfree(ring.newest);
+	memset(&ring, 0, sizeof(ring));
+	hash_seq_init(&scan, accounts);
+	while ((account = hash_seq_search(&scan)) != NULL)
+		hash_search(accounts, &account->serverid, HASH_REMOVE, NULL);
 }
 
-/* In a session, what was read does not outlive the statement. */
+/* Forget the messages of an account. */
 static void
-forget_former_statements(void)
+forget_account(Oid serverid)
 {
-	static TimestampTz statement = 0;
-
-	if (!keeping && statement != GetCurrentStatementStartTimestamp())
-		recent_forget();
-	statement = GetCurrentStatementStartTimestamp();
-}
-
-/* Create an empty ring for an account. */
-static Recent *
-create(const Account *account)
-{
-	MemoryContext context = AllocSetContextCreate(TopTransactionContext, "sms3300 recent messages",
-												  ALLOCSET_SMALL_SIZES);
-	Recent	   *recent = MemoryContextAllocZero(context, sizeof(Recent));
-	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
-
-	recent->context = context;
-	recent->serverid = account->serverid;
-	recent->time = account->max_per_mobile.time;
-	resize(recent, FIRST_SIZE);
-	callback->func = unlink_recent;
-	callback->arg = recent;
-	MemoryContextRegisterResetCallback(context, callback);
-	return recent;
+	hash_search(accounts, &serverid, HASH_REMOVE, NULL);
+	if (ring.size == 0)
+		return;
+	for (uint32 number = ring.next - Min(ring.next - 1, ring.size); number != ring.next; number++)
+		if (message_at(number)->serverid == serverid)
+			message_at(number)->at = DT_NOBEGIN;
 }
 
 void
 recent_prepare(Oid schema, const Account *account, TimestampTz now)
 {
-	Recent	   *recent;
+	RecentAccount *kept;
+	RecentAccount read = {.serverid = account->serverid, .time = account->max_per_mobile.time};
 
-	if (account->max_per_mobile.n == 0)
+	if (account->max_per_mobile.n == 0 || !keeping)
 		return;
-	forget_former_statements();
-	recent = find(account->serverid);
-	if (recent && recent->time >= account->max_per_mobile.time)
+	kept = find(account->serverid);
+	if (kept && kept->time >= account->max_per_mobile.time)
 		return;
-	if (recent)
-		MemoryContextDelete(recent->context);
-	recent = create(account);
-	read_messages(recent, schema, account->name, now);
-	if (keeping)
-		MemoryContextSetParent(recent->context, TopMemoryContext);
-	recent->others = recents;
-	recents = recent;
+	forget_account(account->serverid);
+	kept = hash_search(accounts, &account->serverid, HASH_ENTER, NULL);
+	*kept = read;
+	kept->complete = DT_NOEND;	/* until everything has been read */
+	PG_TRY();
+	{
+		read_messages(kept, schema, account->name, now);
+	}
+	PG_CATCH();
+	{
+		forget_account(account->serverid);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
-int
-recent_count(Oid schema, const Account *account, const char *mobile, TimestampTz now)
+/* Count the messages of a number in the ring, at a time or on the wire. */
+static int
+count_kept(Oid serverid, uint32 mobile, TimestampTz after, TimestampTz until, bool on_wire)
 {
-	Recent	   *recent;
-	uint32		wanted;
 	int			n = 0;
 
-	if (account->max_per_mobile.n == 0 || mobile == NULL)
-		return 0;
-	recent_prepare(schema, account, now);
-	recent = find(account->serverid);
-	wanted = number_of(mobile);
-	for (uint32 number = *chain_of(recent, wanted); is_kept(recent, number);)
+	for (uint32 number = *chain_of(serverid, mobile); is_kept(number);)
 	{
-		const RecentMessage *message = &recent->messages[number & (recent->size - 1)];
+		const RecentMessage *message = message_at(number);
 
-		if (message->mobile == wanted && message->at > now - account->max_per_mobile.time &&
-			message->at <= now)
+		if (message->serverid == serverid && message->mobile == mobile &&
+			message->at > after && message->at <= until && (message->on_wire || !on_wire))
 			n++;
 		number = message->older;
 	}
 	return n;
 }
 
-void
-recent_add(const Account *account, const char *mobile, TimestampTz at)
+int
+recent_count(Oid schema, const Account *account, const char *mobile, TimestampTz now)
 {
-	Recent	   *recent = find(account->serverid);
+	TimestampTz since = now - account->max_per_mobile.time;
+	RecentAccount *kept;
+	uint32		number;
+	int			n;
 
-	if (recent && account->max_per_mobile.n > 0 && mobile)
-		add(recent, number_of(mobile), at);
+	if (account->max_per_mobile.n == 0 || mobile == NULL)
+		return 0;
+	if (!keeping)
+		return ask_table(schema, account, mobile, since, now, true);
+	recent_prepare(schema, account, now);
+	kept = find(account->serverid);
+	if (ring.size == 0)
+		return 0;
+	number = number_of(mobile);
+	n = count_kept(account->serverid, number, since, now, false);
+	if (n >= account->max_per_mobile.n || kept->complete <= since)
+		return n;
+	tell_unindexed(kept, schema, account);
+	return ask_table(schema, account, mobile, since, kept->complete, false) +
+		count_kept(account->serverid, number, since, kept->complete, true) +
+		count_kept(account->serverid, number, kept->complete, now, false);
 }
 
 void
-recent_remove(Oid serverid, const char *mobile, TimestampTz at)
+recent_add(const Account *account, const char *mobile, TimestampTz at)
 {
-	Recent	   *recent = find(serverid);
-	uint32		wanted = number_of(mobile);
-
-	if (recent == NULL)
+	if (account->max_per_mobile.n == 0 || mobile == NULL || find(account->serverid) == NULL)
 		return;
-	for (uint32 number = *chain_of(recent, wanted); is_kept(recent, number);)
-	{
-		RecentMessage *message = &recent->messages[number & (recent->size - 1)];
+	add(account->serverid, number_of(mobile), at, true);
+}
 
-		if (message->mobile == wanted && message->at == at)
+void
+recent_settle(Oid serverid, const char *mobile, TimestampTz at, bool sent)
+{
+	uint32		wanted;
+
+	if (find(serverid) == NULL || ring.size == 0)
+		return;
+	wanted = number_of(mobile);
+	for (uint32 number = *chain_of(serverid, wanted); is_kept(number);)
+	{
+		RecentMessage *message = message_at(number);
+
+		if (message->serverid == serverid && message->mobile == wanted && message->at == at &&
+			message->on_wire)
 		{
-			message->at = DT_NOBEGIN;
+			message->on_wire = false;
+			if (!sent)
+				message->at = DT_NOBEGIN;
 			return;
 		}
 		number = message->older;

@@ -2,8 +2,8 @@
  * recent.h
  *		How many messages a number got, or may have got, lately: max_per_mobile.
  *
- * They are read from the table once and kept in memory: by a worker, which notes its
- * claims, for as long as it runs; by any other process for the statement.
+ * A worker reads them from the table once, notes its claims, and keeps as many in memory as
+ * have room; it asks the table about the others.  Any other process asks the table.
  */
 #ifndef SMS3300_OUTBOX_RECENT_H
 #define SMS3300_OUTBOX_RECENT_H
@@ -19,9 +19,12 @@ extern void recent_prepare(Oid schema, const Account *account, TimestampTz now);
 /* Return how many messages a number may have got within the account's time before now. */
 extern int	recent_count(Oid schema, const Account *account, const char *mobile, TimestampTz now);
 
-/* Note a message that is about to be sent; or that one that was noted was not sent. */
+/*
+ * Note a message that is about to be sent; and then that its row says whether it may have
+ * been sent, or that it was not.
+ */
 extern void recent_add(const Account *account, const char *mobile, TimestampTz at);
-extern void recent_remove(Oid serverid, const char *mobile, TimestampTz at);
+extern void recent_settle(Oid serverid, const char *mobile, TimestampTz at, bool sent);
 
 /* Forget all messages, so that they are read again. */
 extern void recent_forget(void);

@@ -13,9 +13,7 @@
 
 #include "account/request.h"
 #include "account/rules.h"
-#include "outbox/budget.h"
 #include "outbox/claim.h"
-#include "outbox/recent.h"
 #include "outbox/row.h"
 #include "shared/clock.h"
 #include "worker/dispatch.h"
@@ -33,6 +31,7 @@ dispatch_create(int limit, bool careful)
 	Dispatch   *dispatch = palloc(sizeof(Dispatch));
 
 	Assert(limit <= DISPATCH_MAX);
+	claims_begin();
 	dispatch->limit = limit;
 	dispatch->careful = careful;
 	dispatch->nids = 0;
@@ -170,9 +169,7 @@ dispatch_undo(Dispatch *dispatch)
 		job_destroy(job);
 	}
 
-	/* The messages that were counted are counted again from the table. */
-	budget_forget();
-	recent_forget();
+	claims_undo();
 	if (dispatch->at >= 0)
 		queues_untake();
 	else

@@ -111,7 +111,7 @@ record_opt_out(const Job *job)
 {
 	const char *problem = opt_out_record(job->mobile, job->line, job->said.status);
 
-	if (problem)
+	if (problem && repeats_log(problem, 1))
 		ereport(LOG,
 				(errmsg("sms3300: the recipient of message " INT64_FORMAT
 						" has opted out, but could not be recorded in sms_opt_out: %s",
@@ -215,12 +215,15 @@ recorder_take_expiry(void)
 static void
 settle_job(Job *job, const MessageResult *result, Wire *wire)
 {
-	if (job->claimed_at != 0 && job->verdict != VERDICT_SENT && job->verdict != VERDICT_UNKNOWN)
+	bool		sent = job->verdict == VERDICT_SENT || job->verdict == VERDICT_UNKNOWN;
+
+	if (job->claimed_at != 0 && !sent)
 	{
 		budget_return(job->queue->serverid, job->claimed_at, job->parts);
 		queue_returned(job->queue);
-		recent_remove(job->queue->serverid, job->mobile, job->claimed_at);
 	}
+	if (job->claimed_at != 0)
+		recent_settle(job->queue->serverid, job->mobile, job->claimed_at, sent);
 	if (result->status == STATUS_QUEUED)
 	{
 		window_due(&job->queue->window, result->due_at);

@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 
+use PostgreSQL::Test::Utils;
 use SMS3300;
 use SMS3300::Clock;
 use Test::More;
@@ -204,6 +205,30 @@ CREATE TRIGGER fail BEFORE UPDATE ON sms_outbox FOR EACH ROW EXECUTE FUNCTION fa
 END
 queue_until($node, 'sent', [ 'fails', 'a', 'b' ], mobile => '09356666666');
 queue_until($node, 'suppressed', 'c', mobile => '09356666666');
+
+# More messages than are kept in memory: what is not there is looked up in the table, also
+# after a restart, and what is still on the wire is kept.
+run_sql($node, 'DELETE FROM sms_outbox');
+alter_account($node, max_per_mobile => '1/10h', max_in_flight => 300);
+queue_until_taken($node, $gateway, '#hold', mobile => '09361111111');
+queue_until($node, 'sent', 'before many', mobile => '09362222222');
+my $from = -s $node->logfile;
+queue($node, 'to many', mobile => \"'0937' || lpad(n::text, 7, '0')", n => 2500);
+wait_for_statuses($node, 'to many', 'sent 2500');
+queue_until($node, 'suppressed', 'a second one', mobile => '09361111111');
+queue_until($node, 'suppressed', 'a second one', mobile => '09362222222');
+queue_until($node, 'sent', 'to another', mobile => '09363333333');
+is(() = slurp_file($node->logfile, $from) =~ /more messages within the time of max_per_mobile than are kept.*\n.*\n.*HINT:  CREATE INDEX ON public.sms_outbox \(mobile, finished_at\)/g,
+	1, 'the log recommends an index, once');
+$gateway->release;
+wait_for_status($node, '#hold', 'sent');
+run_sql($node, 'CREATE INDEX recipients ON sms_outbox (mobile, finished_at)');
+$from = -s $node->logfile;
+restart_shifted($node);
+queue_until($node, 'suppressed', 'a third one', mobile => $_) for '09361111111', '09362222222', '09370000001', '09370002500';
+queue_until($node, 'sent', 'to one more', mobile => '09364444444');
+unlike(slurp_file($node->logfile, $from), qr/than are kept in memory/, 'not where there is one');
+run_sql($node, 'DROP INDEX recipients');
 
 # Parts that come back, as their messages were not sent, open the account again.
 run_sql($node, 'DROP TRIGGER fail ON sms_outbox; DELETE FROM sms_outbox');
