@@ -49,6 +49,7 @@ typedef struct HttpReply
 	const char *body;			/* what came of it; not terminated */
 	size_t		body_size;
 	const char *error;			/* NULL if the reply came whole */
+	int			connection;		/* that it came on, and that may be used again; -1: none */
 } HttpReply;
 
 /* Start; raises 58000 if libcurl or a system call fails. */
@@ -73,6 +74,9 @@ extern void http_wait(Http *http, int64 timeout, uint32 wait_event);
 /* Return the next finished request, or NULL.  The caller releases it. */
 extern const HttpReply *http_next(Http *http);
 extern void http_release(Http *http, const HttpReply *reply);
+
+/* Use the connection that a reply came on no more. */
+extern void http_distrust(const HttpReply *reply);
 
 /* End all active requests at once, as if they had timed out. */
 extern void http_abort_all(Http *http, const char *reason);

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include "storage/fd.h"
 
@@ -441,6 +442,7 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 	HttpReply  *reply = &transfer->reply;
 	long		status = 0;
 	curl_off_t	retry_after = 0;
+	curl_socket_t connection;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(transfer->easy, CURLINFO_RETRY_AFTER, &retry_after);
@@ -452,6 +454,10 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 	reply->error = error ? error : transfer_describe(transfer, code);
 	if (reply->error == NULL && reply->status == 0)
 		reply->error = "the reply has no HTTP status";
+	if (reply->error == NULL &&
+		curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &connection) == CURLE_OK &&
+		connection != CURL_SOCKET_BAD)
+		reply->connection = connection;
 }
 
 /* Reset a transfer for the next request. */
@@ -477,6 +483,15 @@ transfer_clear(Transfer *transfer)
 	memset(&transfer->reply, 0, sizeof(HttpReply));
 	transfer->reply.body = transfer->buffer;
 	transfer->reply.retry_after = -1;
+	transfer->reply.connection = -1;
+}
+
+/* libcurl finds it closed before it would use it again. */
+void
+http_distrust(const HttpReply *reply)
+{
+	if (reply->connection >= 0)
+		(void) shutdown(reply->connection, SHUT_RDWR);
 }
 
 const char *

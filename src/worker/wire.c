@@ -72,6 +72,10 @@ wire_next(Wire *wire)
 	job = reply->owner;
 	wire->bytes -= job->form_size;
 	job_finish(job, reply, &job->queue->codes);
+
+	/* Further replies on that connection would be taken for other messages'. */
+	if (!gateway_is_reply_to(&job->said, job->mobile))
+		http_distrust(reply);
 	return job;
 }
 
