@@ -1,15 +1,9 @@
 /*
  * counters.c
  *		Counters and current state of each account, in shared memory.
- *
- * Each account has a slot, found by its database and server.  If there are more
- * accounts than slots, the account that has been idle the longest loses its slot, and
- * its counters start from zero when it is used again.  An account that is stopped, or
- * has a limit to keep, is not among them: its slot says what it may send.
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -17,19 +11,15 @@
 
 #include "shared/counters.h"
 #include "shared/counters_file.h"
+#include "shared/counters_table.h"
 #include "shared/mappings.h"
 #include "shared/rate.h"
-
-#define MAX_ACCOUNTS 1024
 
 typedef struct SharedCounters
 {
 	LWLock	   *lock;
-	int			nslots;			/* the first ones, which are or were in use */
 	int			nretries;		/* accounts that are to be opened */
-	int16		first[MAX_ACCOUNTS];	/* of the slots with a hash: a number from 1 on; 0: none */
-	int16		next[MAX_ACCOUNTS];	/* the one with the same hash behind a slot */
-	AccountCounters slots[MAX_ACCOUNTS];
+	CountersTable table;
 } SharedCounters;
 
 static SharedCounters *shared_counters = NULL;
@@ -46,47 +36,7 @@ static void
 save_counters(int code, Datum arg)
 {
 	if (code == 0 && shared_counters != NULL)
-		counters_file_write(shared_counters->slots, MAX_ACCOUNTS);
-}
-
-/* Return the place in "first" of an account. */
-static int16 *
-chain_of_account(Oid database, Oid server)
-{
-	return &shared_counters->first[hash_combine(murmurhash32(database), murmurhash32(server)) % MAX_ACCOUNTS];
-}
-
-/* Have a slot found by its account. */
-static void
-enter_slot(int i)
-{
-	const AccountCounters *slot = &shared_counters->slots[i];
-	int16	   *first = chain_of_account(slot->database, slot->server);
-
-	shared_counters->next[i] = *first;
-	*first = (int16) (i + 1);
-}
-
-/* Have a slot found no longer. */
-static void
-remove_slot(int i)
-{
-	const AccountCounters *slot = &shared_counters->slots[i];
-	int16	   *place = chain_of_account(slot->database, slot->server);
-
-	while (*place != i + 1)
-		place = &shared_counters->next[*place - 1];
-	*place = shared_counters->next[i];
-}
-
-/* Take over the counters of the server's last run. */
-static void
-load_counters(void)
-{
-	counters_file_read(shared_counters->slots, MAX_ACCOUNTS);
-	while (shared_counters->nslots < MAX_ACCOUNTS &&
-		   OidIsValid(shared_counters->slots[shared_counters->nslots].database))
-		enter_slot(shared_counters->nslots++);
+		counters_file_write(shared_counters->table.slots, MAX_ACCOUNTS);
 }
 
 void
@@ -99,7 +49,7 @@ counters_startup(LWLock *lock)
 	{
 		memset(shared_counters, 0, counters_size());
 		shared_counters->lock = lock;
-		load_counters();
+		counters_table_load(&shared_counters->table);
 	}
 	if (!IsUnderPostmaster)
 		on_shmem_exit(save_counters, (Datum) 0);
@@ -110,64 +60,7 @@ static AccountCounters *
 find_counters(Oid server)
 {
 	Assert(LWLockHeldByMe(shared_counters->lock));
-	for (int i = *chain_of_account(MyDatabaseId, server); i > 0; i = shared_counters->next[i - 1])
-	{
-		AccountCounters *slot = &shared_counters->slots[i - 1];
-
-		if (slot->database == MyDatabaseId && slot->server == server)
-			return slot;
-	}
-	return NULL;
-}
-
-/* What a slot says of a day no longer matters after this; its database may be gone. */
-#define MATTERS_FOR (2 * USECS_PER_DAY)
-
-/* Tell whether a slot says what its account may send, or that it is to be opened. */
-static bool
-slot_matters(const AccountCounters *slot)
-{
-	return slot->used_at > now - MATTERS_FOR &&
-		(account_has_stopped(slot->live.state) || slot->live.in_flight > 0 || slot->retry ||
-		 slot->day_parts.day != 0 || slot->sessions_slot > now || slot->live.next_slot > now);
-}
-
-/* Return a free slot, or else the least recently used one that may be taken; -1: there is none. */
-static int
-spare_slot(void)
-{
-	int			spare = -1;
-
-	if (shared_counters->nslots < MAX_ACCOUNTS)
-		return shared_counters->nslots++;
-	for (int i = 0; i < MAX_ACCOUNTS; i++)
-	{
-		const AccountCounters *slot = &shared_counters->slots[i];
-
-		if (!slot_matters(slot) && (spare < 0 || slot->used_at < shared_counters->slots[spare].used_at))
-			spare = i;
-	}
-	if (spare >= 0)
-		remove_slot(spare);
-	return spare;
-}
-
-/* Take a slot for an account; NULL if there is none. */
-static AccountCounters *
-take_slot(Oid server)
-{
-	int			i = spare_slot();
-	AccountCounters *slot;
-
-	if (i < 0)
-		return NULL;
-	slot = &shared_counters->slots[i];
-	memset(slot, 0, sizeof(AccountCounters));
-	slot->database = MyDatabaseId;
-	slot->server = server;
-	slot->reset_at = now;
-	enter_slot(i);
-	return slot;
+	return counters_table_find(&shared_counters->table, server);
 }
 
 /*
@@ -184,7 +77,11 @@ find_or_take_slot(Oid server)
 		return NULL;
 	slot = find_counters(server);
 	if (slot == NULL)
-		slot = take_slot(server);
+	{
+		slot = counters_table_add(&shared_counters->table, server, now);
+		if (slot)
+			slot->reset_at = now;
+	}
 	if (slot)
 		slot->used_at = now;
 	return slot;
@@ -363,9 +260,9 @@ counters_take_retries(void (*open) (Oid server))
 	int			n = 0;
 
 	LWLockAcquire(shared_counters->lock, LW_EXCLUSIVE);
-	for (int i = 0; shared_counters->nretries > 0 && i < shared_counters->nslots; i++)
+	for (int i = 0; shared_counters->nretries > 0 && i < shared_counters->table.nslots; i++)
 	{
-		AccountCounters *slot = &shared_counters->slots[i];
+		AccountCounters *slot = &shared_counters->table.slots[i];
 
 		if (slot->database != MyDatabaseId || !slot->retry)
 			continue;
@@ -382,9 +279,9 @@ void
 counters_forget_live(void)
 {
 	counters_begin();
-	for (int i = 0; i < shared_counters->nslots; i++)
-		if (shared_counters->slots[i].database == MyDatabaseId)
-			memset(&shared_counters->slots[i].live, 0, sizeof(LiveState));
+	for (int i = 0; i < shared_counters->table.nslots; i++)
+		if (shared_counters->table.slots[i].database == MyDatabaseId)
+			memset(&shared_counters->table.slots[i].live, 0, sizeof(LiveState));
 	mappings_forget();
 	counters_end();
 }
@@ -406,9 +303,9 @@ void
 counters_reset(void)
 {
 	counters_begin();
-	for (int i = 0; i < shared_counters->nslots; i++)
+	for (int i = 0; i < shared_counters->table.nslots; i++)
 	{
-		AccountCounters *slot = &shared_counters->slots[i];
+		AccountCounters *slot = &shared_counters->table.slots[i];
 
 		if (slot->database != MyDatabaseId)
 			continue;
@@ -514,11 +411,11 @@ void
 counters_forget_days(void)
 {
 	counters_begin();
-	for (int i = 0; i < shared_counters->nslots; i++)
-		if (shared_counters->slots[i].database == MyDatabaseId)
+	for (int i = 0; i < shared_counters->table.nslots; i++)
+		if (shared_counters->table.slots[i].database == MyDatabaseId)
 		{
-			shared_counters->slots[i].day_parts.day = 0;
-			shared_counters->slots[i].day_parts.reached = 0;
+			shared_counters->table.slots[i].day_parts.day = 0;
+			shared_counters->table.slots[i].day_parts.reached = 0;
 		}
 	counters_end();
 }
@@ -556,9 +453,9 @@ counters_any_past_hour(TimestampTz before)
 	bool		any = false;
 
 	LWLockAcquire(shared_counters->lock, LW_SHARED);
-	for (int i = 0; i < shared_counters->nslots; i++)
+	for (int i = 0; i < shared_counters->table.nslots; i++)
 	{
-		const AccountCounters *slot = &shared_counters->slots[i];
+		const AccountCounters *slot = &shared_counters->table.slots[i];
 
 		any |= slot->database == MyDatabaseId && slot->hour.hour != 0 && slot->hour.hour < before;
 	}
