@@ -226,7 +226,10 @@ if [ -n "$draw" ]; then
 fi
 
 send="SELECT sms3300_send('09123456789', 'hello'"
-overdue="$send, send_after => now() - interval '1 hour')"
+
+# One that has been due for an hour, which callers cannot queue.
+overdue="$send); SET LOCAL session_replication_role = replica; UPDATE sms_outbox
+	SET (send_after, due_at) = (now() - interval '1 hour', now() - interval '1 hour') WHERE status = 'queued'"
 
 await 'sms3300_account_requests_total == 0' 'the account is seen before it sends'
 sql app "$send) FROM generate_series(1, 3)"
@@ -273,7 +276,7 @@ sql app "ALTER SERVER sms3300 OPTIONS (DROP paused)"
 await 'ALERTS{alertname="Sms3300Blocked", alertstate="firing"}' 'the worker is blocked'
 firing Sms3300Blocked Sms3300Expired Sms3300Failed Sms3300Suppressed Sms3300Unknown
 sql app "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'sms_outbox'::regclass AND mode = 'ShareLock'"
-await 'sms3300_worker_blocked{datname="app"} == 0 and sms3300_account_queued == 0' 'it goes on'
+await 'sms3300_worker_blocked{datname="app"} == 0 and on (datname) sms3300_account_queued == 0' 'it goes on'
 sql app "ALTER SYSTEM SET sms3300.armed_file = '/nonexistent'"
 sql app 'SELECT pg_reload_conf()'
 await 'ALERTS{alertname="Sms3300Problem", alertstate="firing"}' 'the server is not armed'

@@ -14,23 +14,27 @@ use JSON::PP qw(decode_json encode_json);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SMS3300;
+use SMS3300::Clock;
 use Test::More;
 
 my $root     = $ENV{ZABBIX_ROOT} // '';
 my $frontend = "$root/usr/share/zabbix";
-my ($php) = grep { -x } map { "$_/php" } split /:/, $ENV{PATH};
+my ($php) = grep { -x } ((map { "$_/php" } split /:/, $ENV{PATH}), glob "$root/usr/bin/php[0-9]*");
 plan skip_all => 'Zabbix is not installed'
   if !$php || grep { !-e } "$root/usr/sbin/zabbix_server", "$root/usr/sbin/zabbix_agentd", "$frontend/api_jsonrpc.php";
 
 my $gateway = new_gateway();
-my $node    = new_node('main', conf => "max_connections = 60\nsms3300.poll_interval = 1s\n");
+my $node    = new_shifted_node('main', conf => "sms3300.max_workers = 1\nsms3300.poll_interval = 1s\n");
 my $url     = $gateway->url;
-create_account($node, 'postgres', url => $url, line => '983000330000', timeout => '1 hour', max_in_flight => 4);
-my ($host, $port, $work) = ($node->host, $node->port, $node->basedir);
+my $line    = '983000330000';
+create_account($node, 'postgres', url => $url, line => $line, timeout => '1 hour', max_in_flight => 4);
+run_sql($node, 'CREATE ROLE zabbix LOGIN IN ROLE pg_monitor');
+my $zabbix = new_node('zabbix', conf => "max_connections = 60\n");
+my ($host, $port, $work) = ($zabbix->host, $zabbix->port, $zabbix->basedir);
 my ($server_port, $agent_port, $web_port) = map { PostgreSQL::Test::Cluster::get_free_port() } 1 .. 3;
 
 # Zabbix's own database.
-run_sql($node, 'CREATE ROLE zabbix LOGIN IN ROLE pg_monitor; CREATE DATABASE zabbix OWNER zabbix');
+run_sql($zabbix, 'CREATE ROLE zabbix LOGIN; CREATE DATABASE zabbix OWNER zabbix');
 system("zcat $root/usr/share/zabbix-server-pgsql/$_.sql.gz | psql -q -1 -h $host -p $port -U zabbix zabbix >/dev/null") == 0
   or die "could not load $_"
   for qw(schema images data);
@@ -38,7 +42,7 @@ system("zcat $root/usr/share/zabbix-server-pgsql/$_.sql.gz | psql -q -1 -h $host
 # What runs: the server, the agent with the parameters of the template's head, the frontend.
 my $template = slurp_file(abs_path(dirname(__FILE__) . '/../../doc/monitoring/zabbix.yaml'));
 my $parameters = join '', map { "$_\n" } $template =~ /^# +(UserParameter=.*)/mg;
-$parameters =~ s/^(UserParameter=\S+?),psql/$1,psql -h $host -p $port/mg;
+$parameters =~ s/^(UserParameter=\S+?),psql/$1,psql -h ${\ $node->host } -p ${\ $node->port }/mg;
 append_to_file("$work/server.conf", <<"END2");
 ListenPort=$server_port
 LogFile=$work/server.log
@@ -87,13 +91,13 @@ append_to_file("$work/zabbix.conf.php", <<"END2");
 END2
 system("cp -r $frontend $work/web") == 0 or die;
 system("grep -rl CONFIG_FILE_PATH $work/web --include=*.php | xargs sed -i 's#/etc/zabbix/zabbix.conf.php#$work/zabbix.conf.php#'") == 0 or die;
-my @extensions = map { ('-d', "extension=$_") } map { "$root/usr/lib/php/20220829/$_.so" } qw(bcmath gd xml xmlwriter xmlreader dom);
-@extensions = () if $root eq '';
+my @extensions = $root eq '' ? () : map { ('-d', "extension=$_") } grep { -e } map { glob "$root/usr/lib/php/*/$_.so" }
+  qw(ctype gettext sockets mbstring bcmath gd dom xml simplexml xmlwriter xmlreader pgsql);
 local $ENV{LD_LIBRARY_PATH} = "$root/usr/lib/x86_64-linux-gnu";
 my $out = '';
-my @running = map { start($_, '<', \undef, '>&', \$out) } (
+my @agent   = ("$root/usr/sbin/zabbix_agentd", '-f', '-c', "$work/agent.conf");
+my @running = map { start($_, '<', \undef, '>&', \$out) } (\@agent,
 	[ "$root/usr/sbin/zabbix_server", '-f', '-c', "$work/server.conf" ],
-	[ "$root/usr/sbin/zabbix_agentd", '-f', '-c', "$work/agent.conf" ],
 	[ $php, @extensions, '-S', "127.0.0.1:$web_port", '-t', "$work/web" ]);
 END { local $?; $_->signal('TERM') for @running; $_->finish for @running; }
 
@@ -122,16 +126,19 @@ my %rule = map { $_ => { createMissing => JSON::PP::true, updateExisting => JSON
 ok(call('configuration.import', { format => 'yaml', source => $fast, rules => { %rule, groups => { createMissing => JSON::PP::true } } }),
 	'Zabbix imports the template');
 my ($imported) = @{ call('template.get', { output => ['templateid'], filter => { host => ['sms3300 by Zabbix agent'] }, selectTriggers => ['description'] }) };
-cmp_ok(scalar @{ $imported->{triggers} }, '>=', 17, 'its triggers');
+cmp_ok(scalar @{ $imported->{triggers} }, '>=', 21, 'its triggers');
 my ($group) = @{ call('hostgroup.get', { output => ['groupid'], limit => 1 }) };
 call('host.create', { host => 'database', groups => [$group], templates => [ { templateid => $imported->{templateid} } ],
 	interfaces => [ { type => 1, main => 1, useip => 1, ip => '127.0.0.1', dns => '', port => "$agent_port" } ] });
 
 # Wait until these triggers fire, and no other one.
+my %fired;
+
 sub fires
 {
 	my (@expected) = @_;
 	my $expected = join ', ', sort @expected;
+	@fired{@expected} = ();
 	my $firing   = 'nothing yet';
 	wait_until(
 		sub {
@@ -192,10 +199,78 @@ fires();
 
 queue_until_taken($node, $gateway, '#hold', n => 4);
 queue($node, 'behind');
-run_sql($node, q{SET session_replication_role = replica; UPDATE sms_outbox SET due_at = now() - interval '10 min' WHERE status = 'queued'});
+pass_time(301);
 fires('overdue');
 $gateway->release;
 alter_account($node, max_in_flight => 8);
 fires();
+
+($session, undef, $id) = lock_by($node, 'SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
+wait_for_sql($node, 'postgres', q{SELECT state FROM sms3300_stat_worker WHERE datname = 'postgres'}, 'blocked');
+pass_time(11);
+fires('row_locked');
+unlock($session);
+fires();
+
+# What is missing, refused or used up.
+run_sql($node, q{CREATE ROLE bob LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO bob;
+	CREATE USER MAPPING FOR bob SERVER sms3300 OPTIONS (username 'bob', password 'wrong')});
+run_as($node, 'bob', q{SELECT sms3300_send('09123456789', '#status 18 bad ' || n) FROM generate_series(1, 2) AS n});
+fires('mapping_stopped');
+run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob' AND status = 'queued'});
+run_sql($node, 'DROP USER MAPPING FOR bob SERVER sms3300');
+queue_until($node, 'sent', 'another one');
+fires();
+alter_account($node, max_parts_per_day => 1);
+queue($node, 'one too many', n => 2);
+fires('budget_reached');
+alter_account($node, max_parts_per_day => undef);
+fires();
+run_sql($node, "CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line', url '$url', paused 'true');"
+	  . q{ CREATE USER MAPPING FOR CURRENT_USER SERVER other OPTIONS (username 'u', password 'p')});
+$id = queue($node, 'orphan', account => 'other');
+fires('paused');
+run_sql($node, q{DROP USER MAPPING FOR CURRENT_USER SERVER other});
+alter_account($node, account => 'other', paused => undef);
+fires('no_mapping');
+run_sql($node, 'DROP SERVER other');
+fires('no_account');
+run_sql($node, "SELECT sms3300_cancel($id)");
+fires();
+
+# What came and is not understood, or not recorded.
+run_sql($node, 'ALTER TABLE sms_outbox ADD CONSTRAINT odd CHECK (message <> $$odd$$ OR message_id IS NULL)');
+queue($node, 'odd');
+fires('result_not_recorded');
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT odd');
+fires();
+alter_account($node, delivery => 'on', delivery_checks => '500ms', delivery_interval => '0');
+$gateway->states(shape => 'html');
+queue_until($node, 'sent', 'delivered?');
+fires('delivery_not_understood');
+$gateway->states(shape => 'items', default => 1);
+alter_account($node, delivery_checks => '600ms');
+queue_until($node, 'sent', 'delivered!');
+fires();
+
+# No worker, and a library that is too old.
+run_sql($node, 'CREATE DATABASE busy');
+create_account($node, 'busy', url => $url, line => $line, timeout => '1 hour');
+run_sql($node, q{SELECT pg_terminate_backend(pid) FROM sms3300_stat_worker WHERE datname = 'postgres'});
+queue_until_taken($node, $gateway, '#hold', database => 'busy');
+queue($node, 'no worker');
+pass_time(61);
+fires('no_worker');
+$gateway->release;
+fires();
+run_sql($node, q{UPDATE pg_extension SET extversion = '99.0' WHERE extname = 'sms3300'});
+fires('newer_extension');
+run_sql($node, q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'sms3300') WHERE extname = 'sms3300'});
+fires();
+
+# What is left takes a restart, or ten minutes without data.
+my %left = map { $_ => 1 } ('not_preloaded', 'nothing is known');
+is_deeply([ sort(keys %fired, keys %left) ], [ sort map { $_->{description} =~ s/^sms3300: //r } @{ $imported->{triggers} } ],
+	'each other trigger has fired');
 
 done_testing();
