@@ -27,9 +27,6 @@
 /* The index on senders, which tables of earlier versions lack. */
 #define OUTBOX_SENDER_INDEX "sms_outbox_sender_idx"
 
-/* Rows that are hurried when their account is altered. */
-#define HURRY_LIMIT 10000
-
 /* A timestamp of the first row of the last result; DT_NOEND if it is none. */
 static TimestampTz
 timestamp_or_never(void)
@@ -344,17 +341,47 @@ static Statement hurry_statement = {
 };
 
 /*
- * Make messages of an account that wait for another try due now, a limited number.
- * They have an index of their own: those that wait for their time may be a million.
+ * Make at most "limit" messages of an account that wait for another try due now.  Returns
+ * how many were.  They have an index of their own: those that wait for their time may be
+ * a million.
  */
-void
-outbox_hurry(const char *account)
+int
+outbox_hurry(const char *account, int limit)
 {
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), statement_name_datum(account), Int64GetDatum(HURRY_LIMIT)
+		Int64GetDatum(outbox_origin()), statement_name_datum(account), Int64GetDatum(limit)
 	};
 
 	statement_run(outbox_namespace(), &hurry_statement, values, NULL);
+	return (int) SPI_processed;
+}
+
+static Statement hurry_disbelieved_statement = {
+	.sql = "UPDATE ONLY %1$s SET due_at = pg_catalog.now()"
+	" WHERE id IN (SELECT q.id FROM pg_catalog.generate_series(9, 0, -1) AS p(priority)"
+	"  CROSS JOIN LATERAL (SELECT o.id FROM ONLY %1$s AS o WHERE o.origin = $1 AND o.account = $2"
+	"   AND o.priority = p.priority AND o.due_at > pg_catalog.now() AND o.due_at <= $3 AND o.status = 'queued'"
+	"   AND (o.started_at > pg_catalog.now() OR"
+	"    (o.started_at IS NULL AND o.created_at > pg_catalog.now() AND o.send_after <= o.created_at))"
+	"   ORDER BY o.due_at LIMIT $4 FOR NO KEY UPDATE OF o SKIP LOCKED) AS q LIMIT $4)",
+	.nargs = 4, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZOID, INT8OID}
+};
+
+/*
+ * Make at most "limit" messages of an account due now that another clock, which has been set
+ * back since, has put off up to a time: those that were to be sent at once, and those whose
+ * last try it has timed.  Returns how many were.
+ */
+int
+outbox_hurry_disbelieved(const char *account, TimestampTz until, int limit)
+{
+	Datum		values[] = {
+		Int64GetDatum(outbox_origin()), statement_name_datum(account), TimestampTzGetDatum(until),
+		Int64GetDatum(limit)
+	};
+
+	statement_run(outbox_namespace(), &hurry_disbelieved_statement, values, NULL);
+	return (int) SPI_processed;
 }
 
 static Statement has_foreign_statement = {

@@ -20,6 +20,9 @@ extern int	clock_watch_open(void);
 /* Make it wait for the next time. */
 extern void clock_watch_reset(int watch);
 
+/* Corrections of the clock up to this size are ignored. */
+#define CLOCK_TOLERANCE USECS_PER_SEC
+
 /*
  * Return by how many microseconds the wall clock has been set since the last call in
  * this process; negative: it was set back.  The first call returns 0.

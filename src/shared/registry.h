@@ -145,6 +145,12 @@ typedef enum StartFailure
  */
 extern bool registry_start_failed(Oid database, StartFailure why);
 
+/*
+ * The clock was set back from a time: have a worker look at each database that has something
+ * due later, as that clock may have put it off.
+ */
+extern void registry_set_back(TimestampTz former);
+
 /* Free the slot of a database that is gone. */
 extern void registry_forget(Oid database);
 
@@ -163,6 +169,15 @@ typedef struct WorkerNews
 
 /* When the server started, or came back after a crash. */
 extern TimestampTz registry_started_at(void);
+
+/*
+ * Return whether a worker that cannot connect to a database may log that: what lasts is
+ * logged once a minute.
+ */
+extern bool registry_worker_may_tell(Oid database);
+
+/* Return from when the clock was set back while there was no worker; 0: it was not. */
+extern TimestampTz registry_worker_take_set_back(void);
 
 /*
  * Become the worker of this database.  False if it has one already.  *orphans

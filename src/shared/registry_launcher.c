@@ -166,6 +166,23 @@ registry_start_failed(Oid database, StartFailure why)
 }
 
 void
+registry_set_back(TimestampTz former)
+{
+	registry_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_SLOTS; i++)
+	{
+		DatabaseSlot *slot = &registry->slots[i];
+
+		/* A worker that is there notices it itself. */
+		if (slot->state == SLOT_FREE || slot->latch || slot->due == DT_NOEND)
+			continue;
+		slot->set_back = Max(slot->set_back, former);
+		slot_want(slot);
+	}
+	registry_unlock();
+}
+
+void
 registry_forget(Oid database)
 {
 	DatabaseSlot *slot;

@@ -8,8 +8,12 @@
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
+#include "shared/clock.h"
 #include "shared/counters.h"
 #include "shared/slot.h"
+
+/* A worker that cannot connect again logs it when so much time has passed. */
+#define TELL_INTERVAL USECS_PER_MINUTE
 
 static DatabaseSlot *my_slot = NULL;	/* while this worker is attached */
 
@@ -17,6 +21,34 @@ TimestampTz
 registry_started_at(void)
 {
 	return registry->started_at;
+}
+
+bool
+registry_worker_may_tell(Oid database)
+{
+	int64		now = clock_us();
+	DatabaseSlot *slot;
+	bool		tell;
+
+	registry_lock(LW_EXCLUSIVE);
+	slot = slot_find(database);
+	tell = slot == NULL || !slot->start_failed || slot->told_at + TELL_INTERVAL <= now;
+	if (slot && tell)
+		slot->told_at = now;
+	registry_unlock();
+	return tell;
+}
+
+TimestampTz
+registry_worker_take_set_back(void)
+{
+	TimestampTz former;
+
+	registry_lock(LW_EXCLUSIVE);
+	former = my_slot->set_back;
+	my_slot->set_back = 0;
+	registry_unlock();
+	return former;
 }
 
 bool

@@ -38,11 +38,13 @@ typedef struct DatabaseSlot
 	bool		orphans;		/* rows may be left as sending */
 	bool		foreign;		/* there are messages that another database queued */
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
+	TimestampTz set_back;		/* the clock was set back from this while there was no worker; 0: it was not */
 	WorkerNews	news;			/* for the next look */
 	Latch	   *latch;			/* the attached worker's */
 	bool		start_failed;	/* no worker could be started the last time */
 	StartFailure start_failure; /* why */
 	TimestampTz refused_since;	/* the database has not accepted connections; 0: it has */
+	int64		told_at;		/* when a worker began whose failure may be logged, by clock_us() */
 	int			reserved;		/* commands that need the database to themselves */
 	int			failures;		/* in a row */
 	int64		not_before;		/* no new worker before this, by clock_us() */

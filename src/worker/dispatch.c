@@ -223,6 +223,7 @@ dispatch_anyway(const Dispatch *failed, const TransactionError *error, Wire *wir
 	Dispatch   *dispatch = dispatch_create(1, true);
 	TransactionError again;
 	TransactionOutcome outcome = TRANSACTION_FAILED;
+	int64		begun_at = clock_us();
 
 	dispatch->ids[0] = id;
 	dispatch->nids = 1;
@@ -241,5 +242,5 @@ dispatch_anyway(const Dispatch *failed, const TransactionError *error, Wire *wir
 
 	/* That another session has locked the table is not the message's fault. */
 	if (outcome == TRANSACTION_FAILED)
-		shun(id, GetCurrentTimestamp());
+		queues_pass_by(id, shun(id, GetCurrentTimestamp()) ? 0 : clock_us() - begun_at);
 }

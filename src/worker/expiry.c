@@ -165,7 +165,11 @@ expire_anyway(Expiry *expiry, Expiring *expiring, const TransactionError *error)
 	if (outcome == TRANSACTION_DONE)
 		settle_expired(expiry, expiring);
 	else if (outcome == TRANSACTION_FAILED)
-		shun(id, GetCurrentTimestamp());
+	{
+		/* If there are too many to remember, the place alone gets past it. */
+		(void) shun(id, GetCurrentTimestamp());
+		expiry->place = expiring->place;
+	}
 }
 
 void

@@ -332,7 +332,11 @@ sms3300_launcher_main(Datum unused)
 
 	while (!ShutdownRequestPending)
 	{
+		int64		step = clock_step();
+
 		CHECK_FOR_INTERRUPTS();
+		if (step < -CLOCK_TOLERANCE)
+			registry_set_back(GetCurrentTimestamp() - step);
 		if (ConfigReloadPending)
 			reload();
 		if (registry_take_overflow())

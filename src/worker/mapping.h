@@ -21,6 +21,7 @@ typedef struct Mapping
 	uint64		version;		/* 0: the mapping does not exist */
 	TimestampTz reopen_at;		/* a change opens it from then on */
 	Gate		gate;			/* whether messages are sent with it */
+	uint32		refused_sender;	/* of the message that was refused last: a hash */
 	int			in_flight;
 	bool		active;			/* its state may have to be published */
 	dlist_node	active_node;

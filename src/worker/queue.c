@@ -14,16 +14,12 @@
 #include "shared/armed.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
+#include "worker/reopen.h"
 #include "worker/roster.h"
 #include "worker/stops.h"
 #include "worker/upkeep.h"
 #include "worker/wire.h"
 
-/*
- * A role that may use a server can make and drop a mapping of its own again and again.
- * Each change of a mapping opens the account, but not more often than this.
- */
-#define REOPEN_PAUSE (10 * USECS_PER_SEC)
 static uint64 known_generation = 0;
 
 /* Free the queue of an account that no longer exists. */
@@ -31,6 +27,7 @@ static void
 queue_free(AccountQueue *queue)
 {
 	roster_remove(queue);
+	reopen_forget(queue);
 	window_clear(&queue->window);
 	mappings_free(&queue->mappings);
 	pfree(queue);
@@ -64,37 +61,14 @@ queues_untake(void)
 		window_untake(&dlist_container(AccountQueue, node, iter.cur)->window);
 }
 
-/*
- * Update the version of a queue's account.  Returns true if it was altered since
- * this or another worker last checked.
- */
-static bool
-queue_note_version(AccountQueue *queue, const Account *account)
+void
+queues_pass_by(int64 id, int64 spent)
 {
-	uint64		known = queue->version;
+	dlist_iter	iter;
 
-	if (account->version == known)
-		return false;
-	queue->version = account->version;
-	return counters_exchange_version(account->serverid, account->version) != account->version ||
-		known != 0;
-}
-
-/* Open an account that may have stopped, and make its messages that wait for a retry due. */
-static void
-queue_open(AccountQueue *queue, bool paused)
-{
-	bool		opened = gate_set(&queue->gate, ACCOUNT_OPEN);
-
-	opened |= mappings_open(&queue->mappings);
-	if (opened && !paused)
-		queue_tell_open(queue);
-	if (queue->exhausted_until != 0)
-		queue->exhausted_until = DT_NOBEGIN;
-	if (window_is_empty(&queue->window))
-		return;
-	outbox_hurry(queue->name);
-	window_reset(&queue->window, DT_NOBEGIN);
+	dlist_foreach(iter, roster_awake())
+		if (window_pass_by(&dlist_container(AccountQueue, node, iter.cur)->window, id, spent))
+			break;
 }
 
 /* Open a queue's account, as a person has asked for. */
@@ -108,27 +82,8 @@ retry_account(Oid server)
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
 		if (queue->exists && queue->serverid == server && queue->gate.state != ACCOUNT_PAUSED)
-			queue_open(queue, false);
+			reopen_queue(queue, false);
 	}
-}
-
-/* Open the account if it was altered, or later if its mappings were altered lately. */
-static void
-queue_follow(AccountQueue *queue, const Account *account)
-{
-	bool		of_mapping = queue->version != 0 && account->server_version == queue->server_version;
-	TimestampTz now = GetCurrentTimestamp();
-
-	queue->reopening = of_mapping && queue->reopen_at > now && queue->reopen_at <= now + REOPEN_PAUSE;
-	if (queue->reopening)
-		return;
-	if (of_mapping)
-		queue->reopen_at = now + REOPEN_PAUSE;
-	queue->server_version = account->server_version;
-
-	/* Set before the update, so that it is not repeated if a user's trigger fails. */
-	if (queue_note_version(queue, account))
-		queue_open(queue, account->paused);
 }
 
 /*
@@ -146,7 +101,7 @@ queue_configure(AccountQueue *queue, TimestampTz now)
 		if (account->version != queue->version)
 		{
 			retention_configure(&queue->retention, account->retention, account->redact_after);
-			queue_follow(queue, account);
+			reopen_follow(queue, account);
 		}
 		if (queue->serverid != account->serverid)
 			roster_note_server(queue, account->serverid);
@@ -187,7 +142,7 @@ queue_follow_mappings(AccountQueue *queue)
 	if (mappings_refresh(&queue->mappings, queue->serverid, GetCurrentTimestamp()))
 	{
 		queue_tell_open(queue);
-		outbox_hurry(queue->name);
+		reopen_hurry(queue);
 	}
 	if (queue->window.barred)
 		window_go_back(&queue->window, DT_NOBEGIN);
@@ -299,6 +254,16 @@ queues_reopen_at(void)
 			first = Min(first, queue->reopen_at);
 	}
 	return first;
+}
+
+void
+queues_each(void (*each) (AccountQueue *queue))
+{
+	dlist_iter	iter;
+
+	roster_wake_all();
+	dlist_foreach(iter, roster_awake())
+		each(dlist_container(AccountQueue, node, iter.cur));
 }
 
 void

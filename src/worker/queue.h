@@ -13,6 +13,7 @@
 #include "gateway/gateway.h"
 #include "shared/counters.h"
 #include "shared/news.h"
+#include "worker/batch.h"
 #include "worker/gate.h"
 #include "worker/pace.h"
 #include "worker/retention.h"
@@ -20,6 +21,18 @@
 #include "worker/window.h"
 
 struct Wire;
+
+/* Messages that are to be made due. */
+typedef struct Hurry
+{
+	dlist_node	node;
+	TimestampTz at;				/* when; DT_NOEND: not at all */
+	TimestampTz until;			/* first those that another clock has put off, up to this; 0: none */
+	bool		retries;		/* those that wait for another try */
+	int			left;			/* at most so many */
+	int			failures;		/* in a row */
+	Batch		batch;
+} Hurry;
 
 typedef struct AccountQueue
 {
@@ -36,6 +49,7 @@ typedef struct AccountQueue
 	uint64		server_version;
 	TimestampTz reopen_at;		/* a change of a mapping opens the account from then on */
 	bool		reopening;		/* there was one, and it is not yet time */
+	Hurry		hurry;			/* what is made due */
 	int			max_in_flight;
 	double		rate;
 	int			nmappings;
@@ -91,6 +105,12 @@ extern void queues_reset(void);
 /* Take back the candidates that a transaction has taken, because it failed for one of them. */
 extern void queues_untake(void);
 
+/*
+ * Pass a candidate by, as it cannot be claimed.  "spent" is how long the try took if it is
+ * not remembered otherwise, in microseconds, else 0.
+ */
+extern void queues_pass_by(int64 id, int64 spent);
+
 /* Add or remove a reference, which keeps a queue even if its account is dropped. */
 extern void queue_hold(AccountQueue *queue);
 extern void queue_release(AccountQueue *queue);
@@ -109,6 +129,9 @@ extern void queue_submitting(AccountQueue *queue, int64 delay);
 
 /* Discard waiting times, because the clock was set back. */
 extern void queues_set_back(TimestampTz now);
+
+/* Do something with each queue. */
+extern void queues_each(void (*each) (AccountQueue *queue));
 
 /* Return when there is work without a notification; DT_NOEND: never. */
 extern TimestampTz queues_next_event(struct Wire *wire, TimestampTz now);

@@ -10,6 +10,7 @@
 #include "utils/timestamp.h"
 
 #include "shared/registry.h"
+#include "worker/reopen.h"
 #include "worker/roster.h"
 
 static dlist_head awake = DLIST_STATIC_INIT(awake);
@@ -69,6 +70,7 @@ create(const char *name)
 	window_init(&queue->window);
 	mappings_init(&queue->mappings);
 	queue->retention.tidy_at = DT_NOEND;
+	reopen_init(queue);
 	pace_hold(&queue->pace, registry_started_at());
 	dlist_push_tail(&awake, &queue->node);
 	return queue;

@@ -28,6 +28,7 @@
 #include "worker/blocked.h"
 #include "worker/dispatch.h"
 #include "worker/history.h"
+#include "worker/reopen.h"
 #include "worker/round.h"
 #include "worker/tracker.h"
 #include "worker/upkeep.h"
@@ -425,6 +426,8 @@ round_in_context(Worker *worker)
 		take_news(worker, now);
 		recorder_retry(&worker->recorder, now, worker->stopping, &worker->wire);
 		outcome = run_round(worker, now);
+		if (!worker->stopping && !worker->outdated && reopen_next() <= now)
+			reopen_run(now);
 		if (outcome == TRANSACTION_DONE && !worker->stopping && !worker->outdated)
 		{
 			tidy(worker, now);
@@ -479,13 +482,14 @@ round_is_wanted(Worker *worker, TimestampTz now)
 	if (worker->outdated)
 		return false;
 	if (expiry_next(&worker->expiry) <= now || queues_tidy_at(now) <= now || queues_reopen_at() <= now ||
+		reopen_next() <= now ||
 		track_at(worker, now) <= now || (worker->prepared && worker->poll_at <= now))
 		return true;
 	return worker->claim_at <= now && queues_wanted(&worker->wire, now) > 0;
 }
 
 void
-round_set_back(Worker *worker, TimestampTz now)
+round_set_back(Worker *worker, TimestampTz now, TimestampTz former)
 {
 	worker->retry_at = Min(worker->retry_at, now);
 	worker->claim_at = Min(worker->claim_at, now);
@@ -494,6 +498,8 @@ round_set_back(Worker *worker, TimestampTz now)
 	look_at_everything(worker);
 	recorder_set_back(&worker->recorder, now);
 	queues_set_back(now);
+	reopen_set_back(now);
+	reopen_disbelieve(former);
 }
 
 TimestampTz
@@ -517,7 +523,7 @@ round_next_event(Worker *worker, TimestampTz now)
 		next = Min(next, now + Max((int64) queue_poll_interval * 1000, USECS_PER_SEC));
 
 	next = Min(next, Max(queues_next_event(&worker->wire, now), worker->claim_at));
-	next = Min(next, queues_reopen_at());
+	next = Min(next, Min(queues_reopen_at(), reopen_next()));
 	return Max(next, worker->retry_at);
 }
 
@@ -525,7 +531,7 @@ TimestampTz
 round_stay_until(Worker *worker, TimestampTz now)
 {
 	if (worker->wire.in_flight > 0 || worker->wire.asking || worker->retry_at > now ||
-		worker->claim_at > now ||
+		worker->claim_at > now || reopen_next() != DT_NOEND ||
 		!recorder_is_empty(&worker->recorder) || worker->look || worker->orphans ||
 		(worker->prepared && !worker->outdated) || worker->moved_at != DT_NOEND)
 		return DT_NOEND;

@@ -53,7 +53,7 @@ extern TimestampTz round_stay_until(Worker *worker, TimestampTz now);
 /* Run a round.  Returns false if the extension no longer exists in this database. */
 extern bool round_run(Worker *worker);
 
-/* Discard waiting times, because the clock was set back. */
-extern void round_set_back(Worker *worker, TimestampTz now);
+/* Discard waiting times, because the clock was set back from another time. */
+extern void round_set_back(Worker *worker, TimestampTz now, TimestampTz former);
 
 #endif							/* SMS3300_WORKER_ROUND_H */

@@ -3,7 +3,8 @@
  *		Messages that are skipped for a while.
  *
  * They cannot be claimed or expired because a trigger or a constraint fails for
- * them.  However many there are, each waits for its own time only.
+ * them.  Each waits for its own time only.  Beyond as many as are remembered, they are
+ * passed by, too, and tried again when the queue is read from its head, at a pace.
  */
 #include "postgres.h"
 
@@ -21,8 +22,12 @@
 /* An entry is kept for this long after its time, to know how often its message has failed. */
 #define KEEP_TIME (10 * USECS_PER_MINUTE)
 
-/* Beyond this number, messages that fail are tried each time that they are met. */
+/* So many are remembered; few where assertions are on, so that tests have more. */
+#ifdef USE_ASSERT_CHECKING
+#define MAX_SHUNNED 1000
+#else
 #define MAX_SHUNNED 100000
+#endif
 
 typedef struct Shunned
 {
@@ -61,7 +66,7 @@ has_room(TimestampTz now)
 	return hash_get_num_entries(shunned) < MAX_SHUNNED;
 }
 
-void
+bool
 shun(int64 id, TimestampTz now)
 {
 	Shunned    *entry;
@@ -75,12 +80,13 @@ shun(int64 id, TimestampTz now)
 	}
 	entry = hash_search(shunned, &id, HASH_FIND, NULL);
 	if (entry == NULL && !has_room(now))
-		return;
+		return false;
 	entry = hash_search(shunned, &id, HASH_ENTER, &found);
 	if (!found)
 		entry->times = 0;
 	entry->times++;
 	entry->until = now + pace_backoff(FIRST_SHUN_TIME, entry->times);
+	return true;
 }
 
 bool

@@ -7,8 +7,11 @@
 
 #include "datatype/timestamp.h"
 
-/* Skip a message from a time on: each time for longer, up to five minutes. */
-extern void shun(int64 id, TimestampTz now);
+/*
+ * Skip a message from a time on: each time for longer, up to five minutes.  Returns false
+ * if there are too many to remember it.
+ */
+extern bool shun(int64 id, TimestampTz now);
 
 /* Return whether a message is skipped now. */
 extern bool is_shunned(int64 id, TimestampTz now);

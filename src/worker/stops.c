@@ -107,6 +107,7 @@ stop_mapping(AccountQueue *queue, Mapping *mapping, const Outcome *outcome)
 	bool		stopped;
 
 	gate_blame(&mapping->gate, outcome->id, outcome->reason, true);
+	mapping->refused_sender = outcome->sender;
 	stopped = gate_stop(&mapping->gate, outcome->retry_after, outcome->at);
 	window_bar(&queue->window, mapping->gate.probe_at);
 	if (stopped)
@@ -169,6 +170,8 @@ keep_mapping_stopped(AccountQueue *queue, Mapping *mapping, const Outcome *outco
 {
 	if (mapping == NULL || !account_has_stopped(mapping->gate.state))
 		return;
+	mapping->gate.refused = outcome->id;
+	mapping->refused_sender = outcome->sender;
 	gate_stop(&mapping->gate, outcome->retry_after, outcome->at);
 	window_bar(&queue->window, mapping->gate.probe_at);
 }

@@ -37,6 +37,9 @@
 #define HEAD_DELAY USECS_PER_SEC
 #define HEAD_DELAY_EACH 200
 
+/* Those that are not remembered otherwise may take this part of the time. */
+#define SPENT_FACTOR 20
+
 int			queue_poll_interval = 60 * 1000;
 
 void
@@ -95,6 +98,7 @@ window_go_back(Window *window, TimestampTz from)
 	if (from == DT_NOBEGIN)
 	{
 		window->npassed = 0;
+		window->spent = 0;
 		window->head_at = window->barred_until = DT_NOEND;
 		window->barred = false;
 	}
@@ -167,6 +171,7 @@ go_to_head(Window *window)
 {
 	memcpy(window->places, window->head, sizeof(window->places));
 	window->npassed = 0;
+	window->spent = 0;
 	window->head_at = DT_NOEND;
 }
 
@@ -313,7 +318,7 @@ fetch(Window *window, const WindowTake *take, int wanted)
 	int			n;
 	TimestampTz now = take->now;
 
-	if (account_has_stopped(take->gate->state))
+	if (account_has_stopped(take->gate->state) || window->barred)
 		size = WINDOW_SIZE;		/* see prefer_another() */
 
 	window_clear(window);
@@ -348,35 +353,33 @@ bring_forward(Window *window, int place)
 
 /*
  * Prefer a message of another sender than the last one that failed, else at least
- * another message, because that sender or message may itself be the cause.
+ * another message, because that sender or message may itself be the cause: of a mapping, or
+ * of any.
  */
 static void
-prefer_another(Window *window, const WindowTake *take)
+prefer_another(Window *window, const Mapping *mapping, int64 refused, uint32 refused_sender)
 {
 	int		   *sequence = window->sequence;
 	int			best = -1;
 
-	if (!has_untaken(window) || window->candidates[sequence[window->next]].sender != take->refused_sender)
+	if (!has_untaken(window) || window->candidates[sequence[window->next]].sender != refused_sender)
 		return;
 	for (int i = window->next; i < window->ncandidates; i++)
 	{
-		if (window->candidates[sequence[i]].sender != take->refused_sender)
+		const WindowEntry *candidate = &window->candidates[sequence[i]];
+
+		if (candidate->failed || (mapping && candidate->mapping != mapping))
+			continue;
+		if (candidate->sender != refused_sender)
 		{
 			best = i;
 			break;
 		}
-		if (best < 0 && window->candidates[sequence[i]].id != take->gate->refused)
+		if (best < 0 && candidate->id != refused)
 			best = i;
 	}
 	if (best > window->next)
 		bring_forward(window, best);
-}
-
-/* Return the next candidate. */
-static WindowEntry *
-next_candidate(const Window *window)
-{
-	return &window->candidates[window->sequence[window->next]];
 }
 
 /* Have a message of a sender who is not blamed for the stop be the next one.  False if there is none. */
@@ -393,6 +396,18 @@ find_other(Window *window, const WindowTake *take)
 	return false;
 }
 
+/* Return the next candidate: if its mapping has stopped, the one to try that with. */
+static WindowEntry *
+next_candidate(Window *window, const WindowTake *take)
+{
+	const Mapping *mapping = window->candidates[window->sequence[window->next]].mapping;
+
+	if (mapping->gate.state == ACCOUNT_STOPPED && gate_allowance(&mapping->gate, take->now) > 0 &&
+		(mapping->transaction != take->transaction || mapping->taken == 0))
+		prefer_another(window, mapping, mapping->gate.refused, mapping->refused_sender);
+	return &window->candidates[window->sequence[window->next]];
+}
+
 /* Take candidates; none are fetched after that, as the taken ones would be found again. */
 int
 window_take(Window *window, const WindowTake *take, int wanted, int64 *ids)
@@ -407,17 +422,17 @@ window_take(Window *window, const WindowTake *take, int wanted, int64 *ids)
 	if (for_others && !find_other(window, take))
 		return 0;
 	if (!for_others && account_has_stopped(take->gate->state))
-		prefer_another(window, take);
+		prefer_another(window, NULL, take->gate->refused, take->refused_sender);
 	for (; taken < wanted && *take->room > 0 && has_untaken(window); window->next++)
 	{
-		WindowEntry *candidate = next_candidate(window);
+		WindowEntry *candidate = next_candidate(window, take);
 		TimestampTz when = DT_NOEND;
 
 		if (for_others && gate_blames(take->gate, candidate->sender))
 			break;
 
 		candidate->used = true;
-		if (is_shunned(candidate->id, take->now))
+		if (candidate->failed || is_shunned(candidate->id, take->now))
 			continue;
 		if (!mapping_admits(candidate->mapping, take->transaction, take->now, &when))
 		{
@@ -454,6 +469,23 @@ window_untake(Window *window)
 	window->taken = window->claimed = window->forbidden = window->nbarred = 0;
 }
 
+bool
+window_pass_by(Window *window, int64 id, int64 spent)
+{
+	for (int i = window->next; i < window->ncandidates; i++)
+	{
+		WindowEntry *candidate = &window->candidates[window->sequence[i]];
+
+		if (candidate->id == id)
+		{
+			candidate->failed = true;
+			window->spent += spent;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Note that some candidates were passed by, although they may still be queued. */
 static void
 pass_by(Window *window, int n, TimestampTz now)
@@ -464,6 +496,11 @@ pass_by(Window *window, int n, TimestampTz now)
 		window->head_at = now + HEAD_DELAY;
 	window->npassed += n;
 	window->head_at += (int64) n * HEAD_DELAY_EACH;
+	if (window->spent > 0)
+	{
+		window->head_at = Max(window->head_at, now + SPENT_FACTOR * window->spent);
+		window->begin_at = Max(window->begin_at, window->head_at);
+	}
 }
 
 /*

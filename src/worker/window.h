@@ -26,6 +26,7 @@ typedef struct WindowEntry
 	Mapping    *mapping;
 	int			rank;			/* among those of its sender and priority */
 	bool		used;			/* taken, or passed by */
+	bool		failed;			/* it cannot be claimed */
 } WindowEntry;
 
 /* What candidates are taken for. */
@@ -47,6 +48,7 @@ typedef struct Window
 	QueuePlace	head[NUM_PRIORITIES];	/* nothing is queued before these */
 	int			npassed;		/* messages passed by between head and places */
 	TimestampTz head_at;		/* when to go back to the head; DT_NOEND: nothing was passed by */
+	int64		spent;			/* on messages passed by that are not remembered otherwise */
 	TimestampTz begin_at;		/* time of the next scan from the beginning */
 	TimestampTz barred_until;	/* likewise, as a mapping may admit a message; DT_NOEND: none */
 	bool		barred;			/* messages whose mapping has stopped were passed by */
@@ -121,6 +123,12 @@ extern void window_forbidden(Window *window);
 
 /* Take back the candidates that this transaction has taken, because it failed for one of them. */
 extern void window_untake(Window *window);
+
+/*
+ * Pass a candidate by, as it cannot be claimed; see queues_pass_by().  Returns whether the
+ * window has it.
+ */
+extern bool window_pass_by(Window *window, int64 id, int64 spent);
 
 /* Free the candidates. */
 extern void window_clear(Window *window);

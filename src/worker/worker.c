@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -25,6 +26,7 @@
 #include "shared/clock.h"
 #include "shared/registry.h"
 #include "worker/queue.h"
+#include "worker/reopen.h"
 #include "worker/round.h"
 #include "worker/stops.h"
 #include "worker/worker.h"
@@ -40,9 +42,6 @@ int			worker_idle_timeout = 60 * 1000;
 /* The HTTP status that tells to send fewer at a time. */
 #define HTTP_TOO_MANY_REQUESTS 429
 
-/* Corrections of the clock up to this size are ignored. */
-#define CLOCK_TOLERANCE USECS_PER_SEC
-
 /* Total duration of a stop, including the recording of results. */
 #define STOP_LIMIT (5 * USECS_PER_SEC / 2)
 
@@ -51,6 +50,9 @@ int			worker_idle_timeout = 60 * 1000;
 
 /* Free memory that is kept instead of being returned to the system: the next round needs it. */
 #define KEPT_MEMORY (4 * 1024 * 1024)
+
+/* Whether this process is connecting, and has to be quiet if that fails. */
+static bool connecting = false;
 
 /*
  * Settings that the worker relies on, regardless of those of the database or role.
@@ -267,6 +269,7 @@ leave_for_others(Worker *worker, TimestampTz now)
 {
 	TimestampTz next;
 
+	reopen_hand_over();
 	worker->stopping = false;
 	next = round_next_event(worker, now);
 	return next > now && !worker->orphans &&
@@ -287,11 +290,13 @@ serve(Worker *worker, bool probe)
 	int64		begun_at = clock_us();
 	bool		unrecorded;
 
+	reopen_disbelieve(registry_worker_take_set_back());
 	while (!ShutdownRequestPending)
 	{
 		TimestampTz leave_at;
 		TimestampTz next;
 		bool		worked = false;
+		int64		step = clock_step();
 		int64		left = turn_left(begun_at);
 
 		worker->stopping = left == 0;
@@ -303,9 +308,9 @@ serve(Worker *worker, bool probe)
 			break;
 		}
 		now = GetCurrentTimestamp();
-		if (clock_step() < -CLOCK_TOLERANCE)
+		if (step < -CLOCK_TOLERANCE)
 		{
-			round_set_back(worker, now);
+			round_set_back(worker, now, now - step);
 			last_active = now;
 		}
 		serve_interrupts();
@@ -346,6 +351,7 @@ serve(Worker *worker, bool probe)
 
 	/* What was not recorded, or not even looked for, is left to the next worker. */
 	unrecorded = !recorder_is_empty(&worker->recorder);
+	reopen_hand_over();
 	registry_worker_detach(unrecorded, unrecorded || worker->orphans);
 }
 
@@ -373,6 +379,35 @@ extension_is_here(bool probe)
 				 errhint("The extension works as it is. Run ALTER EXTENSION sms3300 UPDATE in that database to get the new features.")));
 	CommitTransactionCommand();
 	return access != OUTBOX_MISSING;
+}
+
+/* End without a line of the postmaster's in the log. */
+static void
+exit_quietly(int code, Datum arg)
+{
+	if (connecting)
+		_exit(0);
+}
+
+/*
+ * Connect to the database.  PostgreSQL logs it if that fails, as it does each time that
+ * the locale of the database is missing; after the first time that is kept quiet for a while.
+ */
+static void
+connect_to(Oid database)
+{
+	int			level = log_min_messages;
+
+	connecting = !registry_worker_may_tell(database);
+	if (connecting)
+	{
+		on_proc_exit(exit_quietly, (Datum) 0);
+		log_min_messages = PANIC;
+	}
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	if (connecting && log_min_messages == PANIC)
+		log_min_messages = level;
+	connecting = false;
 }
 
 /* Add the database to an error's context, as log_line_prefix lacks it for workers. */
@@ -410,7 +445,7 @@ sms3300_worker_main(Datum database)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	before_shmem_exit(worker_on_exit, (Datum) 0);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+	connect_to(DatumGetObjectId(database));
 	for (size_t i = 0; i < lengthof(fixed_settings); i++)
 		fix_setting(fixed_settings[i][0], fixed_settings[i][1]);
 

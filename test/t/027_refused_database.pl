@@ -80,6 +80,26 @@ wait_for_status($node, $later, 'expired', 'shop');
 like(run_sql($node, "SELECT error FROM sms_outbox WHERE id = $later", 'shop'), qr/^it was not sent before $time$/,
 	'expired afterwards: nothing of the kind is said');
 
+# One that no worker can connect to, as its locale is missing: PostgreSQL tells why, not with
+# each try.
+$offset = -s $node->logfile;
+$id = queue($node, 'without a locale', database => 'shop', send_after => \"now() + interval '2 s'");
+wait_for_workers($node, 0, 'shop');
+my $locale = run_sql($node, "SELECT datctype FROM pg_database WHERE datname = 'shop'");
+run_sql($node, "UPDATE pg_database SET datctype = 'nowhere' WHERE datname = 'shop'");
+my $tries = 0;
+wait_until(
+	sub {
+		my ($since) = slurp_file($node->logfile, $offset) =~ /(FATAL:  database locale .*)/s or return 0;
+		$tries = () = $since =~ /background worker "sms3300 worker".*exited with exit code/g;
+		return $tries >= 4;
+	},
+	'several tries');
+my $said = () = slurp_file($node->logfile, $offset) =~ /FATAL:  database locale|LOG:  background worker "sms3300 worker"/g;
+cmp_ok($said, '<', $tries, 'a missing locale is not logged with each try');
+run_sql($node, "UPDATE pg_database SET datctype = '$locale' WHERE datname = 'shop'");
+wait_for_status($node, $id, 'sent', 'shop');
+
 # A database that is gone is forgotten.
 $offset = -s $node->logfile;
 queue($node, 'dropped', database => 'shop', send_after => \"now() + interval '1 s'");

@@ -23,20 +23,37 @@ set_clock($hour + 60);
 wait_for_status($node, $id, 'sent');
 is_taken($gateway, 'forward', 1, 'set forward: sent by its worker, which does not poll');
 
-# It is set back while a retry waits, and a request is on the wire.
-alter_account($node, retention => undef, max_attempts => 3);
+# It is set back while a retry waits, a message is queued, and a request is on the wire.
+$gateway->mode('#status 15 busy', 1);
+my $retried = queue($node, 'retried');
+wait_for_sql($node, 'postgres', "SELECT attempts FROM sms_outbox WHERE id = $retried AND status = 'queued'", 1);
 my $held  = queue_until_taken($node, $gateway, '#hold');
+alter_account($node, paused => 'true');
+my $queued = queue($node, 'queued before');
+wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_account', 'paused');
 my $before = run_sql($node, 'SELECT request_time_sum FROM sms3300_stat_account');
 set_clock(0);
 is($gateway->release, 1, 'a request is under way');
 wait_for_status($node, $held, 'sent');
+alter_account($node, paused => undef);
+wait_for_status($node, [ $retried, $queued ], 'sent');
+pass('set back: what was queued, or waited for a retry, does not wait for the step');
 $id = queue_until($node, 'sent', 'back');
 is_taken($gateway, 'back', 1, 'set back: a new message is sent');
 cmp_ok(run_sql($node, 'SELECT request_time_sum FROM sms3300_stat_account'), '>=', $before,
 	'set back: no request takes less than no time');
 
-# The launcher waits.
+# The launcher waits, at first for what another clock has put off.
 set_setting($node, 'sms3300.worker_idle_timeout', 0);
+set_clock($hour);
+$gateway->mode('#status 15 busy', 1);
+$retried = queue($node, 'put off');
+wait_for_sql($node, 'postgres', "SELECT attempts FROM sms_outbox WHERE id = $retried AND status = 'queued'", 1);
+wait_for_workers($node, 0);
+set_clock(0);
+wait_until(sub { $gateway->taken('put off') == 2 }, 'the launcher to disbelieve a time that another clock has told');
+wait_for_status($node, $retried, 'sent');
+pass('set back: the launcher does not wait for the step');
 $id = queue($node, 'without a worker', send_after => \"clock_timestamp() + interval '1 hour'",
 	send_before => \"clock_timestamp() + interval '2 hours'");
 wait_for_workers($node, 0);

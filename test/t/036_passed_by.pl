@@ -23,7 +23,8 @@ sub queue_together
 	return;
 }
 
-# Rows that a constraint keeps from being claimed, more than a window has.
+# Rows that a constraint keeps from being claimed, more than a window has, and more than the
+# worker remembers when it was built with assertions.
 queue_together('unclaimable', 1200);
 run_sql($node, q{ALTER TABLE sms_outbox ADD CONSTRAINT mine CHECK (status <> 'sending' OR message <> 'unclaimable') NOT VALID});
 my $offset = -s $node->logfile;
@@ -69,23 +70,63 @@ END
 	return;
 }
 
+# So it is with those that cannot expire.
+run_sql($node, q{ALTER TABLE sms_outbox ADD CONSTRAINT mine CHECK (status <> 'expired' OR message <> 'stays')});
+alter_account($node, paused => 'true');
+queue($node, 'stays', n => 1200, send_before => \"clock_timestamp() + interval '1 s'");
+my $expires = queue($node, 'expires', send_before => \"clock_timestamp() + interval '1 s'");
+wait_for_status($node, $expires, 'expired');
+is(statuses($node, 'stays'), 'queued 1200', 'those that cannot expire are passed by');
+alter_account($node, paused => 'false');
+mark($node);
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT mine');
+wait_for_status($node, 'stays', 'expired');
+is_taken($gateway, 'stays', 0, 'nor are they sent');
+
 # What is not the trigger's fault is no reason to write a row with triggers disabled.
-run_sql($node, 'CREATE TABLE scarce ()');
-create_trigger('BEFORE', 'scarce', <<'END');
+$offset = -s $node->logfile;
+for my $error (qw(out_of_memory deadlock_detected))
+{
+	run_sql($node, 'CREATE TABLE scarce ()');
+	create_trigger('BEFORE', $error, <<"END");
 IF to_regclass('public.scarce') IS NOT NULL THEN
-		RAISE EXCEPTION 'out of memory' USING ERRCODE = 'out_of_memory';
+		RAISE EXCEPTION '$error' USING ERRCODE = '$error';
 	END IF;
 	NEW.metadata = '{"seen": true}'
 END
-queue($node, 'scarce');
-wait_for_log($node, qr/failed: out of memory/);
-mark($node);
-is(statuses($node, 'scarce'), 'sending 1', 'out of memory: the result waits, others do not');
-run_sql($node, 'DROP TABLE scarce');
-wait_for_status($node, 'scarce', 'sent');
-is(run_sql($node, q{SELECT metadata FROM sms_outbox WHERE message = 'scarce'}), '{"seen": true}',
-	'out of memory: the trigger has run');
+	queue($node, $error);
+	wait_for_log($node, qr/result of message \d+ cannot be recorded: $error/);
+	mark($node);
+	is(statuses($node, $error), 'sending 1', "$error: the result waits, others do not");
+	run_sql($node, 'DROP TABLE scarce');
+	wait_for_status($node, $error, 'sent');
+	is(run_sql($node, "SELECT metadata FROM sms_outbox WHERE message = '$error'"), '{"seen": true}',
+		"$error: the trigger has run");
+	run_sql($node, 'DROP FUNCTION user_function() CASCADE');
+}
+
+# An administrator cancels it, until its row alone is written.
+create_trigger('BEFORE', 'cancelled', <<'END');
+IF to_regclass('public.waits') IS NOT NULL THEN
+		PERFORM pg_sleep(9);
+	END IF;
+	NEW.metadata = '{"seen": true}'
+END
+run_sql($node, 'CREATE TABLE waits ()');
+queue($node, 'cancelled');
+my $cancel = q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'sms3300 worker' AND wait_event = 'PgSleep'};
+wait_until(
+	sub {
+		run_sql($node, $cancel);
+		slurp_file($node->logfile, $offset) =~ /result of message \d+ cannot be recorded: canceling statement due to user request/;
+	},
+	'the result to be put off');
+run_sql($node, "DROP TABLE waits; $cancel");
+wait_for_status($node, 'cancelled', 'sent');
+is(run_sql($node, q{SELECT metadata FROM sms_outbox WHERE message = 'cancelled'}), '{"seen": true}',
+	'cancelled: the trigger has run');
 run_sql($node, 'DROP FUNCTION user_function() CASCADE');
+unlike(slurp_file($node->logfile, $offset), qr/triggers disabled/, 'triggers are not disabled for any of these');
 
 # A slow trigger: all together would take longer than triggers may.
 $offset = -s $node->logfile;

@@ -126,5 +126,53 @@ wait_for_status($node, 'among many', 'sent');
 wait_for_workers($node, 0);
 cmp_ok(run_sql($node, $reads) - $before, '<', 100, 'found among many that wait for their time');
 
+# Queue a message that was refused for now, and waits for an hour. Returns its id.
+sub queue_for_retry
+{
+	my ($message) = @_;
+	$gateway->mode('#status 15 busy', 1);
+	my $id = queue($node, $message, account => 'fixed');
+	wait_for_sql($node, 'postgres', "SELECT attempts FROM sms_outbox WHERE id = $id AND status = 'queued'", 1);
+	run_sql($node, "UPDATE sms_outbox SET due_at = now() + interval '1 h' WHERE id = $id");
+	wait_for_workers($node, 0);
+	return $id;
+}
+
+# The round that sees the change fails, as another message cannot be claimed: the change is
+# not lost with it. So it is with sms3300_retry().
+run_sql($node, "DELETE FROM sms_outbox; ALTER TABLE sms_outbox ADD CONSTRAINT mine CHECK (status <> 'sending' OR message <> 'bad')");
+for my $what ("ALTER SERVER fixed OPTIONS (SET timeout '22s')", "SELECT sms3300_retry('fixed')")
+{
+	my $offset = -s $node->logfile;
+	my $waiting = queue_for_retry($what);
+	run_sql($node, <<"END");
+BEGIN;
+SELECT sms3300_send('09123456789', 'bad', account => 'fixed', priority => 9);
+$what;
+COMMIT;
+END
+	wait_for_log($node, qr/violates check constraint "mine"/, $offset);
+	wait_for_status($node, $waiting, 'sent');
+	pass("$what: makes due what waits, also if its round fails");
+	run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'bad'");
+}
+run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT mine');
+
+# Nor does a trigger that keeps them from being made due hold up anything.
+my $stuck = queue_for_retry('stuck');
+run_sql($node, <<"END");
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE 'not now'; END \$\$;
+CREATE TRIGGER fail BEFORE UPDATE OF due_at ON sms_outbox FOR EACH ROW
+	WHEN (NEW.status = 'queued') EXECUTE FUNCTION fail();
+ALTER TABLE sms_outbox ENABLE ALWAYS TRIGGER fail;
+ALTER SERVER fixed OPTIONS (SET timeout '23s');
+END
+wait_for_log($node, qr/failed: not now/);
+queue_until($node, 'sent', 'beside it', account => 'fixed');
+is(statuses($node, $stuck), 'queued 1', 'what cannot be made due holds up nothing');
+run_sql($node, 'ALTER TABLE sms_outbox ENABLE TRIGGER fail');
+wait_for_status($node, $stuck, 'sent');
+pass('it is made due with triggers disabled as a last resort');
+
 $node->stop;
 done_testing();

@@ -63,6 +63,15 @@ wait_for_status($node, 'from bob', 'sent');
 mapping_is('bob', 'state, reason, next_probe_at, queued, in_flight', 'ok|0|0');
 is(($gateway->log)[-1]{fields}{username}, 'bob', 'sent with his mapping');
 
+# Probes of a mapping take turns, too: a message that is itself the cause does not keep it
+# stopped for the others that it is used for.
+queue_as('carol', '#status 14 too dear for the credit left', 20);
+wait_for_log($node, qr/account "sms3300" stopped for the user mapping for PUBLIC: the gateway answered with status 14/);
+queue_as('alice', 'cheap');
+wait_for_status($node, 'cheap', 'sent');
+pass('probes of a mapping take turns between senders');
+run_sql($node, q{DELETE FROM sms_outbox WHERE sender = 'carol' AND status = 'queued'});
+
 # A role that makes and drops a mapping of its own does not have it tried all the time.
 my $before = $gateway->count->{taken};
 my $began  = clock_gettime(CLOCK_MONOTONIC);
@@ -107,6 +116,19 @@ cmp_ok(run_sql($node, q{SELECT count(*) FROM sms_outbox WHERE message = 'many' A
 alter_account($node, max_in_flight => 50);
 wait_for_status($node, 'many', 'sent');
 is_taken($gateway, 'many', 4000, 'each is sent once');
+
+# An account that has no other mapping than one that is refused: another sender's own
+# mapping is not held up by it.
+run_sql($node, "DELETE FROM sms_outbox WHERE status = 'queued'; DROP USER MAPPING FOR PUBLIC SERVER sms3300");
+my $offset = -s $node->logfile;
+queue_as('bob', '#status 18 his own', 3);
+wait_for_log($node, qr/account "sms3300" stopped: the gateway answered with status 18/, $offset);
+run_sql($node, q{CREATE USER MAPPING FOR alice SERVER sms3300 OPTIONS (username 'alice', password 'right')});
+queue_as('alice', 'by a mapping of her own', 5);
+wait_for_status($node, 'by a mapping of her own', 'sent');
+mapping_is('bob', 'state', 'stopped');
+mapping_is('alice', 'state', 'ok');
+is(statuses($node, '#status 18 his own'), 'queued 3', 'only the messages of the mapping that is refused wait');
 
 $node->stop;
 done_testing();

@@ -93,8 +93,22 @@ for my $what (sort keys %refused)
 SELECT last_error = 'cannot update table "sms_outbox"' AND last_error_at > '$since' FROM sms3300_stat_worker
 END
 	wait_for_statuses($publisher, "refused $what", 'queued 1');
+	my $offset = -s $publisher->logfile;
+	my ($tries, $last) = (0, '');
+	wait_until(
+		sub {
+			queue($publisher, "refused $what too");
+			my $at = run_sql($publisher, 'SELECT last_error_at FROM sms3300_stat_worker');
+			$tries++ if $at ne $last;
+			$last = $at;
+			return $tries >= 20;
+		},
+		'many tries');
+	my $said = () = slurp_file($publisher->logfile, $offset) =~ /failed: cannot update table "sms_outbox"/g;
+	cmp_ok($said, '<', 5, "refused $what: the log tells now and then");
 	run_sql($publisher, 'DROP PUBLICATION refused');
 	wait_for_sql($publisher, 'postgres', "SELECT count(*) FROM sms_outbox WHERE message = 'refused $what'", 0);
+	run_sql($publisher, "SELECT count(sms3300_cancel(id)) FROM sms_outbox WHERE message = 'refused $what too'");
 	is_taken($gateway, "refused $what", 1, "refused $what: sent once the publication is gone");
 }
 
