@@ -7,7 +7,7 @@
 #include "worker/repeats.h"
 #include "worker/stops.h"
 
-/* Stops of an account for one reason that are logged within a minute. */
+/* Stops of an account, or of a mapping of it, for one reason that are logged within a minute. */
 #define TELL_FEW 10
 
 /* A sender without credentials is tried again after this. */
@@ -110,7 +110,11 @@ stop_mapping(AccountQueue *queue, Mapping *mapping, const Outcome *outcome)
 	mapping->refused_sender = outcome->sender;
 	stopped = gate_stop(&mapping->gate, outcome->retry_after, outcome->at);
 	window_bar(&queue->window, mapping->gate.probe_at);
-	if (stopped)
+	if (!stopped)
+		return;
+	queue->untold = !repeats_log(psprintf("stopped %s for %s: %s", queue->name,
+										  mapping_name(mapping), outcome->reason), TELL_FEW);
+	if (!queue->untold)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" stopped for %s: %s",
 						queue->name, mapping_name(mapping), outcome->reason),

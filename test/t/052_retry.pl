@@ -73,6 +73,13 @@ run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = '#stat
 $row = row_when(queue($node, '#status 409', account => 'once'), 'finished_at IS NOT NULL');
 is_deeply([ @$row{qw(status attempts)} ], [ 'failed', 1 ], 'max_attempts 1');
 
+# A 503 without Retry-After may come from in front of a gateway that took the message. It is
+# tried again only so often.
+create_account($node, 'postgres', %account, account => 'front', max_attempts => 2);
+$row = row_when(queue($node, '#http 503 body=front', account => 'front'), 'finished_at IS NOT NULL');
+is_deeply([ @$row{qw(status attempts http_status)} ], [ 'failed', 2, 503 ], 'max_attempts bounds 503');
+is_taken($gateway, '#http 503 body=front', 2, 'so it is posted as often');
+
 # Requests that were not sent, and refusals of the account, do not count as attempts.
 $gateway->stop;
 $id = queue($node, 'hello', account => 'once');

@@ -56,6 +56,18 @@ like(run_sql($node, q{SELECT sms3300_explain(max(id)) FROM sms_outbox WHERE send
 cmp_ok(scalar($gateway->taken('#status 18 bad login')), '<', 30, 'few of its messages are tried');
 is(run_sql($node, q{SELECT sum(attempts) FROM sms_outbox WHERE sender = 'bob' AND status = 'queued'}), 0, 'none is worse for it');
 
+# What repeats is not logged each time.
+my $stopped = qr/account "sms3300" stopped for the user mapping of role "bob"/;
+for my $n (1 .. 15)
+{
+	my $tries = $gateway->taken('#status 18 bad login');
+	run_sql($node, "SELECT sms3300_retry('sms3300')");
+	wait_until(sub { $gateway->taken('#status 18 bad login') > $tries }, 'another try');
+	mapping_is('bob', 'state, in_flight', 'stopped|0');
+}
+my $told = () = slurp_file($node->logfile) =~ /$stopped/g;
+cmp_ok($told, '<', 15, 'a mapping that stops again and again does not fill the log');
+
 # It opens when it is altered.
 run_sql($node, q{UPDATE sms_outbox SET message = 'from bob' WHERE sender = 'bob'});
 run_sql($node, q{ALTER USER MAPPING FOR bob SERVER sms3300 OPTIONS (SET password 'right')});

@@ -14,7 +14,7 @@ my $node    = new_node('main', conf => "sms3300.worker_idle_timeout = 1h\n");
 create_account($node, 'postgres', url => $gateway->url, line => '983000330000', max_in_flight => 10);
 
 # Nobody knows of many in a row whether they were sent.
-for my $fault ('#http 500', '#status 99')
+for my $fault ('#http 500', '#status 99', '#accepted-then-drop', '#html')
 {
 	my $offset = -s $node->logfile;
 	$gateway->mode($fault);
