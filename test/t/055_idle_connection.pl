@@ -58,7 +58,6 @@ wait_for_end($node);
 is(statuses($node, 'after it'), 'sent 1', 'a message after a reply to another one is sent');
 my ($wrong, $after) = map { $_->{connection} } ($gateway->log)[ scalar @before, @before + 1 ];
 isnt($after, $wrong, 'a connection with the reply to another message is not used again');
-run_sql($node, "DELETE FROM sms_outbox WHERE message = 'after it' OR status = 'unknown'");
 my $taken = $gateway->count->{taken};
 
 # The others are due 0.95 to 1.05 s after each other: the worker keeps the time.
@@ -70,9 +69,9 @@ END
 for my $i (1 .. $n)
 {
 	wait_for_sql($node, 'postgres',
-		"SELECT count(*) >= $n + $i FROM sms_outbox WHERE finished_at IS NOT NULL");
+		"SELECT count(*) >= $n + 2 + $i FROM sms_outbox WHERE finished_at IS NOT NULL");
 }
-is(run_sql($node, 'SELECT status, count(*) FROM sms_outbox GROUP BY 1'), 'sent|' . 2 * $n,
+is(run_sql($node, q{SELECT status, count(*) FROM sms_outbox WHERE message ~ '^\d+$' GROUP BY 1}), 'sent|' . 2 * $n,
 	'all are sent');
 is($gateway->count->{taken} - $taken, $n, 'each once');
 is_deeply([ grep { $_ > 0.9 } idle_times() ], [], 'none on a connection that was idle for long');

@@ -209,7 +209,7 @@ queue_until($node, 'suppressed', 'c', mobile => '09356666666');
 # More messages than are kept in memory: what is not there is looked up in the table, also
 # after a restart, and what is still on the wire is kept.
 run_sql($node, 'DELETE FROM sms_outbox');
-alter_account($node, max_per_mobile => '1/10h', max_in_flight => 300);
+alter_account($node, max_per_mobile => '1/10h', max_in_flight => 300, timeout => '1h');
 queue_until_taken($node, $gateway, '#hold', mobile => '09361111111');
 queue_until($node, 'sent', 'before many', mobile => '09362222222');
 my $from = -s $node->logfile;
