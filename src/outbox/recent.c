@@ -6,10 +6,12 @@
  * requests, with a hash table of chains through it, the newest first.  Nothing is removed
  * when it is too old: the end of a chain is where it leaves the ring or the time that
  * counts.  The ring has a largest size.  What it no longer has of an account, and still
- * counts, is looked up in the table.  Other processes ask the table alone.
+ * counts, is looked up in the table.  A session asks the table for one number; if a
+ * statement asks for more, it keeps such a ring for itself.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -46,7 +48,7 @@ typedef struct RecentMessage
 	bool		on_wire;		/* its row may not say yet that it was sent */
 } RecentMessage;
 
-/* All that a worker keeps; size 0: nothing yet */
+/* All that is kept; size 0: nothing yet */
 static struct
 {
 	uint32		size;			/* of the ring and of the hash table, a power of two */
@@ -65,15 +67,47 @@ typedef struct RecentAccount
 } RecentAccount;
 
 static HTAB *accounts = NULL;
-static bool keeping = false;
+static MemoryContext context = NULL;	/* of all this */
+static bool keeping = false;	/* beyond the statement: this is a worker */
 
 void
 recent_keep(void)
 {
-	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(RecentAccount)};
-
-	accounts = hash_create("sms3300 recent messages", 64, &control, HASH_ELEM | HASH_BLOBS);
 	keeping = true;
+}
+
+/* The memory of all this is being freed. */
+static void
+forget_memory(void *arg)
+{
+	memset(&ring, 0, sizeof(ring));
+	accounts = NULL;
+	context = NULL;
+}
+
+/* Begin to keep messages. */
+static void
+open_memory(void)
+{
+	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(RecentAccount)};
+	MemoryContextCallback *callback;
+
+	if (context)
+		return;
+	context = AllocSetContextCreate(keeping ? TopMemoryContext : TopTransactionContext,
+									"sms3300 recent messages", ALLOCSET_SMALL_SIZES);
+	callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	callback->func = forget_memory;
+	MemoryContextRegisterResetCallback(context, callback);
+	control.hcxt = context;
+	accounts = hash_create("sms3300 recent messages", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+void
+recent_forget(void)
+{
+	if (context)
+		MemoryContextDelete(context);
 }
 
 /* Find what is kept of an account; NULL: nothing. */
@@ -137,8 +171,8 @@ enlarge(void)
 	uint32		former_next = ring.next;
 	RecentMessage *former = ring.messages;
 	uint32		size = former_size == 0 ? FIRST_SIZE : 2 * former_size;
-	RecentMessage *messages = MemoryContextAlloc(TopMemoryContext, sizeof(RecentMessage) * size);
-	uint32	   *newest = MemoryContextAllocZero(TopMemoryContext, sizeof(uint32) * size);
+	RecentMessage *messages = MemoryContextAlloc(context, sizeof(RecentMessage) * size);
+	uint32	   *newest = MemoryContextAllocZero(context, sizeof(uint32) * size);
 
 	if (former)
 		pfree(ring.newest);
@@ -381,7 +415,7 @@ tell_unindexed(RecentAccount *kept, Oid schema, const Account *account)
 	};
 	bool		indexed;
 
-	if (kept->told)
+	if (kept->told || !keeping)
 		return;
 	kept->told = true;
 	SPI_connect();
@@ -401,20 +435,17 @@ tell_unindexed(RecentAccount *kept, Oid schema, const Account *account)
  * By account
  * ------------------------------------------------------------------------- */
 
-void
-recent_forget(void)
+/* Return whether a session's statement asks for the first time; nothing outlives the last one. */
+static bool
+asks_first(void)
 {
-	HASH_SEQ_STATUS scan;
-	RecentAccount *account;
+	static TimestampTz statement = 0;
+	bool		first = statement != GetCurrentStatementStartTimestamp();
 
-	if (ring.size == 0)
-		return;
-	pfree(ring.messages);
-	pfree(ring.newest);
-	memset(&ring, 0, sizeof(ring));
-	hash_seq_init(&scan, accounts);
-	while ((account = hash_seq_search(&scan)) != NULL)
-		hash_search(accounts, &account->serverid, HASH_REMOVE, NULL);
+	if (first)
+		recent_forget();
+	statement = GetCurrentStatementStartTimestamp();
+	return first;
 }
 
 /* Forget the messages of an account. */
@@ -435,8 +466,9 @@ recent_prepare(Oid schema, const Account *account, TimestampTz now)
 	RecentAccount *kept;
 	RecentAccount read = {.serverid = account->serverid, .time = account->max_per_mobile.time};
 
-	if (account->max_per_mobile.n == 0 || !keeping)
+	if (account->max_per_mobile.n == 0)
 		return;
+	open_memory();
 	kept = find(account->serverid);
 	if (kept && kept->time >= account->max_per_mobile.time)
 		return;
@@ -484,7 +516,7 @@ recent_count(Oid schema, const Account *account, const char *mobile, TimestampTz
 
 	if (account->max_per_mobile.n == 0 || mobile == NULL)
 		return 0;
-	if (!keeping)
+	if (!keeping && asks_first())
 		return ask_table(schema, account, mobile, since, now, true);
 	recent_prepare(schema, account, now);
 	kept = find(account->serverid);

@@ -3,7 +3,8 @@
  *		How many messages a number got, or may have got, lately: max_per_mobile.
  *
  * A worker reads them from the table once, notes its claims, and keeps as many in memory as
- * have room; it asks the table about the others.  Any other process asks the table.
+ * have room; it asks the table about the others.  Any other process forgets them after the
+ * statement.
  */
 #ifndef SMS3300_OUTBOX_RECENT_H
 #define SMS3300_OUTBOX_RECENT_H

@@ -531,7 +531,7 @@ TimestampTz
 round_stay_until(Worker *worker, TimestampTz now)
 {
 	if (worker->wire.in_flight > 0 || worker->wire.asking || worker->retry_at > now ||
-		worker->claim_at > now || reopen_next() != DT_NOEND ||
+		worker->claim_at > now || (reopen_next() != DT_NOEND && !worker->outdated) ||
 		!recorder_is_empty(&worker->recorder) || worker->look || worker->orphans ||
 		(worker->prepared && !worker->outdated) || worker->moved_at != DT_NOEND)
 		return DT_NOEND;

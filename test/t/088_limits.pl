@@ -218,6 +218,11 @@ wait_for_statuses($node, 'to many', 'sent 2500');
 queue_until($node, 'suppressed', 'a second one', mobile => '09361111111');
 queue_until($node, 'suppressed', 'a second one', mobile => '09362222222');
 queue_until($node, 'sent', 'to another', mobile => '09363333333');
+queue($node, 'planned', mobile => $_, send_after => \"now() + interval '5 min'")
+  for '09361111111', '09362222222', '09370000001', '09365555555';
+is(run_sql($node, "SELECT string_agg((sms3300_explain(id) LIKE '%it will be suppressed%')::text, ' ' ORDER BY id) FROM sms_outbox WHERE message = 'planned'"),
+	'true true true false', 'a session that asks for many knows all of them, too');
+run_sql($node, "SELECT sms3300_cancel(id) FROM sms_outbox WHERE message = 'planned'");
 is(() = slurp_file($node->logfile, $from) =~ /more messages within the time of max_per_mobile than are kept.*\n.*\n.*HINT:  CREATE INDEX ON public.sms_outbox \(mobile, finished_at\)/g,
 	1, 'the log recommends an index, once');
 $gateway->release;
