@@ -500,7 +500,7 @@ is_quiet(AccountQueue *queue, TimestampTz now)
 	return queue->exists && queue->nholds == 0 && (paused || queue->gate.state == ACCOUNT_OPEN) &&
 		dlist_is_empty(&queue->mappings.active) && !queue->window.barred && !queue->reopening &&
 		queue->exhausted_until == 0 && queue->tracking == NULL && queue->window.candidates == NULL &&
-		queue->suppressed == 0 && queue->failed == 0 &&
+		queue->suppressed == 0 && queue->failed == 0 && queue->hurry.at == DT_NOEND &&
 		pace_slot(&queue->pace, queue_rate(queue), now) <= now &&
 		(paused || next_candidates(queue, now) > now);
 }

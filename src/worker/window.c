@@ -17,6 +17,7 @@
 
 #include "common/hashfn.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "worker/shunned.h"
 #include "worker/window.h"
@@ -162,7 +163,7 @@ window_begin(Window *window, bool fresh)
 {
 	window->fresh = fresh;
 	window->begun = window->next;
-	window->taken = window->claimed = window->forbidden = window->nbarred = 0;
+	window->taken = window->claimed = window->forbidden = window->nbarred = window->nfailed = 0;
 }
 
 /* Go back to the head, where messages were passed by. */
@@ -432,6 +433,7 @@ window_take(Window *window, const WindowTake *take, int wanted, int64 *ids)
 			break;
 
 		candidate->used = true;
+		window->nfailed += candidate->failed;
 		if (candidate->failed || is_shunned(candidate->id, take->now))
 			continue;
 		if (!mapping_admits(candidate->mapping, take->transaction, take->now, &when))
@@ -465,25 +467,12 @@ void
 window_untake(Window *window)
 {
 	while (window->next > window->begun)
-		window->candidates[window->sequence[--window->next]].used = false;
-	window->taken = window->claimed = window->forbidden = window->nbarred = 0;
-}
-
-bool
-window_pass_by(Window *window, int64 id, int64 spent)
-{
-	for (int i = window->next; i < window->ncandidates; i++)
 	{
-		WindowEntry *candidate = &window->candidates[window->sequence[i]];
+		WindowEntry *candidate = &window->candidates[window->sequence[--window->next]];
 
-		if (candidate->id == id)
-		{
-			candidate->failed = true;
-			window->spent += spent;
-			return true;
-		}
+		candidate->used = candidate->failed;
 	}
-	return false;
+	window->taken = window->claimed = window->forbidden = window->nbarred = window->nfailed = 0;
 }
 
 /* Note that some candidates were passed by, although they may still be queued. */
@@ -503,18 +492,10 @@ pass_by(Window *window, int n, TimestampTz now)
 	}
 }
 
-/*
- * Move the places past the candidates that were taken or skipped, and the head with
- * them unless one was not claimed.
- */
+/* Move the places past the candidates that were taken or skipped. */
 static void
-advance(Window *window, TimestampTz now)
+move_places(Window *window)
 {
-	/* One that was to try a mapping was not claimed: no result will come of it. */
-	if (window->barred && window->claimed - window->forbidden < window->taken)
-		window_bar(window, now + 5 * HEAD_DELAY);
-	if (!window->detached)
-		pass_by(window, window->next - window->begun - window->claimed - window->nbarred, now);
 	for (; window->passed < window->nqueue && window->candidates[window->passed].used; window->passed++)
 	{
 		const WindowEntry *passed = &window->candidates[window->passed];
@@ -522,6 +503,38 @@ advance(Window *window, TimestampTz now)
 		if (!window->detached)
 			window->places[passed->priority] = (QueuePlace) {passed->due_at, passed->id};
 	}
+}
+
+/* Its place is kept at once: other candidates may be fetched before a transaction succeeds. */
+bool
+window_pass_by(Window *window, int64 id, int64 spent)
+{
+	for (int i = window->next; i < window->ncandidates; i++)
+	{
+		WindowEntry *candidate = &window->candidates[window->sequence[i]];
+
+		if (candidate->id != id)
+			continue;
+		candidate->used = candidate->failed = true;
+		window->spent += spent;
+		if (!window->detached)
+			pass_by(window, 1, GetCurrentTimestamp());
+		move_places(window);
+		return true;
+	}
+	return false;
+}
+
+/* Move the places, and the head with them unless a message was passed by. */
+static void
+advance(Window *window, TimestampTz now)
+{
+	/* One that was to try a mapping was not claimed: no result will come of it. */
+	if (window->barred && window->claimed - window->forbidden < window->taken)
+		window_bar(window, now + 5 * HEAD_DELAY);
+	if (!window->detached)
+		pass_by(window, window->next - window->begun - window->claimed - window->nbarred - window->nfailed, now);
+	move_places(window);
 	if (window->npassed == 0)
 		memcpy(window->head, window->places, sizeof(window->head));
 }

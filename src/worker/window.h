@@ -77,6 +77,7 @@ typedef struct Window
 	int			claimed;		/* or forbidden by a rule, which ends them, too */
 	int			forbidden;
 	int			nbarred;		/* passed by, as their mapping has stopped */
+	int			nfailed;		/* passed by before, as they cannot be claimed */
 } Window;
 
 extern void window_init(Window *window);

@@ -155,8 +155,8 @@ create_trigger('AFTER', 'expired', $raise);
 ($bad) = split /\n/, run_sql($node, <<'END');
 BEGIN;
 INSERT INTO sms_outbox (mobile, message, send_before)
-VALUES ('09123456789', 'bad', clock_timestamp() + interval '1 ms') RETURNING id;
-SELECT FROM pg_sleep(0.01);
+VALUES ('09123456789', 'bad', clock_timestamp() + interval '300 ms') RETURNING id;
+SELECT FROM pg_sleep(0.31);
 COMMIT;
 END
 wait_for_status($node, $bad, 'expired');
@@ -171,8 +171,8 @@ $taken = $gateway->count->{taken};
 run_sql($node, <<'END');
 BEGIN;
 INSERT INTO sms_outbox (mobile, message, send_before)
-VALUES ('09123456789', 'bad', clock_timestamp() + interval '1 ms');
-SELECT FROM pg_sleep(0.01);
+VALUES ('09123456789', 'bad', clock_timestamp() + interval '300 ms');
+SELECT FROM pg_sleep(0.31);
 COMMIT;
 END
 queue($node, 'good');
