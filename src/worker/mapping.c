@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "account/account.h"
@@ -17,12 +18,21 @@
 /* A role can make and drop a mapping of its own again and again.  See also queue.c. */
 #define REOPEN_PAUSE (10 * USECS_PER_SEC)
 
-/* The mapping of a sender, by name. */
+/* The mapping that is used for a sender. */
+typedef struct SenderKey
+{
+	Mappings   *mappings;		/* the account's */
+	NameData	sender;
+} SenderKey;
+
 typedef struct SenderEntry
 {
-	NameData	sender;			/* first: the key */
+	SenderKey	key;			/* first */
 	Mapping    *mapping;
 } SenderEntry;
+
+/* Those of all accounts, since a table for each would take 16 kB; NULL: none is known. */
+static HTAB *senders = NULL;
 
 void
 mappings_init(Mappings *mappings)
@@ -30,16 +40,15 @@ mappings_init(Mappings *mappings)
 	dlist_init(&mappings->list);
 	dlist_init(&mappings->active);
 	mappings->serverid = InvalidOid;
-	mappings->senders = NULL;
 }
 
-/* Forget which mapping is used for whom. */
+/* Forget which mapping is used for whom, in every account: what changes one may change all. */
 static void
-forget_senders(Mappings *mappings)
+forget_senders(void)
 {
-	if (mappings->senders)
-		hash_destroy(mappings->senders);
-	mappings->senders = NULL;
+	if (senders)
+		hash_destroy(senders);
+	senders = NULL;
 }
 
 /* Open a mapping.  Returns whether there is one, and it had stopped. */
@@ -70,7 +79,7 @@ mappings_refresh(Mappings *mappings, Oid serverid, TimestampTz now)
 	dlist_iter	iter;
 	bool		opened = false;
 
-	forget_senders(mappings);
+	forget_senders();
 	mappings->serverid = serverid;
 	dlist_foreach(iter, &mappings->list)
 	{
@@ -117,32 +126,37 @@ find_or_add(Mappings *mappings, Oid user)
 	return mapping;
 }
 
+/* Look up the mapping that is used for a sender. */
+static Mapping *
+look_up_mapping(Mappings *mappings, const char *sender)
+{
+	Oid			user = get_role_oid(sender, true);
+
+	credentials_role(mappings->serverid, &user);
+	return find_or_add(mappings, user);
+}
+
 Mapping *
 mapping_of(Mappings *mappings, const char *sender)
 {
-	NameData	key;
+	SenderKey	key = {.mappings = mappings};
 	SenderEntry *entry;
-	bool		found;
+	Mapping    *mapping;
 
-	if (mappings->senders == NULL)
+	if (senders == NULL)
 	{
-		HASHCTL		control = {.keysize = NAMEDATALEN, .entrysize = sizeof(SenderEntry)};
+		HASHCTL		control = {.keysize = sizeof(SenderKey), .entrysize = sizeof(SenderEntry)};
 
-		mappings->senders = hash_create("sms3300 senders", 16, &control, HASH_ELEM | HASH_BLOBS);
+		senders = hash_create("sms3300 senders", 64, &control, HASH_ELEM | HASH_BLOBS);
 	}
-	namestrcpy(&key, sender);
-	entry = hash_search(mappings->senders, &key, HASH_FIND, NULL);
-	if (entry == NULL)
-	{
-		Oid			user = get_role_oid(sender, true);
-		Mapping    *mapping;
-
-		credentials_role(mappings->serverid, &user);
-		mapping = find_or_add(mappings, user);
-		entry = hash_search(mappings->senders, &key, HASH_ENTER, &found);
-		entry->mapping = mapping;
-	}
-	return entry->mapping;
+	namestrcpy(&key.sender, sender);
+	entry = hash_search(senders, &key, HASH_FIND, NULL);
+	if (entry)
+		return entry->mapping;
+	mapping = look_up_mapping(mappings, sender);
+	entry = hash_search(senders, &key, HASH_ENTER, NULL);
+	entry->mapping = mapping;
+	return mapping;
 }
 
 void
@@ -248,7 +262,7 @@ mappings_free(Mappings *mappings)
 {
 	dlist_mutable_iter iter;
 
-	forget_senders(mappings);
+	forget_senders();
 	dlist_foreach_modify(iter, &mappings->list)
 		pfree(dlist_container(Mapping, node, iter.cur));
 	dlist_init(&mappings->list);

@@ -9,7 +9,6 @@
 #define SMS3300_WORKER_MAPPING_H
 
 #include "lib/ilist.h"
-#include "utils/hsearch.h"
 
 #include "worker/gate.h"
 
@@ -36,7 +35,6 @@ typedef struct Mappings
 	Oid			serverid;
 	dlist_head	list;
 	dlist_head	active;			/* those of which something is to be published */
-	HTAB	   *senders;		/* the mapping that is used for a sender; NULL: not known yet */
 } Mappings;
 
 extern void mappings_init(Mappings *mappings);
