@@ -149,22 +149,25 @@ locks_find_row_holder(TransactionId xid)
 	return holder;
 }
 
-/* The locks of one of the tables, or of a row of it. */
-#define OF_THE_TABLES(locks) \
+/* The locks of a table, or of a row of it. */
+#define OF_TABLE(locks, table) \
 	locks ".database OPERATOR(pg_catalog.=) " THIS_DATABASE \
-	" AND " locks ".relation OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.oid FROM pg_catalog.pg_class AS r" \
-	"  WHERE r.relnamespace OPERATOR(pg_catalog.=) $1" \
-	"  AND r.relname OPERATOR(pg_catalog.=) ANY ('{" OUTBOX_TABLE "," OPT_OUT_TABLE "}')))"
+	" AND " locks ".relation OPERATOR(pg_catalog.=) (SELECT r.oid FROM pg_catalog.pg_class AS r" \
+	"  WHERE r.relnamespace OPERATOR(pg_catalog.=) $1 AND r.relname OPERATOR(pg_catalog.=) '" table "')"
 
 /*
  * A session that waits for a row has a lock on the tuple, and waits for the end of a
  * transaction.  The first one that is in the way is a prepared transaction if it is 0.
+ * Those who write sms_opt_out wait for each other, which is in nobody's way unless the
+ * worker waits behind them.
  */
 bool
-locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder)
+locks_find_waiter(Oid namespace, TimestampTz before, bool records_opt_outs, LockHolder *holder)
 {
-	Oid			types[] = {OIDOID, TIMESTAMPTZOID};
-	Datum		values[] = {ObjectIdGetDatum(namespace), TimestampTzGetDatum(before)};
+	Oid			types[] = {OIDOID, TIMESTAMPTZOID, BOOLOID};
+	Datum		values[] = {
+		ObjectIdGetDatum(namespace), TimestampTzGetDatum(before), BoolGetDatum(records_opt_outs)
+	};
 
 	return find_holder("SELECT CASE WHEN b.pid OPERATOR(pg_catalog.<>) 0 THEN b.pid END, NULL, a.query, w.waitstart,"
 					   " (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c"
@@ -174,11 +177,16 @@ locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder)
 					   " LEFT JOIN pg_catalog.pg_stat_activity AS a"
 					   "  ON a.pid OPERATOR(pg_catalog.=) b.pid AND a.query OPERATOR(pg_catalog.<>) '<insufficient privilege>'"
 					   " WHERE NOT w.granted AND w.waitstart OPERATOR(pg_catalog.<=) $2"
-					   " AND (w.locktype OPERATOR(pg_catalog.=) 'relation' AND " OF_THE_TABLES("w")
+					   " AND (w.locktype OPERATOR(pg_catalog.=) 'relation' AND " OF_TABLE("w", OUTBOX_TABLE)
+					   "  OR w.locktype OPERATOR(pg_catalog.=) 'relation' AND " OF_TABLE("w", OPT_OUT_TABLE)
+					   "   AND EXISTS (SELECT FROM pg_catalog.pg_locks AS s"
+					   "    WHERE s.locktype OPERATOR(pg_catalog.=) 'relation' AND " OF_TABLE("s", OPT_OUT_TABLE)
+					   "    AND (s.mode OPERATOR(pg_catalog.=) 'AccessExclusiveLock' OR $3"
+					   "     AND s.mode OPERATOR(pg_catalog.=) ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock}')))"
 					   "  OR w.locktype OPERATOR(pg_catalog.=) 'transactionid'"
 					   "   AND EXISTS (SELECT FROM pg_catalog.pg_locks AS t"
 					   "    WHERE t.pid OPERATOR(pg_catalog.=) w.pid AND t.locktype OPERATOR(pg_catalog.=) 'tuple'"
-					   "    AND " OF_THE_TABLES("t") "))"
+					   "    AND " OF_TABLE("t", OUTBOX_TABLE) "))"
 					   " ORDER BY w.waitstart LIMIT 1",
 					   lengthof(types), types, values, holder);
 }

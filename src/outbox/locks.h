@@ -31,8 +31,11 @@ extern bool locks_take_for_reading(Oid namespace);
 extern LockHolder locks_find_table_holder(Oid namespace);
 extern LockHolder locks_find_row_holder(TransactionId xid);
 
-/* Find who has kept any session waiting, for one of the tables or a row, since before a time. */
-extern bool locks_find_waiter(Oid namespace, TimestampTz before, LockHolder *holder);
+/*
+ * Find who has kept any session waiting, since before a time, for sms_outbox, for a row of
+ * it, or for sms_opt_out where that keeps the worker from reading it, or from writing it.
+ */
+extern bool locks_find_waiter(Oid namespace, TimestampTz before, bool records_opt_outs, LockHolder *holder);
 
 /* Name a holder, such as "process 123"; in the current memory context. */
 extern const char *locks_name_holder(const LockHolder *holder);

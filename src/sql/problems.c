@@ -155,6 +155,22 @@ end_lock(const LockHolder *holder)
 	return psprintf("SELECT pg_terminate_backend(%d)", holder->pid);
 }
 
+/* Return whether the worker writes sms_opt_out. */
+static bool
+records_opt_outs(const Facts *facts)
+{
+	ListCell   *cell;
+
+	foreach(cell, facts->accounts)
+	{
+		const AccountFacts *account = lfirst(cell);
+
+		if (account->account && account->account->record_opt_outs)
+			return true;
+	}
+	return false;
+}
+
 /* table_locked, row_locked: the worker, or another session, has waited for a lock. */
 static void
 check_locks(Facts *facts)
@@ -181,7 +197,7 @@ check_locks(Facts *facts)
 			describe_lock(psprintf("message " INT64_FORMAT, obstruction->message), &holder), end_lock(&holder)
 		});
 	}
-	else if (locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, &holder))
+	else if (locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, records_opt_outs(facts), &holder))
 		add_problem(facts, (Problem) {
 			holder.table != NULL, holder.table ? "table_locked" : "row_locked", NULL, holder.since, -1,
 			psprintf("%s, and another session waits for it",

@@ -212,6 +212,34 @@ run_sql($node, q{ROLLBACK PREPARED 'left behind'});
 come('', 'nobody waits');
 $waiter->quit;
 
+# Sessions that wait for each other at sms_opt_out: a problem only where the worker waits, too.
+run_sql($node, q{INSERT INTO sms_opt_out (mobile) VALUES ('09121111111')});
+for my $sql ('UPDATE sms_opt_out SET reason = NULL', 'LOCK TABLE sms_opt_out IN EXCLUSIVE MODE')
+{
+	my $holder = $node->background_psql('postgres', on_error_stop => 1);
+	$waiter = $node->background_psql('postgres', on_error_stop => 1);
+	$holder->query_safe("BEGIN; $sql");
+	$waiter->query_until(qr/started/, "\\echo started\nBEGIN; $sql;\n");
+	wait_for_sql($node, 'postgres', 'SELECT count(*) FROM pg_locks WHERE NOT granted', 1);
+	pass_time(11);
+	come('', "sms_opt_out: $sql");
+	alter_account($node, record_opt_outs => 'true');
+	if ($sql =~ /EXCLUSIVE/)
+	{
+		come('critical table_locked', 'the worker cannot record who has opted out');
+		says('table_locked', 'detail', qr/^sms_opt_out is locked by process \d+, .*, and another session waits for it$/);
+	}
+	else
+	{
+		come('', 'a row of it is not a message');
+	}
+	alter_account($node, record_opt_outs => undef);
+	$holder->query_safe('COMMIT');
+	$_->quit for $waiter, $holder;
+	come('', 'sms_opt_out: nobody waits');
+}
+run_sql($node, 'DELETE FROM sms_opt_out');
+
 # A result that a constraint refuses.
 run_sql($node, 'ALTER TABLE sms_outbox ADD CONSTRAINT odd CHECK (message <> $$odd$$ OR message_id IS NULL)');
 $id = queue($node, 'odd');
