@@ -155,6 +155,13 @@ end_lock(const LockHolder *holder)
 	return psprintf("SELECT pg_terminate_backend(%d)", holder->pid);
 }
 
+/* Return whether a lock has lasted long enough to be a problem. */
+static bool
+has_lasted(const Facts *facts, TimestampTz since)
+{
+	return since != 0 && since <= facts->now - LOCK_PATIENCE;
+}
+
 /* Return whether the worker writes sms_opt_out. */
 static bool
 records_opt_outs(const Facts *facts)
@@ -171,33 +178,53 @@ records_opt_outs(const Facts *facts)
 	return false;
 }
 
+/* Find a session that has waited long enough for a lock to be a problem. */
+static bool
+find_waiter(const Facts *facts, LockHolder *holder)
+{
+	return locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, records_opt_outs(facts), holder);
+}
+
+/*
+ * table_locked: it is a warning at first if the table cannot be read, so that nobody takes
+ * the lack of other rows for a sign that all is well.
+ */
+static void
+add_table_locked(Facts *facts, TimestampTz since)
+{
+	LockHolder	holder = locks_find_table_holder(facts->namespace);
+	LockHolder	waited;
+
+	if (since == 0)
+		since = holder.since;
+	if (!has_lasted(facts, since) && find_waiter(facts, &waited) && waited.table)
+		since = waited.since;
+	add_problem(facts, (Problem) {
+		has_lasted(facts, since), "table_locked", NULL, since, facts->readable ? facts->due : -1,
+		describe_lock(holder.table, &holder), end_lock(&holder)
+	});
+	explain_all(facts);
+}
+
 /* table_locked, row_locked: the worker, or another session, has waited for a lock. */
 static void
 check_locks(Facts *facts)
 {
 	const Obstruction *obstruction = &facts->worker.obstruction;
-	TimestampTz since = obstruction->since;
-	bool		of_worker = since != 0 && since <= facts->now - LOCK_PATIENCE;
+	bool		of_worker = has_lasted(facts, obstruction->since);
 	LockHolder	holder;
 
 	if (!facts->readable || (of_worker && obstruction->message == 0))
-	{
-		holder = locks_find_table_holder(facts->namespace);
-		add_problem(facts, (Problem) {
-			true, "table_locked", NULL, since ? since : holder.since, facts->readable ? facts->due : -1,
-			describe_lock(holder.table, &holder), end_lock(&holder)
-		});
-		explain_all(facts);
-	}
+		add_table_locked(facts, obstruction->message == 0 ? obstruction->since : 0);
 	else if (of_worker && TransactionIdIsInProgress(obstruction->xid))
 	{
 		holder = locks_find_row_holder(obstruction->xid);
 		add_problem(facts, (Problem) {
-			false, "row_locked", NULL, since, 1,
+			false, "row_locked", NULL, obstruction->since, 1,
 			describe_lock(psprintf("message " INT64_FORMAT, obstruction->message), &holder), end_lock(&holder)
 		});
 	}
-	else if (locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, records_opt_outs(facts), &holder))
+	else if (find_waiter(facts, &holder))
 		add_problem(facts, (Problem) {
 			holder.table != NULL, holder.table ? "table_locked" : "row_locked", NULL, holder.since, -1,
 			psprintf("%s, and another session waits for it",

@@ -175,14 +175,18 @@ run_sql($node, 'SELECT sms3300_adopt()');
 come('', 'adopted');
 run_sql($node, "SELECT sms3300_cancel($foreign)");
 
-# Locks. While the table cannot be read, that is a row at once; the rest after 10 s.
+# Locks. While the table cannot be read, that is a row at once, which is critical after 10 s,
+# as the others are.
 
 my ($session, $pid) = lock_by($node, 'LOCK TABLE sms_outbox', 'locked');
 is(run_as($node, 'monitor', "SET statement_timeout = '10s'; SELECT severity, problem, messages, detail, hint FROM sms3300_problems"),
-	"critical|table_locked||sms_outbox is locked by process $pid, whose last query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
+	"warning|table_locked||sms_outbox is locked by process $pid, whose last query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
 	'table_locked, at once where it cannot be read');
 is(run_as($node, 'monitor', 'BEGIN; SELECT problem FROM sms3300_problems; SELECT problem FROM sms3300_problems; COMMIT'),
 	"table_locked\ntable_locked", 'it can be asked twice in a transaction');
+pass_lock();
+come('critical table_locked', 'table_locked, by a lock that has lasted');
+says('table_locked', q{messages, since < now() - interval '10 s'}, qr/^\|t$/);
 unlock($session);
 wait_for_end($node);
 come('', 'not locked');

@@ -192,6 +192,7 @@ fires();
 
 my $session = $node->background_psql('postgres', on_error_stop => 1);
 $session->query_safe('BEGIN; LOCK TABLE sms_outbox');
+pass_time(11);
 fires('table_locked');
 $session->query_safe('COMMIT');
 $session->quit;
