@@ -357,7 +357,7 @@ CREATE FUNCTION @extschema@.sms3300_send_now(
 	RETURNS jsonb
 	AS 'MODULE_PATHNAME' LANGUAGE C COST 10000;
 COMMENT ON FUNCTION @extschema@.sms3300_send_now(text, text, text, text, integer, integer, name) IS
-	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 38000 if the message may have been sent, 08001 or 08P01 if it was not, 55000 or 53400 if the account''s rules or its rate do not allow it now, and 25006 in a read-only transaction.';
+	'Sends a message at once and returns the gateway''s reply, for testing an account. Nothing is queued, and a rollback does not unsend the message. Raises 38000 if the message may have been sent, 08001 if it was not, 55000 or 53400 if the account''s rules or its rate do not allow it now, and 25006 in a read-only transaction.';
 
 CREATE FUNCTION @extschema@.sms3300_cancel(id bigint) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C STRICT COST 10000;

@@ -82,8 +82,8 @@ problem_of(const HttpReply *reply, const GatewayReply *said, const char *mobile)
 
 /*
  * Return a reply as jsonb, or raise an error unless it is one of the gateway.  No driver
- * or pool repeats a statement after an error of class 38; those of class 08 say that the
- * message was not sent.
+ * or pool repeats a statement after an error of class 38; 08001 says that the message was
+ * not sent, whatever kept it from being sent.
  */
 static Jsonb *
 result_of(const HttpReply *reply, GatewayVerdict verdict, const GatewayReply *said, const char *mobile)
@@ -95,8 +95,7 @@ result_of(const HttpReply *reply, GatewayVerdict verdict, const GatewayReply *sa
 		return result;
 	ereport(ERROR,
 			(errcode(verdict == VERDICT_UNKNOWN ? ERRCODE_EXTERNAL_ROUTINE_EXCEPTION :
-					 verdict == VERDICT_NOT_SENT ? ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION :
-					 ERRCODE_PROTOCOL_VIOLATION),
+					 ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
 			 errmsg("%s", problem_of(reply, said, mobile)),
 			 errdetail("%s%s%s",
 					   result ? psprintf("Its reply was %s. ", JsonbToCString(NULL, &result->root, VARSIZE(result))) : "",

@@ -85,7 +85,8 @@ fails_with('38000', 'HTTP status 500.*may have been sent.*panel', call('#http 50
 fails_with('38000', 'not readable.*DETAIL:  Its reply was \{"raw": "<!DOCTYPE.*may have been sent', call('#html'), 'a page');
 fails_with('38000', 'status 0, which does not say.*may have been sent', call('#status 0'), 'an ambiguous code');
 fails_with('38000', 'empty reply.*may have been sent', call('#empty'), 'an empty reply');
-fails_with('08P01', 'HTTP status 503.*busy.*was not sent', call('#http 503 body=busy'), 'a refusal');
+fails_with('08001', "HTTP status $_.*busy.*was not sent", call("#http $_ body=busy"), "a refusal by HTTP status $_")
+  for qw(301 400 401 404 429 503);
 run_sql($node, "ALTER SERVER other OPTIONS (ADD url 'http://127.0.0.1:1/', ADD timeout '1 s')");
 fails_with('08001', 'was not sent', call('x', "account => 'other'"), 'no connection');
 run_sql($node, "ALTER SERVER other OPTIONS (SET url '" . $gateway->url . "')");
@@ -94,7 +95,7 @@ fails_with('38000', 'timed out.*may have been sent', call('#hang', "account => '
 
 # Each request is counted, by its outcome.
 is(run_sql($node, 'SELECT account, requests, sent, rejected, failed, unknown FROM sms3300_stat_account ORDER BY 1'),
-	"other|2|0|0|1|1\nsms3300|12|3|2|0|7", 'requests are counted');
+	"other|2|0|0|1|1\nsms3300|17|3|7|0|7", 'requests are counted');
 
 # It is refused beyond the account's rate, also by what the worker sends.
 alter_account($node, account => 'other', rate => '0.01');
@@ -114,7 +115,7 @@ is_taken($gateway, 'too early', 0, 'nothing was sent');
 my $held = queue($node, '#http 503 retry-after=3600', send_before => \q{now() + interval '2 hours'});
 wait_for_sql($node, 'postgres', "SELECT state FROM sms3300_stat_account WHERE account = 'sms3300'", 'stopped');
 my $tried = $gateway->taken('#http 503 retry-after=3600');
-fails_with('08P01', '503', call('#http 503'), 'it is refused as the worker is');
+fails_with('08001', '503', call('#http 503'), 'it is refused as the worker is');
 is(run_sql($node, "SELECT state FROM sms3300_stat_account WHERE account = 'sms3300'"), 'stopped', 'it stays stopped');
 run_sql($node, call('opens'));
 wait_until(sub { $gateway->taken('#http 503 retry-after=3600') > $tried }, 'the account to be opened');
