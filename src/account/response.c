@@ -377,12 +377,16 @@ response_text(Jsonb *reply, const char *key)
 /* A number of so many digits is taken for someone's. */
 #define LONG_NUMBER 7
 
-/* Return the number of bytes of the digit that a text begins with, Persian and Arabic ones included; 0: none. */
+/*
+ * Return the number of bytes of the digit that a text begins with, Persian, Arabic and
+ * full-width ones included; 0: none.
+ */
 static int
 digit_size(const char *text)
 {
 	unsigned char first = (unsigned char) text[0];
 	unsigned char second = first ? (unsigned char) text[1] : 0;
+	unsigned char third = second ? (unsigned char) text[2] : 0;
 
 	if (isdigit(first))
 		return 1;
@@ -390,10 +394,16 @@ digit_size(const char *text)
 		((first == 0xDB && second >= 0xB0 && second <= 0xB9) ||
 		 (first == 0xD9 && second >= 0xA0 && second <= 0xA9)))
 		return 2;
+	if (GetDatabaseEncoding() == PG_UTF8 &&
+		first == 0xEF && second == 0xBC && third >= 0x90 && third <= 0x99)
+		return 3;
 	return 0;
 }
 
-/* Return the number of bytes of the number that a text begins with, and of its digits. */
+/*
+ * Return the number of bytes of the number that a text begins with, and of its digits.
+ * People write one space, dash or dot between groups of them.
+ */
 static size_t
 number_size(const char *text, int *digits)
 {
@@ -401,7 +411,11 @@ number_size(const char *text, int *digits)
 	int			n;
 
 	for (*digits = 0; (n = digit_size(text + size)) > 0; (*digits)++)
+	{
 		size += n;
+		if (text[size] && strchr(" -.", text[size]) && digit_size(text + size + 1) > 0)
+			size++;
+	}
 	return size;
 }
 

@@ -52,6 +52,9 @@ stops(14, 'balance of 09123456789 is 0, code 12345',
 stops(14, 'موجودی ۰۹۱۲۳۴۵۶۷۸۹ و ٠٩١٢٣٤٥٦٧٨٩ صفر است، کد ۱۴',
 	'the gateway answered with status 14 (not enough credit): موجودی *** و *** صفر است، کد ۱۴',
 	'a number of Persian or Arabic digits is masked');
+stops(14, 'for 0912 345 6789, 0912-345-6789, 0912.345.67.89 or ０９１２３４５６７８９: 12 345-6, 1234 - 5678',
+	'the gateway answered with status 14 (not enough credit): for ***, ***, *** or ***: 12 345-6, 1234 - 5678',
+	'a number with separators, or of full-width digits, is masked');
 stops(19, 'top secret is wrong',
 	'the gateway answered with status 19 (login refused): *** is wrong', 'the password is masked');
 stops(16, 'acme-company is inactive',
