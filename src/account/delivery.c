@@ -24,6 +24,9 @@
 /* The longest expression, in bytes. */
 #define MAX_EXPRESSION 1000
 
+/* The most subscripts of an expression, "[*]" among them. */
+#define MAX_SUBSCRIPTS 8
+
 /* The most items of a reply that are looked at: more than are asked for at once. */
 #define MAX_ITEMS (2 * GATEWAY_MAX_STATES)
 
@@ -54,16 +57,50 @@ skip_string(const char *text)
 	return text;
 }
 
-bool
-delivery_is_bounded(const char *expression)
+/* Return an expression as a value of its type. */
+static Datum
+parse_path(const char *expression)
 {
-	Datum		path = DirectFunctionCall1(jsonpath_in, CStringGetDatum(expression));
+	return DirectFunctionCall1(jsonpath_in, CStringGetDatum(expression));
+}
+
+/* Return whether an expression may have a character, which is not in a word or a string, after the former one. */
+static bool
+allowed_sign(const char *text, char former)
+{
+	switch (*text)
+	{
+		/* A condition repeated for each item takes long, and a product even for one. */
+		case ',':
+		case '&':
+		case '|':
+		case '+':
+		case '/':
+		case '%':
+			return false;
+		case '-':
+			return isdigit((unsigned char) text[1]);
+		case '*':
+			return (former == '.' || former == '[') && text[1] != '*';
+		/* A variable raises an error even where errors are suppressed. */
+		case '$':
+			return text[1] != '"';
+	}
+	return true;
+}
+
+/* Return whether an expression, as PostgreSQL writes it, visits each part of a reply once. */
+static bool
+visits_once(const char *text)
+{
 	int			roots = 0;
 	int			filters = 0;
 	int			items = 0;
+	int			subscripts = 0;
+	char		former = '\0';
 
 	/* PostgreSQL writes all keys in quotes. */
-	for (const char *c = DatumGetCString(DirectFunctionCall1(jsonpath_out, path)); *c; c++)
+	for (const char *c = text; *c; former = *c++)
 	{
 		if (*c == '"')
 			c = skip_string(c);
@@ -75,20 +112,33 @@ delivery_is_bounded(const char *expression)
 				return false;
 			c += length - 1;
 		}
-		else if (*c == ',' || strncmp(c, "**", 2) == 0)
+		else if (!allowed_sign(c, former))
 			return false;
 		roots += *c == '$';
 		filters += *c == '?';
 		items += *c == '@';
+		subscripts += *c == '[';
 	}
-	return strlen(expression) <= MAX_EXPRESSION && roots <= 1 && filters <= 1 && items <= 1;
+	/* Subscripts of what is no array do not fail, so a reply does not bound them. */
+	return roots <= 1 && filters <= 1 && items <= 1 && subscripts <= MAX_SUBSCRIPTS;
 }
 
-/* Return an expression as a value of its type. */
-static Datum
-parse_path(const char *expression)
+bool
+delivery_is_bounded(const char *expression)
 {
-	return DirectFunctionCall1(jsonpath_in, CStringGetDatum(expression));
+	MemoryContext context;
+	MemoryContext caller;
+	bool		result;
+
+	/* Before it is parsed, as PostgreSQL writes 1e131071 with all its digits. */
+	if (strlen(expression) > MAX_EXPRESSION)
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "sms3300 expression", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	result = visits_once(DatumGetCString(DirectFunctionCall1(jsonpath_out, parse_path(expression))));
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return result;
 }
 
 /* Return what an expression finds in a JSON value, as an array; an empty one if it fails. */

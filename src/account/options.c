@@ -341,7 +341,7 @@ set_option(Account *account, const ServerOption *option, const char *value)
 			break;
 		case OPTION_JSONPATH:
 			if (!delivery_is_bounded(value))
-				invalid_value(name, value, "a path of at most 1000 bytes without \".**\", lists, methods and like_regex, and with at most one filter that uses \"@\" once");
+				invalid_value(name, value, "a path of at most 1000 bytes and 8 subscripts, with \"$\" and \"@\" once and one filter at most, and without arithmetic, \"&&\", \"||\", \".**\", lists, variables, methods and like_regex");
 			*(char **) field = pstrdup(value);
 			break;
 		case OPTION_CHANNEL:

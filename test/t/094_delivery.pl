@@ -137,12 +137,19 @@ wait_for_delivery(\@own, 'delivered 1');
 alter_account($node, delivery_items => 'strict $."rows"[0 to last] ? (@."n" > 0)', delivery_id => '$."n"');
 @own = queue_until($node, 'sent', 'hello', n => 2);
 wait_for_delivery(\@own, 'delivered 1');
+for my $bounded ('$[*].*[0 to last]', '$[-1] ? (@."a, b" > -1.5)', '$."a+b/c%d*e-f&&g||$x" ? (!exists (@."[[[[[[[[[["))')
+{
+	is(run_as($node, 'postgres', "BEGIN; ALTER SERVER sms3300 OPTIONS (SET delivery_items '$bounded'); ROLLBACK"), '',
+		"bounded: $bounded");
+}
 
 # What could take more than the time to read the reply is not an expression of an account's owner.
 for my $endless ('$.**', '$[*] ? (@ == $)', '$.a[0, 0][0, 0]', '$ ? (exists (@ ? (@ > 0)))', '$ ? (@ like_regex "(a|b)*c")',
-	'$.keyvalue().keyvalue()', '$' . '.a' x 600)
+	'$.keyvalue().keyvalue()', '$' . '.a' x 600, '$[*] ? (@ == 9 / 3)', '$[*] ? (@ == 9 % 3)', '$[*] ? (@ == 1 + 1)',
+	'$[*] ? (@ == 3 * 3)', '$.* * 2', '$[*] ? (@ - 1 == 2)', '$[last - 1]', '$ ? (-@ == 2)', '$ ? (+@ == 2)',
+	'$[*] ? (1 == 1 && @ == 2)', '$[*] ? (1 == 2 || @ == 2)', '$[*]' . '[0]' x 8, '$x', '1e131071, ' x 5000)
 {
-	is(run_as($node, 'postgres', 'ALTER SERVER sms3300 OPTIONS (SET delivery_items ' . quote($endless) . ')'), '22023',
+	is(run_as($node, 'postgres', 'BEGIN; ALTER SERVER sms3300 OPTIONS (SET delivery_items ' . quote($endless) . '); ROLLBACK'), '22023',
 		'not bounded: ' . substr($endless, 0, 40));
 }
 
