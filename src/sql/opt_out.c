@@ -32,17 +32,29 @@ is_called_properly(FunctionCallInfo fcinfo)
 		RelationGetNamespace(trigger->tg_relation) == get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
+/* Return whether an entry names the same role as its former version. */
+static bool
+keeps_maker(TupleDesc desc, Datum given, HeapTuple former)
+{
+	bool		isnull;
+	Datum		before = heap_getattr(former, OPT_OUT_BY, desc, &isnull);
+
+	return !isnull && strcmp(NameStr(*DatumGetName(given)), NameStr(*DatumGetName(before))) == 0;
+}
+
 /*
- * Return the role that makes an entry.  Only the owner may name another one, as whoever
- * restores or copies entries has to, and the worker does for the gateway.
+ * Return the role that writes an entry; its former version is NULL if it is new.  Only the
+ * owner may name another one, as whoever restores or copies entries has to, and the worker
+ * does for the gateway.
  */
 static Datum
-maker(Relation table, HeapTuple entry, NameData *name)
+maker(Relation table, HeapTuple entry, HeapTuple former, NameData *name)
 {
 	bool		isnull;
 	Datum		given = heap_getattr(entry, OPT_OUT_BY, RelationGetDescr(table), &isnull);
 
-	if (!isnull && has_privs_of_role(GetUserId(), table->rd_rel->relowner))
+	if (!isnull && !(former && keeps_maker(RelationGetDescr(table), given, former)) &&
+		has_privs_of_role(GetUserId(), table->rd_rel->relowner))
 		return given;
 	namestrcpy(name, GetUserNameFromId(GetUserId(), false));
 	return NameGetDatum(name);
@@ -54,6 +66,7 @@ sms3300_opt_out_write(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	HeapTuple	entry;
+	HeapTuple	former;
 	TupleDesc	desc;
 	char	   *mobile;
 	char	   *line;
@@ -66,7 +79,8 @@ sms3300_opt_out_write(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not called as a row trigger before insert or update of %s", OPT_OUT_TABLE)));
-	entry = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	former = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_trigtuple : NULL;
+	entry = former ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	opt_out_check(trigger->tg_relation);
 
@@ -77,7 +91,7 @@ sms3300_opt_out_write(PG_FUNCTION_ARGS)
 	nulls[1] = line == NULL;
 	if (line)
 		values[1] = CStringGetTextDatum(input_line(line, (int) strlen(line), "line"));
-	values[2] = maker(trigger->tg_relation, entry, &by);
+	values[2] = maker(trigger->tg_relation, entry, former, &by);
 	return PointerGetDatum(heap_modify_tuple_by_cols(entry, desc, lengthof(columns),
 													 columns, values, nulls));
 }

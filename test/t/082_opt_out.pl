@@ -224,8 +224,11 @@ for my $how (sort keys %forgery)
 	is(run_sql($node, $made), 'support', "by cannot be forged: $how");
 }
 run_sql($node, 'DELETE FROM sms_opt_out; ALTER TABLE sms_opt_out ALTER by SET DEFAULT CURRENT_USER; DROP VIEW list');
-$node->safe_psql('postgres', "COPY sms_opt_out (mobile, by) FROM stdin;\n09129999990\tformer\n\\.\nUPDATE sms_opt_out SET reason = 'x'");
+$node->safe_psql('postgres', "COPY sms_opt_out (mobile, by) FROM stdin;\n09129999990\tformer\n\\.\n");
 is(run_sql($node, $made), 'former', 'the owner keeps it when entries are restored');
+my $owner = run_sql($node, 'SELECT CURRENT_USER');
+is(run_sql($node, "UPDATE sms_opt_out SET reason = 'x' RETURNING by"), $owner, 'an update by the owner names the owner');
+is(run_sql($node, q{UPDATE sms_opt_out SET by = 'another' RETURNING by}), 'another', 'unless the owner sets another role');
 run_sql($node, q{INSERT INTO sms_opt_out (mobile) VALUES ('09129999999')});
 queue_until($node, 'suppressed', 'of another role', role => 'app', mobile => '09129999999');
 is(run_as($node, 'app', "SELECT sms3300_send_now('09129999999', 'x')"), '55000', 'it holds for those who cannot read it');
