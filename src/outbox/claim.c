@@ -290,7 +290,8 @@ forbid_message(Rows *rows, int64 id, TimestampTz now, Forbidden *forbidden)
 	if (!is_forbidden(verdict.outcome))
 		return false;
 	forbidden->account = row_name(rows, OUTBOX_ACCOUNT);
-	forbidden->failed = verdict.outcome == RULES_FAIL;
+	/* Before 1.2 there is no other final status for it. */
+	forbidden->failed = verdict.outcome == RULES_FAIL || !rows_have_status(rows, STATUS_SUPPRESSED);
 	row_set(rows, OUTBOX_STATUS,
 			ObjectIdGetDatum(rows_status(rows, forbidden->failed ? STATUS_FAILED : STATUS_SUPPRESSED)));
 	if (claimed)

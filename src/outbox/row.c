@@ -292,13 +292,27 @@ rows_close(Rows *rows)
 	return ran;
 }
 
+/* Return the enum type of a column. */
+static Oid
+enum_type(const Rows *rows, enum OutboxColumn column)
+{
+	return TupleDescAttr(RelationGetDescr(rows->table), column - 1)->atttypid;
+}
+
+/* Return the value that a label stands for in an enum type; InvalidOid if it lacks it. */
+static Oid
+find_label(Oid type, const char *label)
+{
+	return GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type),
+						   CStringGetDatum(label));
+}
+
 /* Return the value that a label stands for in a column of an enum type. */
 static Oid
 label_value(const Rows *rows, enum OutboxColumn column, const char *label)
 {
-	Oid			type = TupleDescAttr(RelationGetDescr(rows->table), column - 1)->atttypid;
-	Oid			value = GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(type),
-										 CStringGetDatum(label));
+	Oid			type = enum_type(rows, column);
+	Oid			value = find_label(type, label);
 
 	if (!OidIsValid(value))
 		ereport(ERROR,
@@ -311,6 +325,12 @@ Oid
 rows_status(const Rows *rows, MessageStatus wanted)
 {
 	return label_value(rows, OUTBOX_STATUS, status_label(wanted));
+}
+
+bool
+rows_have_status(const Rows *rows, MessageStatus wanted)
+{
+	return OidIsValid(find_label(enum_type(rows, OUTBOX_STATUS), status_label(wanted)));
 }
 
 /* Take over the values of the row that was found; what was in dropped columns goes. */

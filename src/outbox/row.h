@@ -41,6 +41,7 @@ extern void rows_start(void);
  */
 extern Rows *rows_open(const enum OutboxColumn *columns, int ncolumns);
 extern Oid	rows_status(const Rows *rows, MessageStatus wanted);
+extern bool rows_have_status(const Rows *rows, MessageStatus wanted);
 
 /* Runs the triggers that are due.  True if a trigger may have changed what was written. */
 extern bool rows_close(Rows *rows);

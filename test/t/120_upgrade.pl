@@ -179,6 +179,11 @@ for my $version ('0.1', '1.0', '1.1')
 	isnt(differences(parts($database), $fresh), '', "$version is not like the current version");
 	$id = run_sql($node, "SELECT sms3300_send('09123456789', 'kept $version')", $database);
 	wait_for_sql($node, $database, "SELECT status FROM sms_outbox WHERE id = $id", 'sent');
+	run_sql($node, "ALTER SERVER sms3300 OPTIONS (ADD deliver_only '09120000000')", $database);
+	$id = run_sql($node, "SELECT sms3300_send('09123456789', 'forbidden')", $database);
+	wait_for_sql($node, $database, "SELECT status, error FROM sms_outbox WHERE id = $id",
+		q{failed|the recipient is not in the account's option "deliver_only"});
+	run_sql($node, "ALTER SERVER sms3300 OPTIONS (DROP deliver_only); DELETE FROM sms_outbox WHERE id = $id", $database);
 	run_sql($node, 'ALTER EXTENSION sms3300 UPDATE', $database);
 	is(differences(parts($database), $fresh), '', "an extension updated from $version is like a new one");
 	is(run_sql($node, 'SELECT message, status FROM sms_outbox', $database), "kept $version|sent", "$version: the rows are kept");
