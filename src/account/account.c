@@ -7,6 +7,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
@@ -50,11 +51,27 @@ is_account(Oid serverid)
 	return server && server->fdwid == get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
 }
 
+/* Return the server of a user mapping, or InvalidOid. */
+static Oid
+server_of_mapping(Oid mapping)
+{
+	HeapTuple	tuple = SearchSysCache1(USERMAPPINGOID, ObjectIdGetDatum(mapping));
+	Oid			serverid = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		serverid = ((Form_pg_user_mapping) GETSTRUCT(tuple))->umserver;
+		ReleaseSysCache(tuple);
+	}
+	return serverid;
+}
+
 /*
- * Wake the worker when an account is renamed or dropped.
+ * Wake the worker when an account is renamed or dropped, or a mapping is dropped.
  *
  * Messages may be waiting for an account of the new name, and the worker keeps
- * the state of a stopped account under the old one.
+ * the state of a stopped account under the old one.  What a stopped mapping held up is
+ * sent with the one for PUBLIC.
  */
 static void
 on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, void *arg)
@@ -64,6 +81,8 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub_id, voi
 	if ((access == OAT_POST_ALTER || access == OAT_DROP) &&
 		class == ForeignServerRelationId && is_account(object))
 		wake_for_anything();
+	if (access == OAT_DROP && class == UserMappingRelationId && is_account(server_of_mapping(object)))
+		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 }
 
 /* Install the hook that sees accounts being renamed and dropped. */
@@ -237,6 +256,49 @@ mapping_summary(Oid serverid)
 	return summary ? *summary : (MappingSummary) {.serverid = serverid};
 }
 
+/* Tell whether an error is that of an option's value, or of its name. */
+static bool
+is_option_error(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_FDW_ERROR ||
+		category == ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
+}
+
+/*
+ * Return the account that stored options describe.  They were valid when they were stored,
+ * and may no longer be: a time zone can be missing after an upgrade of the system.  Such an
+ * account is paused, and is no error for those who look at all accounts.
+ */
+static Account *
+read_account(List *options)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Account    *account;
+
+	/* Reading touches nothing but memory, so nothing has to be undone. */
+	PG_TRY();
+	{
+		account = account_from_options(options);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (!is_option_error(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		account = account_from_options(NIL);
+		account->paused = true;
+		account->unreadable = error->message;
+	}
+	PG_END_TRY();
+	return account;
+}
+
 const Account *
 account_find(const char *name)
 {
@@ -268,7 +330,7 @@ account_find(const char *name)
 	mappings = mapping_summary(serverid);
 
 	caller = MemoryContextSwitchTo(cache_context);
-	account = account_from_options(server->options);
+	account = read_account(server->options);
 	account->serverid = serverid;
 	account->version = of_server + mappings.version;
 	account->server_version = of_server;

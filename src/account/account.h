@@ -89,7 +89,15 @@ typedef struct Account
 	int64		keep_idle;		/* -1: as learnt */
 	DeliveryOptions delivery;
 	char	   *notify;			/* the channel of its NOTIFYs; NULL: none */
+	const char *unreadable;		/* its options are not valid, which pauses it; NULL: they are */
 } Account;
+
+/* Return why an account is paused. */
+static inline const char *
+account_why_paused(const Account *account)
+{
+	return account->unreadable ? account->unreadable : "the option \"paused\" of the account is true";
+}
 
 /* Follow the accounts of all databases.  Called while the library is preloaded. */
 extern void account_watch(void);

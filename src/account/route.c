@@ -55,6 +55,12 @@ route_known_account(const char *name)
 
 	if (account == NULL)
 		no_account(name);
+	if (account->unreadable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("account \"%s\" cannot send: %s", name, account->unreadable),
+				 errhint("Use ALTER SERVER %s OPTIONS (SET ...) with a valid value.",
+						 quote_identifier(name))));
 	return account;
 }
 

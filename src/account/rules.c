@@ -64,7 +64,7 @@ judge_time(const RulesMessage *message, const Account *account, const RulesFacts
 	if (!facts->armed)
 		return forbid(RULE_ARMED, RULES_WAIT, DT_NOEND, NOT_ARMED);
 	if (account->paused)
-		return forbid(RULE_PAUSED, RULES_WAIT, DT_NOEND, "the option \"paused\" of the account is true");
+		return forbid(RULE_PAUSED, RULES_WAIT, DT_NOEND, account_why_paused(account));
 	too_long = parts_problem(message->parts, account);
 	if (too_long)
 		return forbid(RULE_MAX_PARTS, RULES_FAIL, DT_NOEND, too_long);

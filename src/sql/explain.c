@@ -111,6 +111,8 @@ account_obstacle(const Question *question)
 	if (question->account == NULL)
 		return psprintf("its account %s does not exist: create the server, or cancel the message",
 						name);
+	if (question->account->unreadable)
+		return psprintf("its account %s is paused: %s", name, question->account->unreadable);
 	if (question->account->paused)
 		return psprintf("its account %s is paused: ALTER SERVER %s OPTIONS (SET paused 'false')",
 						name, name);

@@ -324,8 +324,10 @@ check_account(Facts *facts, AccountFacts *account)
 	else if (account->account->paused)
 	{
 		problem.name = account->due.n > 0 ? "paused" : NULL;
-		problem.detail = "the option \"paused\" of the account is true, and messages are due";
-		problem.hint = psprintf("ALTER SERVER %s OPTIONS (SET paused 'false')", name);
+		problem.detail = psprintf("%s, and messages are due", account_why_paused(account->account));
+		problem.hint = psprintf(account->account->unreadable ?
+								"ALTER SERVER %s OPTIONS (SET ...) with a valid value" :
+								"ALTER SERVER %s OPTIONS (SET paused 'false')", name);
 	}
 	else if (registry_attached() && budget_is_reached(account->account, facts->now))
 	{

@@ -207,7 +207,7 @@ account_situation(const Account *account, const AccountCounters *counted, Timest
 	if (!is_armed())
 		return (Situation) {.state = "paused", .reason = NOT_ARMED};
 	if (account->paused)
-		return (Situation) {.state = "paused", .reason = "the option \"paused\" of the account is true"};
+		return (Situation) {.state = "paused", .reason = account_why_paused(account)};
 	if (budget_is_reached(account, now))
 		return (Situation) {.state = "stopped", .reason = rules_budget(account, parts_today(account, &counted->day_parts, now)),
 			.next = hours_day_end(&account->hours, now)};
