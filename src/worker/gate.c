@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 
+#include "text/clip.h"
 #include "worker/gate.h"
 #include "worker/pace.h"
 
@@ -93,7 +94,7 @@ gate_blame(Gate *gate, int64 refused, const char *reason, bool of_mapping)
 {
 	gate->of_mapping = of_mapping;
 	gate->refused = refused;
-	strlcpy(gate->reason, reason, COUNTERS_REASON_SIZE);
+	clip_text(gate->reason, reason, COUNTERS_REASON_SIZE);
 }
 
 bool

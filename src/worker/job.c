@@ -15,6 +15,7 @@
 #include "gateway/states.h"
 #include "shared/clock.h"
 #include "shared/stuck.h"
+#include "text/clip.h"
 #include "worker/job.h"
 #include "worker/pace.h"
 
@@ -150,8 +151,8 @@ job_keep(const Job *job, const char *obstacle)
 	};
 
 	strlcpy(kept.line, job->said.line, STUCK_LINE_SIZE);
-	strlcpy(kept.reason, job->verdict == VERDICT_SENT ? "" : job_reason(job), STUCK_TEXT_SIZE);
-	strlcpy(kept.obstacle, obstacle, STUCK_TEXT_SIZE);
+	clip_text(kept.reason, job->verdict == VERDICT_SENT ? "" : job_reason(job), STUCK_TEXT_SIZE);
+	clip_text(kept.obstacle, obstacle, STUCK_TEXT_SIZE);
 	stuck_put(&kept);
 }
 

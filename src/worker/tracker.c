@@ -15,6 +15,7 @@
 #include "account/delivery.h"
 #include "account/request.h"
 #include "outbox/delivery.h"
+#include "text/clip.h"
 #include "worker/queue.h"
 #include "worker/tracker.h"
 #include "worker/upkeep.h"
@@ -251,7 +252,7 @@ note_problem(AccountQueue *queue, const char *problem)
 {
 	Tracking   *tracking = queue->tracking;
 
-	strlcpy(tracking->problem, problem, sizeof(tracking->problem));
+	clip_text(tracking->problem, problem, sizeof(tracking->problem));
 	if (!tracking->told)
 		ereport(LOG,
 				(errmsg("sms3300: account \"%s\" learns no delivery states: %s", queue->name, problem),

@@ -4,6 +4,7 @@
 
 use strict;
 use warnings;
+use utf8;
 
 use PostgreSQL::Test::Utils;
 use SMS3300;
@@ -48,6 +49,20 @@ is_deeply([ @{$row}{qw(message_id http_status api_status sent_line attempts erro
 	[ 5000, 200, -1, '983000330000', 1, undef ], 'the result that came is recorded');
 is_taken($gateway, $json, 2, 'nothing was sent again');
 like(explained($id), qr/^sent at .* as gateway message 5000/, 'it is explained as what it is');
+
+# What refuses it may say more than is kept: that ends with a whole character.
+run_sql($node, <<'END');
+CREATE FUNCTION refuse(status sms_status, message text) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+	IF status = 'sent' AND message = 'long' THEN RAISE EXCEPTION '%', repeat('ش', 300); END IF;
+	RETURN 1;
+END $$;
+CREATE INDEX refusing ON sms_outbox (refuse(status, message));
+END
+my $long = queue($node, 'long');
+wait_for_sql($node, 'postgres', "SELECT sms3300_explain($long) ~ 'cannot be recorded since [^;]*: ش{127}; the worker'");
+run_sql($node, 'DROP INDEX refusing');
+wait_for_status($node, $long, 'sent');
 
 # An index that fails, and a crash: what the row says then is true, too.
 run_sql($node, q{CREATE INDEX failing ON sms_outbox ((1 / CASE WHEN status = 'rejected' THEN 0 ELSE 1 END))});
