@@ -207,7 +207,7 @@ add(Oid serverid, uint32 mobile, TimestampTz at, bool on_wire)
 
 	if (ring.size == 0)
 		enlarge();
-	while (ring.next > ring.size)
+	for (uint32 n = 0; ring.next > ring.size; n++)
 	{
 		RecentMessage oldest = *message_at(ring.next);
 
@@ -218,7 +218,7 @@ add(Oid serverid, uint32 mobile, TimestampTz at, bool on_wire)
 			enlarge();
 			break;
 		}
-		if (!oldest.on_wire)
+		if (!oldest.on_wire || n == ring.size)
 		{
 			RecentAccount *account = find(oldest.serverid);
 

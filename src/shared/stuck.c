@@ -95,11 +95,11 @@ stuck_remove(int64 id)
 }
 
 void
-stuck_remove_all(void)
+stuck_remove_unless(bool (*keep) (int64 id))
 {
 	LWLockAcquire(shared_stuck->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_STUCK; i++)
-		if (shared_stuck->results[i].database == MyDatabaseId)
+		if (shared_stuck->results[i].database == MyDatabaseId && !keep(shared_stuck->results[i].id))
 			shared_stuck->results[i].database = InvalidOid;
 	LWLockRelease(shared_stuck->lock);
 }

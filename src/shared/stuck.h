@@ -41,9 +41,9 @@ extern void stuck_startup(LWLock *lock);
 /* In a worker: keep a result of its database, in place of what was kept of the claim. */
 extern void stuck_put(const StuckResult *result);
 
-/* In a worker: forget the result of a message, or of all messages of its database. */
+/* In a worker: forget the result of a message, or of all of its database but those to keep. */
 extern void stuck_remove(int64 id);
-extern void stuck_remove_all(void);
+extern void stuck_remove_unless(bool (*keep) (int64 id));
 
 /* In any backend: find the result of a claim of its database; false if there is none. */
 extern bool stuck_find(int64 id, TimestampTz started_at, StuckResult *result);

@@ -161,11 +161,18 @@ look_at_all(TimestampTz from)
 	roster_wake_all();
 	foreach(cell, account_names())
 		queue_find_or_add(lfirst(cell));
+	dlist_foreach(iter, roster_awake())
+		dlist_container(AccountQueue, node, iter.cur)->waits = false;
+	foreach(cell, outbox_waiting_accounts())
+		queue_find_or_add(lfirst(cell))->waits = true;
 	reset_all(from);
 	dlist_foreach(iter, roster_awake())
-		window_expect_nothing(&dlist_container(AccountQueue, node, iter.cur)->window);
-	foreach(cell, outbox_waiting_accounts())
-		window_reset(&queue_find_or_add(lfirst(cell))->window, from);
+	{
+		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
+
+		if (!queue->waits)
+			window_expect_nothing(&queue->window);
+	}
 }
 
 /* Return whether a look is at all accounts.  Wake those that it is at otherwise. */

@@ -39,6 +39,7 @@ typedef struct AccountQueue
 	dlist_node	node;
 	bool		sleeps;			/* see roster.h */
 	TimestampTz wake_at;		/* it sleeps until then */
+	bool		waits;			/* messages were in the queue at the last look at all accounts */
 	char		name[NAMEDATALEN];	/* the account's */
 	int			nholds;			/* references to this queue */
 

@@ -420,7 +420,15 @@ orphans_body(OutboxAccess access, void *arg)
 {
 	Search	   *search = arg;
 
-	search->orphans = outbox_orphans(&search->place);
+	if (access == OUTBOX_OPEN)
+		search->orphans = outbox_orphans(&search->place);
+}
+
+/* Tell whether this worker has a message. */
+static bool
+is_mine(int64 id)
+{
+	return job_find(id) != NULL;
 }
 
 /* Make jobs of orphans; how many.  What this worker has claimed itself is none. */
@@ -435,7 +443,7 @@ take_orphans(Recorder *recorder, List *orphans)
 		Orphan	   *orphan = lfirst(cell);
 		Job		   *job;
 
-		if (job_find(orphan->id))
+		if (is_mine(orphan->id))
 			continue;
 		job = job_create(orphan->id, orphan->started_at, queue_find_or_add(orphan->account),
 						 orphan->attempts);
@@ -466,6 +474,6 @@ recorder_find_orphans(Recorder *recorder)
 							   n, n),
 				 errdetail("Requests that were on the wire may have reached the gateway.")));
 	if (search.place.ended && !recorder->found_orphans)
-		stuck_remove_all();
+		stuck_remove_unless(is_mine);
 	return outcome;
 }

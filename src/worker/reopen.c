@@ -24,6 +24,9 @@
 #define HURRY_LIMIT 10000
 #define HURRY_FIRST 1000
 
+/* So often is a message tried that cannot be hurried.  After that, all wait for their time. */
+#define HURRY_TRIES 10
+
 /* No retry is put off for longer. */
 #define LONGEST_DELAY (30 * USECS_PER_MINUTE)
 
@@ -229,6 +232,20 @@ hurried(AccountQueue *queue, const Hurrying *hurrying, int64 took)
 		reopen_forget(queue);
 }
 
+/* Go on after a failure: with fewer messages, or without the one that fails. */
+static void
+hurry_failed(AccountQueue *queue, const Hurrying *hurrying, const TransactionError *error, TimestampTz now)
+{
+	Hurry	   *hurry = &queue->hurry;
+
+	if (transaction_may_disable_triggers(error) && hurrying->limit > 1)
+		batch_halve(&hurry->batch, hurrying->limit);
+	else if (++hurry->failures < HURRY_TRIES)
+		hurry->at = now + pace_backoff(USECS_PER_SEC, hurry->failures);
+	else
+		reopen_forget(queue);
+}
+
 void
 reopen_run(TimestampTz now)
 {
@@ -252,10 +269,7 @@ reopen_run(TimestampTz now)
 			reopen_forget(queue);
 			break;
 		case TRANSACTION_FAILED:
-			if (error.too_slow && hurrying.limit > 1)
-				batch_halve(&hurry->batch, hurrying.limit);
-			else
-				hurry->at = now + pace_backoff(USECS_PER_SEC, ++hurry->failures);
+			hurry_failed(queue, &hurrying, &error, now);
 			break;
 	}
 }

@@ -174,8 +174,6 @@ claim_part(Round *round, TimestampTz now)
 		queues_end(now);
 	}
 	round->part = ROUND_LOOK;
-	if (worker->look && worker->look_at.from == DT_NOBEGIN)
-		expiry_look(&worker->expiry);
 	note_unarmed(worker);
 }
 
@@ -194,6 +192,8 @@ round_body(OutboxAccess access, void *arg)
 		if (worker->look)
 			look_around(worker, now);
 		queues_begin(worker->look ? &worker->look_at : NULL, now);
+		if (worker->look && worker->look_at.from == DT_NOBEGIN)
+			expiry_look(&worker->expiry);
 	}
 	round->part = ROUND_RECORD;
 	if (round->records)
@@ -223,6 +223,14 @@ run_transaction(Round *round, TransactionError *error)
 			return outcome;
 		round->recording.skip_locked = true;
 	}
+}
+
+/* Note that the queues have taken in what was new. */
+static void
+end_look(Worker *worker)
+{
+	worker->look = false;
+	worker->look_at = (QueueLook) {.from = DT_NOEND};
 }
 
 /* -------------------------------------------------------------------------
@@ -270,6 +278,9 @@ handle_failure(Worker *worker, Round *round, const TransactionError *error)
 	{
 		worker->careful = CAREFUL_ROUNDS;
 		worker->claims.once = round->dispatch->at;
+
+		/* Another look would forget that this message was passed by. */
+		end_look(worker);
 		dispatch_anyway(round->dispatch, error, &worker->wire, &worker->recorder);
 	}
 	else if ((round->part == ROUND_RECORD || round->part == ROUND_CLAIM) &&
@@ -343,8 +354,7 @@ settle_round(Worker *worker, Round *round)
 		recording_settle(&round->recording, &worker->wire);
 	if (round->claims)
 	{
-		worker->look = false;
-		worker->look_at = (QueueLook) {.from = DT_NOEND};
+		end_look(worker);
 		if (worker->claim_at <= GetCurrentTimestamp())
 			worker->failures = 0;
 		batch_took(&worker->claims, round->dispatch->nids, round->dispatch->took, BATCH_TIME);
@@ -401,7 +411,7 @@ find_orphans(Worker *worker)
 {
 	TransactionOutcome outcome = TRANSACTION_DONE;
 
-	if (worker->orphans)
+	if (worker->orphans && !worker->outdated)
 		outcome = recorder_find_orphans(&worker->recorder);
 	if (outcome == TRANSACTION_DONE && worker->recorder.searched.ended)
 		worker->orphans = false;
@@ -477,10 +487,12 @@ round_is_wanted(Worker *worker, TimestampTz now)
 		return true;
 	if (worker->stopping)
 		return false;
-	if (worker->look || worker->orphans || registry_worker_wanted(now) || worker->moved_at <= now)
+	if (worker->look || registry_worker_wanted(now) || worker->moved_at <= now)
 		return true;
 	if (worker->outdated)
 		return false;
+	if (worker->orphans)
+		return true;
 	if (expiry_next(&worker->expiry) <= now || queues_tidy_at(now) <= now || queues_reopen_at() <= now ||
 		reopen_next() <= now ||
 		track_at(worker, now) <= now || (worker->prepared && worker->poll_at <= now))
@@ -507,7 +519,7 @@ round_next_event(Worker *worker, TimestampTz now)
 {
 	TimestampTz next = Min(recorder_next(&worker->recorder), registry_worker_due());
 
-	if (worker->look || worker->orphans || registry_worker_wanted(now))
+	if (worker->look || (worker->orphans && !worker->outdated) || registry_worker_wanted(now))
 		next = DT_NOBEGIN;
 	if (worker->stopping)
 		return Max(recorder_next(&worker->recorder), worker->retry_at);

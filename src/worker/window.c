@@ -118,7 +118,8 @@ window_reset(Window *window, TimestampTz from)
 void
 window_expect_nothing(Window *window)
 {
-	window->next_due = window->held_due = DT_NOEND;
+	window->next_due = window->held_due = window->barred_until = DT_NOEND;
+	window->barred = false;
 }
 
 bool
@@ -444,6 +445,7 @@ window_take(Window *window, const WindowTake *take, int wanted, int64 *ids)
 			window->barred_until = Min(window->barred_until, when);
 			continue;
 		}
+		candidate->taken = true;
 		ids[taken++] = candidate->id;
 		*take->room -= candidate->size;
 	}
@@ -471,7 +473,10 @@ window_untake(Window *window)
 	{
 		WindowEntry *candidate = &window->candidates[window->sequence[--window->next]];
 
-		candidate->used = candidate->failed;
+		/* What was passed by stays so. */
+		if (candidate->taken)
+			candidate->used = candidate->failed;
+		candidate->taken = false;
 	}
 	window->taken = window->claimed = window->forbidden = window->nbarred = window->nfailed = 0;
 }

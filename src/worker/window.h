@@ -26,6 +26,7 @@ typedef struct WindowEntry
 	Mapping    *mapping;
 	int			rank;			/* among those of its sender and priority */
 	bool		used;			/* taken, or passed by */
+	bool		taken;			/* in this transaction */
 	bool		failed;			/* it cannot be claimed */
 } WindowEntry;
 

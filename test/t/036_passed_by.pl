@@ -40,6 +40,15 @@ run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT mine');
 wait_for_status($node, 'unclaimable', 'sent');
 is_taken($gateway, 'unclaimable', 1200, 'each is sent once when it can be claimed');
 
+# So are those that an index of the user's fails for, now that no more rows are remembered.
+run_sql($node, q{CREATE INDEX failing ON sms_outbox ((1 / CASE WHEN status = 'sending' AND message = 'indexed' THEN 0 ELSE 1 END))});
+queue($node, 'indexed', n => 40);
+mark($node);
+is(statuses($node, 'indexed'), 'queued 40', 'those that an index refuses are passed by');
+run_sql($node, 'DROP INDEX failing');
+wait_for_status($node, 'indexed', 'sent');
+is_taken($gateway, 'indexed', 40, 'each is sent once without the index');
+
 # Locked rows: new messages do not have the worker begin at the head again.
 my $user = $node->background_psql('postgres');
 queue_together('locked', 1500);

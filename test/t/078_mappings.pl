@@ -69,8 +69,11 @@ my $told = () = slurp_file($node->logfile) =~ /$stopped/g;
 cmp_ok($told, '<', 15, 'a mapping that stops again and again does not fill the log');
 
 # It opens when it is altered.
+set_setting($node, 'sms3300.enabled', 'off');
+wait_for_sql($node, 'postgres', q{SELECT count(*) = 0 FROM sms_outbox WHERE status = 'sending'});
 run_sql($node, q{UPDATE sms_outbox SET message = 'from bob' WHERE sender = 'bob'});
 run_sql($node, q{ALTER USER MAPPING FOR bob SERVER sms3300 OPTIONS (SET password 'right')});
+set_setting($node, 'sms3300.enabled', 'on');
 wait_for_status($node, 'from bob', 'sent');
 mapping_is('bob', 'state, reason, next_probe_at, queued, in_flight', 'ok|0|0');
 is(($gateway->log)[-1]{fields}{username}, 'bob', 'sent with his mapping');

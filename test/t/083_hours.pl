@@ -140,18 +140,18 @@ set_time($node, "2027-06-02 23:00:00$tehran");
 my @night = map { queue($node, "at night $_") } 1, 2;
 is(ask('SELECT state FROM sms3300_stat_account'), 'closed', 'the clock is set forward to the night');
 set_time($node, "2027-06-02 12:00:00$tehran");
-run_sql($node, "UPDATE sms_outbox SET send_after = clock_timestamp() WHERE id = $night[0]");
-wait_for_status($node, $night[0], 'sent');
+wait_for_status($node, \@night, 'sent');
 pass('the clock is set back to the day');
 set_time($node, "2027-06-02 22:30:00$tehran");
-my $again = queue_until($node, 'sent', 'urgent again', priority => 9);
-is(statuses($node, [ $night[1] ]), 'queued 1', 'and forward again');
+my $again = queue($node, 'at night again');
+queue_until($node, 'sent', 'urgent again', priority => 9);
+is(statuses($node, [ $again ]), 'queued 1', 'and forward again');
 
 # An altered rule opens at once, also where no worker is.
 wait_for_workers($node, 0);
 alter_account($node, hours => '08:00-24:00');
 set_time($node, "2027-06-02 23:30:00$tehran");
-wait_for_status($node, $night[1], 'sent');
+wait_for_status($node, $again, 'sent');
 pass('altered hours apply at once');
 set_time($node, "2027-06-03 01:00:00$tehran");
 my $urgent = queue($node, 'urgent by now', priority => 5);

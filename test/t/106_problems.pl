@@ -92,7 +92,6 @@ wait_for_status($node, \@held, 'sent');
 run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob'});
 wait_for_end($node);
 run_sql($node, 'DROP USER MAPPING FOR bob SERVER sms3300');
-queue_until($node, 'sent', 'another one');
 come('', 'the mapping is gone');
 
 alter_account($node, paused => 'true');
