@@ -388,7 +388,7 @@ static int
 ask_table(Oid schema, const Account *account, const char *mobile, TimestampTz after, TimestampTz until,
 		  bool sending)
 {
-	NameData	name;
+	NameData	name = {""};
 	Datum		values[] = {
 		Int64GetDatum(outbox_origin()), NameGetDatum(&name), CStringGetTextDatum(mobile),
 		TimestampTzGetDatum(after), TimestampTzGetDatum(until), BoolGetDatum(sending)
