@@ -66,7 +66,7 @@ sms3300_opt_out_write(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	HeapTuple	entry;
-	HeapTuple	former;
+	HeapTuple	former = NULL;
 	TupleDesc	desc;
 	char	   *mobile;
 	char	   *line;
@@ -79,8 +79,13 @@ sms3300_opt_out_write(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("not called as a row trigger before insert or update of %s", OPT_OUT_TABLE)));
-	former = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_trigtuple : NULL;
-	entry = former ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		former = trigger->tg_trigtuple;
+		entry = trigger->tg_newtuple;
+	}
+	else
+		entry = trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	opt_out_check(trigger->tg_relation);
 
