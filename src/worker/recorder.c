@@ -420,7 +420,7 @@ orphans_body(OutboxAccess access, void *arg)
 {
 	Search	   *search = arg;
 
-	if (access == OUTBOX_OPEN)
+	if (access != OUTBOX_MOVED)
 		search->orphans = outbox_orphans(&search->place);
 }
 

@@ -405,13 +405,20 @@ run_round(Worker *worker, TimestampTz now)
 	return outcome;
 }
 
+/* Return whether the queue has to be searched, and can be, which a renamed table cannot. */
+static bool
+searches(const Worker *worker)
+{
+	return worker->orphans && worker->moved_at == DT_NOEND;
+}
+
 /* Take over rows of a previous worker.  Returns the outcome of the transaction. */
 static TransactionOutcome
 find_orphans(Worker *worker)
 {
 	TransactionOutcome outcome = TRANSACTION_DONE;
 
-	if (worker->orphans && !worker->outdated)
+	if (searches(worker))
 		outcome = recorder_find_orphans(&worker->recorder);
 	if (outcome == TRANSACTION_DONE && worker->recorder.searched.ended)
 		worker->orphans = false;
@@ -487,12 +494,10 @@ round_is_wanted(Worker *worker, TimestampTz now)
 		return true;
 	if (worker->stopping)
 		return false;
-	if (worker->look || registry_worker_wanted(now) || worker->moved_at <= now)
+	if (worker->look || searches(worker) || registry_worker_wanted(now) || worker->moved_at <= now)
 		return true;
 	if (worker->outdated)
 		return false;
-	if (worker->orphans)
-		return true;
 	if (expiry_next(&worker->expiry) <= now || queues_tidy_at(now) <= now || queues_reopen_at() <= now ||
 		reopen_next() <= now ||
 		track_at(worker, now) <= now || (worker->prepared && worker->poll_at <= now))
@@ -519,7 +524,7 @@ round_next_event(Worker *worker, TimestampTz now)
 {
 	TimestampTz next = Min(recorder_next(&worker->recorder), registry_worker_due());
 
-	if (worker->look || (worker->orphans && !worker->outdated) || registry_worker_wanted(now))
+	if (worker->look || searches(worker) || registry_worker_wanted(now))
 		next = DT_NOBEGIN;
 	if (worker->stopping)
 		return Max(recorder_next(&worker->recorder), worker->retry_at);
