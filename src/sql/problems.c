@@ -8,12 +8,8 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/xlog.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -23,32 +19,24 @@
 #include "account/rules.h"
 #include "outbox/access.h"
 #include "outbox/budget.h"
-#include "outbox/columns.h"
-#include "outbox/locks.h"
 #include "shared/armed.h"
 #include "shared/mappings.h"
 #include "shared/stuck.h"
-#include "sql/facts.h"
 #include "sql/problems.h"
 
 /* For how long a condition may last before it is a problem. */
-#define LOCK_PATIENCE (10 * USECS_PER_SEC)
 #define WORKER_PATIENCE USECS_PER_MINUTE
 #define DUE_PATIENCE (5 * USECS_PER_MINUTE)
 
 /* What a reason that the gateway gave begins with, before its code: see job_reason(). */
 #define GATEWAY_ANSWERED "the gateway answered with status "
 
-/* A query is cut to this. */
-#define QUERY_SIZE 200
-
 /* -------------------------------------------------------------------------
  * Checks
  * ------------------------------------------------------------------------- */
 
-/* Add a problem. */
-static void
-add_problem(Facts *facts, Problem problem)
+void
+problems_add(Facts *facts, Problem problem)
 {
 	Problem    *added = palloc(sizeof(Problem));
 
@@ -56,9 +44,8 @@ add_problem(Facts *facts, Problem problem)
 	facts->problems = lappend(facts->problems, added);
 }
 
-/* Note that it is known why the due messages of all accounts are not sent. */
-static void
-explain_all(Facts *facts)
+void
+problems_explain_all(Facts *facts)
 {
 	ListCell   *cell;
 
@@ -82,20 +69,20 @@ check_library(Facts *facts)
 	const char *mismatch = extension_mismatch(EXTENSION_NEWER);
 
 	if (!registry_attached())
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			true, "not_preloaded", NULL, PgStartTime, facts->readable ? facts->due : -1,
 			"sms3300 is not in shared_preload_libraries, and nothing is sent",
 			"Add sms3300 to shared_preload_libraries in postgresql.conf, and restart the server."
 		});
 	else if (mismatch)
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			true, "newer_extension", NULL, 0, facts->readable ? facts->due : -1,
 			psprintf("%s, and nothing is sent", mismatch),
 			"Restart the server to load the installed library."
 		});
 	else
 		return;
-	explain_all(facts);
+	problems_explain_all(facts);
 }
 
 /* not_armed, disabled: nothing may be sent from this server. */
@@ -105,131 +92,20 @@ check_switches(Facts *facts)
 	if (!registry_attached())
 		return;
 	if (!is_armed())
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			true, "not_armed", NULL, 0, facts->readable ? facts->due : -1,
 			psprintf("the file \"%s\" does not exist, and nothing is sent", armed_file),
 			"If this server is meant to send, create the file. On a copy, leave it as it is."
 		});
 	else if (!registry_enabled && facts->due > 0)
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			false, "disabled", NULL, facts->oldest_due, facts->due,
 			"sms3300.enabled is off, and messages are due",
 			"ALTER SYSTEM RESET sms3300.enabled; SELECT pg_reload_conf();"
 		});
 	else if (registry_enabled)
 		return;
-	explain_all(facts);
-}
-
-/* Return the beginning of a query on one line. */
-static const char *
-one_line(const char *query)
-{
-	char	   *line = pnstrdup(query, pg_mbcliplen(query, (int) strlen(query), QUERY_SIZE));
-	size_t		len = strlen(line);
-
-	for (char *c = line; *c; c++)
-		if (iscntrl((unsigned char) *c))
-			*c = ' ';
-	while (len > 0 && strchr(" ;", line[len - 1]))
-		line[--len] = '\0';
-	return line;
-}
-
-/* Describe who holds a lock. */
-static const char *
-describe_lock(const char *what, const LockHolder *holder)
-{
-	return psprintf("%s is locked by %s%s%s", what, locks_name_holder(holder),
-					holder->query ? ", whose last query is: " : "", holder->query ? one_line(holder->query) : "");
-}
-
-/* Return what ends a lock. */
-static const char *
-end_lock(const LockHolder *holder)
-{
-	if (holder->gid)
-		return psprintf("ROLLBACK PREPARED %s; or COMMIT PREPARED", quote_literal_cstr(holder->gid));
-	if (holder->pid == 0)
-		return psprintf("SELECT * FROM pg_locks WHERE relation = '%s'::regclass", holder->table ? holder->table : OUTBOX_TABLE);
-	return psprintf("SELECT pg_terminate_backend(%d)", holder->pid);
-}
-
-/* Return whether a lock has lasted long enough to be a problem. */
-static bool
-has_lasted(const Facts *facts, TimestampTz since)
-{
-	return since != 0 && since <= facts->now - LOCK_PATIENCE;
-}
-
-/* Return whether the worker writes sms_opt_out. */
-static bool
-records_opt_outs(const Facts *facts)
-{
-	ListCell   *cell;
-
-	foreach(cell, facts->accounts)
-	{
-		const AccountFacts *account = lfirst(cell);
-
-		if (account->account && account->account->record_opt_outs)
-			return true;
-	}
-	return false;
-}
-
-/* Find a session that has waited long enough for a lock to be a problem. */
-static bool
-find_waiter(const Facts *facts, LockHolder *holder)
-{
-	return locks_find_waiter(facts->namespace, facts->now - LOCK_PATIENCE, records_opt_outs(facts), holder);
-}
-
-/*
- * table_locked: it is a warning at first if the table cannot be read, so that nobody takes
- * the lack of other rows for a sign that all is well.
- */
-static void
-add_table_locked(Facts *facts, TimestampTz since)
-{
-	LockHolder	holder = locks_find_table_holder(facts->namespace);
-	LockHolder	waited;
-
-	if (since == 0)
-		since = holder.since;
-	if (!has_lasted(facts, since) && find_waiter(facts, &waited) && waited.table)
-		since = waited.since;
-	add_problem(facts, (Problem) {
-		has_lasted(facts, since), "table_locked", NULL, since, facts->readable ? facts->due : -1,
-		describe_lock(holder.table, &holder), end_lock(&holder)
-	});
-	explain_all(facts);
-}
-
-/* table_locked, row_locked: the worker, or another session, has waited for a lock. */
-static void
-check_locks(Facts *facts)
-{
-	const Obstruction *obstruction = &facts->worker.obstruction;
-	bool		of_worker = has_lasted(facts, obstruction->since);
-	LockHolder	holder;
-
-	if (!facts->readable || (of_worker && obstruction->message == 0))
-		add_table_locked(facts, obstruction->message == 0 ? obstruction->since : 0);
-	else if (of_worker && TransactionIdIsInProgress(obstruction->xid))
-	{
-		holder = locks_find_row_holder(obstruction->xid);
-		add_problem(facts, (Problem) {
-			false, "row_locked", NULL, obstruction->since, 1,
-			describe_lock(psprintf("message " INT64_FORMAT, obstruction->message), &holder), end_lock(&holder)
-		});
-	}
-	else if (find_waiter(facts, &holder))
-		add_problem(facts, (Problem) {
-			holder.table != NULL, holder.table ? "table_locked" : "row_locked", NULL, holder.since, -1,
-			psprintf("%s, and another session waits for it",
-					 describe_lock(holder.table ? holder.table : "a message", &holder)), end_lock(&holder)
-		});
+	problems_explain_all(facts);
 }
 
 /* Describe why there is no worker. */
@@ -289,8 +165,8 @@ check_worker(Facts *facts)
 		!is_armed() || !has_served_account(facts) || facts->due == 0 || facts->oldest_due > facts->now - WORKER_PATIENCE)
 		return;
 	describe_no_worker(&facts->worker, &problem.detail, &problem.hint);
-	add_problem(facts, problem);
-	explain_all(facts);
+	problems_add(facts, problem);
+	problems_explain_all(facts);
 }
 
 /* Return what to do about the reason of a stop. */
@@ -352,7 +228,7 @@ check_account(Facts *facts, AccountFacts *account)
 	/* Outside its hours an account has no problem, and its messages are explained. */
 	account->explained = true;
 	if (problem.name)
-		add_problem(facts, problem);
+		problems_add(facts, problem);
 }
 
 /* Check each account. */
@@ -405,7 +281,7 @@ check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_b
 							  state.live.probe_at == 0 ? "" : psprintf("; next probe at %s", show(state.live.probe_at)));
 	problem.hint = remedy_of(state.reason);
 	if (!add_to_problem(facts, &problem))
-		add_problem(facts, problem);
+		problems_add(facts, problem);
 }
 
 /* no_mapping: the sender of a message has no credentials. */
@@ -432,7 +308,7 @@ check_mappings(Facts *facts)
 			continue;
 		}
 		account->explained = true;
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			false, "no_mapping", account->name, sent_by->since, sent_by->n,
 			psprintf("messages of role %s cannot be sent: %s", quote_identifier(sent_by->sender), problem),
 			credentials_exist(account->account, role) ?
@@ -467,7 +343,7 @@ check_delivery(Facts *facts)
 		const AccountFacts *account = lfirst(cell);
 
 		if (account->counted.delivery_problem[0])
-			add_problem(facts, (Problem) {
+			problems_add(facts, (Problem) {
 				false, "delivery_not_understood", account->name, account->counted.delivery_problem_at, -1,
 				psprintf("no delivery states are learnt: %s", account->counted.delivery_problem),
 				"SELECT sms3300_delivery_now(id) shows a reply. Sending goes on."
@@ -486,7 +362,7 @@ check_overdue(Facts *facts)
 		const AccountFacts *account = lfirst(cell);
 
 		if (!account->explained && account->due.n > 0 && account->due.since <= facts->now - DUE_PATIENCE)
-			add_problem(facts, (Problem) {
+			problems_add(facts, (Problem) {
 				false, "overdue", account->name, account->due.since, account->due.n,
 				describe_overdue(facts, account),
 				psprintf("SELECT sms3300_explain(" INT64_FORMAT ")", account->due.id)
@@ -505,7 +381,7 @@ check_expiring(Facts *facts)
 		const Backlog *expiring = lfirst(cell);
 
 		if (facts_account(facts, expiring->account)->explained)
-			add_problem(facts, (Problem) {
+			problems_add(facts, (Problem) {
 				false, "expiring", expiring->account, expiring->since, expiring->n,
 				psprintf("the first of them expires at %s, and the account is not sending", show(expiring->since)),
 				"Remove what keeps the account from sending, or give the messages a later send_before."
@@ -521,7 +397,7 @@ check_results(Facts *facts)
 	int			n = registry_attached() ? stuck_first(&stuck) : 0;
 
 	if (n > 0)
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			true, "result_not_recorded", NULL, stuck.since, n,
 			psprintf("the result of message " INT64_FORMAT " cannot be recorded: %s", stuck.id, stuck.obstacle),
 			"Remove the index, constraint or trigger on sms_outbox that refuses it. It is tried again."
@@ -539,7 +415,7 @@ check_finished(Facts *facts)
 		const Backlog *finished = lfirst(cell);
 		bool		unknown = strcmp(finished->status, "unknown") == 0;
 
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			false, unknown ? "unknown_messages" : "expired_messages", finished->account,
 			finished->since, finished->n,
 			unknown ? "they may have been sent, and only the gateway knows" :
@@ -559,7 +435,7 @@ check_foreign(Facts *facts)
 	{
 		const Backlog *foreign = lfirst(cell);
 
-		add_problem(facts, (Problem) {
+		problems_add(facts, (Problem) {
 			false, "foreign_rows", foreign->account, foreign->since, foreign->n,
 			"another database queued them: they were restored, copied or replicated, and are not sent",
 			"SELECT sms3300_adopt() makes them this database's own; or cancel them."
@@ -574,7 +450,7 @@ check_foreign(Facts *facts)
 static void (*const checks[]) (Facts *) = {
 	check_library,
 	check_switches,
-	check_locks,
+	problems_check_locks,
 	check_worker,
 	check_accounts,
 	check_mappings,

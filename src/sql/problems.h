@@ -8,6 +8,8 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
+#include "sql/facts.h"
+
 /* A row of the view. */
 typedef struct Problem
 {
@@ -19,6 +21,13 @@ typedef struct Problem
 	const char *detail;
 	const char *hint;
 } Problem;
+
+/* For the checks: add a problem; note that it is known why no due message is sent. */
+extern void problems_add(Facts *facts, Problem problem);
+extern void problems_explain_all(Facts *facts);
+
+/* table_locked, row_locked: the worker, or another session, has waited for a lock. */
+extern void problems_check_locks(Facts *facts);
 
 /* Return the problems of this database, the critical ones first: a list of Problem. */
 extern List *problems_find(Oid namespace);

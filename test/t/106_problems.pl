@@ -302,7 +302,7 @@ my @manual   = sort $table =~ /^\| `(\w+)` \|/mg;
 my ($serious) = $table =~ /^((?:`\w+`[,\s]+(?:and\s+)?)+are critical\.)/m;
 my %critical = map { $_ => 1 } $serious =~ /`(\w+)`/g;
 my %other    = map { $_ => 1 } qw(unknown explain resend sms_outbox);
-my %source   = map { $_ => 1 } grep { !$other{$_} } read_document('src/sql/problems.c') =~ /"([a-z_]+)"/g;
+my %source   = map { $_ => 1 } grep { !$other{$_} } (read_document('src/sql/problems.c') . read_document('src/sql/problems_locks.c')) =~ /"([a-z_]+)"/g;
 is_deeply([ sort keys %appeared ], \@manual, 'each problem in the manual has appeared, and no other one');
 is_deeply([ sort keys %source ], \@manual, 'the source has the same');
 is_deeply([ sort keys %went ], \@manual, 'each went again');
