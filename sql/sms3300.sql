@@ -756,8 +756,8 @@ CREATE FUNCTION @extschema@._sms3300_stat_get_hour(account name,
 COMMENT ON FUNCTION @extschema@._sms3300_stat_get_hour(name) IS
 	'Returns what an account has counted since the history was last written';
 
--- Planning a query on a table evaluates what its owner has put there. That is not to happen
--- with the rights of whoever looks at the view.
+-- Planning a query on a table evaluates what its owner has put there, which must not happen
+-- with the privileges of the role that queries the view.
 CREATE FUNCTION @extschema@._sms3300_get_history(
 	OUT account name, OUT hour timestamptz, OUT sent bigint, OUT rejected bigint, OUT unknown bigint,
 	OUT requests bigint, OUT request_time_p95 double precision) RETURNS SETOF record

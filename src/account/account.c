@@ -269,7 +269,7 @@ is_option_error(int sqlerrcode)
 /*
  * Return the account that stored options describe.  They were valid when they were stored,
  * and may no longer be: a time zone can be missing after an upgrade of the system.  Such an
- * account is paused, and is no error for those who look at all accounts.
+ * account is paused, and raises no error in what reads all accounts.
  */
 static Account *
 read_account(List *options)

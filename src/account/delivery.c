@@ -119,7 +119,7 @@ visits_once(const char *text)
 		items += *c == '@';
 		subscripts += *c == '[';
 	}
-	/* Subscripts of what is no array do not fail, so a reply does not bound them. */
+	/* In lax mode, a subscript of a value other than an array succeeds: no reply bounds them. */
 	return roots <= 1 && filters <= 1 && items <= 1 && subscripts <= MAX_SUBSCRIPTS;
 }
 
