@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 
 #include "gateway/gateway.h"
+#include "sql/srf.h"
 
 PG_FUNCTION_INFO_V1(sms3300_get_codes);
 
@@ -62,6 +63,13 @@ code_row(TupleDesc desc, int code, const GatewayCode *known)
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
+/* Return a cursor before the first code. */
+static void *
+begin_codes(FunctionCallInfo fcinfo, FuncCallContext *context)
+{
+	return palloc0(sizeof(CodeCursor));
+}
+
 /* sms3300_get_codes(): return the rows of sms3300_codes. */
 Datum
 sms3300_get_codes(PG_FUNCTION_ARGS)
@@ -72,17 +80,7 @@ sms3300_get_codes(PG_FUNCTION_ARGS)
 	int			code;
 
 	if (SRF_IS_FIRSTCALL())
-	{
-		MemoryContext caller;
-
-		context = SRF_FIRSTCALL_INIT();
-		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
-		if (get_call_result_type(fcinfo, NULL, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "unexpected return type of function");
-		BlessTupleDesc(context->tuple_desc);
-		context->user_fctx = palloc0(sizeof(CodeCursor));
-		MemoryContextSwitchTo(caller);
-	}
+		srf_begin(fcinfo, begin_codes);
 	context = SRF_PERCALL_SETUP();
 	next = context->user_fctx;
 	if (next->known == gateway_num_known_codes)

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "sql/problems.h"
+#include "sql/srf.h"
 
 PG_FUNCTION_INFO_V1(sms3300_get_problems);
 
@@ -61,6 +62,13 @@ problem_row(TupleDesc desc, const Problem *problem)
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
+/* Find the problems, a list. */
+static void *
+begin_problems(FunctionCallInfo fcinfo, FuncCallContext *context)
+{
+	return problems_find(get_func_namespace(fcinfo->flinfo->fn_oid));
+}
+
 /* sms3300_get_problems(): return the rows of sms3300_problems. */
 Datum
 sms3300_get_problems(PG_FUNCTION_ARGS)
@@ -70,17 +78,7 @@ sms3300_get_problems(PG_FUNCTION_ARGS)
 	Datum		row;
 
 	if (SRF_IS_FIRSTCALL())
-	{
-		MemoryContext caller;
-
-		context = SRF_FIRSTCALL_INIT();
-		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
-		if (get_call_result_type(fcinfo, NULL, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "unexpected return type of function");
-		BlessTupleDesc(context->tuple_desc);
-		context->user_fctx = problems_find(get_func_namespace(fcinfo->flinfo->fn_oid));
-		MemoryContextSwitchTo(caller);
-	}
+		srf_begin(fcinfo, begin_problems);
 	context = SRF_PERCALL_SETUP();
 	problems = context->user_fctx;
 	if (context->call_cntr >= (uint64) list_length(problems))

@@ -17,8 +17,8 @@
 #include "utils/timestamp.h"
 
 #include "account/account.h"
-#include "compat.h"
 #include "account/rules.h"
+#include "compat.h"
 #include "outbox/access.h"
 #include "outbox/budget.h"
 #include "outbox/candidates.h"
@@ -28,6 +28,7 @@
 #include "shared/counters.h"
 #include "shared/mappings.h"
 #include "shared/registry.h"
+#include "sql/srf.h"
 
 PG_FUNCTION_INFO_V1(sms3300_stat_get_worker);
 PG_FUNCTION_INFO_V1(sms3300_stat_get_account);
@@ -387,6 +388,13 @@ sms3300_stat_get_hour(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(finish_stat_row(&row));
 }
 
+/* Find the rows of sms3300_history. */
+static void *
+begin_history(FunctionCallInfo fcinfo, FuncCallContext *context)
+{
+	return history_read(get_func_namespace(fcinfo->flinfo->fn_oid), &context->max_calls);
+}
+
 /* sms3300_get_history(): return the rows of sms3300_history. */
 Datum
 sms3300_get_history(PG_FUNCTION_ARGS)
@@ -396,17 +404,7 @@ sms3300_get_history(PG_FUNCTION_ARGS)
 	Datum		row;
 
 	if (SRF_IS_FIRSTCALL())
-	{
-		MemoryContext caller;
-
-		context = SRF_FIRSTCALL_INIT();
-		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
-		if (get_call_result_type(fcinfo, NULL, &context->tuple_desc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "unexpected return type of function");
-		BlessTupleDesc(context->tuple_desc);
-		context->user_fctx = history_read(get_func_namespace(fcinfo->flinfo->fn_oid), &context->max_calls);
-		MemoryContextSwitchTo(caller);
-	}
+		srf_begin(fcinfo, begin_history);
 	context = SRF_PERCALL_SETUP();
 	rows = context->user_fctx;
 	if (context->call_cntr >= context->max_calls)
