@@ -6,6 +6,7 @@
 
 #include "miscadmin.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #include "shared/mappings.h"
 
@@ -71,6 +72,9 @@ mappings_set(Oid server, Oid user, const LiveState *live, const char *reason)
 
 	if (slot == NULL)
 		return;
+	if (account_has_stopped(live->state) &&
+		!(OidIsValid(slot->database) && account_has_stopped(slot->live.state)))
+		slot->stopped_at = GetCurrentTimestamp();
 	slot->database = kept ? MyDatabaseId : InvalidOid;
 	slot->server = server;
 	slot->user = user;

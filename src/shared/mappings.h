@@ -16,6 +16,7 @@ typedef struct MappingState
 	Oid			server;
 	Oid			user;			/* InvalidOid: the mapping for PUBLIC */
 	LiveState	live;
+	TimestampTz stopped_at;		/* stopped: since when */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */
 } MappingState;
 

@@ -268,7 +268,7 @@ check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_b
 	Oid			server = account->account->serverid;
 	MappingState state;
 	Problem		problem = {
-		.name = "mapping_stopped", .account = account->name, .since = sent_by->since, .messages = sent_by->n
+		.name = "mapping_stopped", .account = account->name, .messages = sent_by->n
 	};
 
 	if (!registry_attached() || account_has_stopped(account->counted.live.state) ||
@@ -276,6 +276,7 @@ check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_b
 		!account_has_stopped(state.live.state))
 		return;
 	account->explained = true;
+	problem.since = state.stopped_at;
 	problem.detail = psprintf("the user mapping for %s: %s%s",
 							  OidIsValid(role) ? quote_identifier(GetUserNameFromId(role, true)) : "PUBLIC", state.reason,
 							  state.live.probe_at == 0 ? "" : psprintf("; next probe at %s", show(state.live.probe_at)));

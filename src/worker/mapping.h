@@ -21,6 +21,8 @@ typedef struct Mapping
 	TimestampTz reopen_at;		/* a change opens it from then on */
 	Gate		gate;			/* whether messages are sent with it */
 	uint32		refused_sender;	/* of the message that was refused last: a hash */
+	uint32		successes;		/* of the account, when this was refused last */
+	bool		alone;			/* there were none since the refusal before */
 	int			in_flight;
 	bool		active;			/* its state may have to be published */
 	dlist_node	active_node;

@@ -483,7 +483,9 @@ queues_stay_until(TimestampTz now)
 
 /*
  * Return what an account shows to have stopped it: its own gate, or that of a mapping if
- * each mapping that has messages has stopped.
+ * each mapping that has messages has stopped.  A mapping whose messages got through since
+ * the other was refused twice counts, so that the account does not show another state
+ * with each of them.
  */
 static const Gate *
 shown_gate(AccountQueue *queue, TimestampTz now)
@@ -494,8 +496,8 @@ shown_gate(AccountQueue *queue, TimestampTz now)
 		next_candidates(queue, now) <= now)
 		return &queue->gate;
 	mapping = mappings_next_probe(&queue->mappings);
-	return mapping && queue->pace.in_flight == mappings_probing(&queue->mappings) ?
-		&mapping->gate : &queue->gate;
+	return mapping && mapping->alone && mapping->successes == queue->successes &&
+		queue->pace.in_flight == mappings_probing(&queue->mappings) ? &mapping->gate : &queue->gate;
 }
 
 /* Tell whether a queue has nothing to do before its next candidates, nor anything to say. */

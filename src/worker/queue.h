@@ -67,6 +67,7 @@ typedef struct AccountQueue
 	bool		by_code;		/* it has stopped because of them */
 	bool		untold;			/* it has stopped, and that was not logged */
 	Mappings	mappings;		/* and with which credentials */
+	uint32		successes;		/* messages that got through; it wraps around */
 	Pace		pace;			/* and how fast */
 	int			claimed;		/* in this transaction */
 	int			suppressed;		/* likewise */

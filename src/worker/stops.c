@@ -69,6 +69,7 @@ succeed(AccountQueue *queue, Mapping *mapping)
 {
 	bool		opened = gate_succeed(&queue->gate);
 
+	queue->successes++;
 	if (mapping && gate_succeed(&mapping->gate))
 	{
 		opened = true;
@@ -100,12 +101,23 @@ stop_account(AccountQueue *queue, const Outcome *outcome)
 				 errdetail("Its messages stay queued. One of them is retried at increasing intervals.")));
 }
 
+/* Note whether any message got through since a mapping was refused before. */
+static void
+note_refusal(const AccountQueue *queue, Mapping *mapping)
+{
+	if (mapping->gate.state == ACCOUNT_STOPPED)
+		return;
+	mapping->alone = mapping->successes == queue->successes;
+	mapping->successes = queue->successes;
+}
+
 /* Stop a mapping for a while, or keep it stopped for longer. */
 static void
 stop_mapping(AccountQueue *queue, Mapping *mapping, const Outcome *outcome)
 {
 	bool		stopped;
 
+	note_refusal(queue, mapping);
 	gate_blame(&mapping->gate, outcome->id, outcome->reason, true);
 	mapping->refused_sender = outcome->sender;
 	stopped = gate_stop(&mapping->gate, outcome->retry_after, outcome->at);
@@ -124,6 +136,7 @@ stop_mapping(AccountQueue *queue, Mapping *mapping, const Outcome *outcome)
 void
 queue_no_credentials(AccountQueue *queue, Mapping *mapping, const char *reason, TimestampTz now)
 {
+	note_refusal(queue, mapping);
 	gate_blame(&mapping->gate, 0, reason, true);
 	gate_stop(&mapping->gate, NO_CREDENTIALS_DELAY, now);
 }

@@ -54,6 +54,21 @@ like(run_sql($node, q{SELECT sms3300_explain(max(id)) FROM sms_outbox WHERE send
 	qr/its account sms3300 has stopped for the user mapping of role bob: the gateway answered with status 18[^;]*;/,
 	'a message says which mapping has stopped');
 cmp_ok(scalar($gateway->taken('#status 18 bad login')), '<', 30, 'few of its messages are tried');
+
+# While others send, the account does not show another state with each of their messages. It
+# does if bob's mapping is refused twice meanwhile: such a sample says nothing.
+my @tries;
+my %shown;
+for my $n (1 .. 20)
+{
+	queue_as('alice', "meanwhile $n");
+	wait_for_status($node, "meanwhile $n", 'sent');
+	wait_for_sql($node, 'postgres', 'SELECT state FROM sms3300_stat_account', 'ok') if $n == 1;
+	my $state = run_sql($node, 'SELECT state FROM sms3300_stat_account');
+	push @tries, scalar $gateway->taken('#status 18 bad login');
+	$shown{$state}++ if @tries > 1 && $tries[-1] - $tries[-2] < 2;
+}
+is(join(' ', keys %shown), 'ok', 'the account goes on');
 is(run_sql($node, q{SELECT sum(attempts) FROM sms_outbox WHERE sender = 'bob' AND status = 'queued'}), 0, 'none is worse for it');
 
 # What repeats is not logged each time.
