@@ -485,8 +485,8 @@ Control requests, which are not logged:
       the log entries after this seq, of the last @{[RECENT]} requests
 
 A line of the log: at (seconds of the epoch), seq, connection (numbers: two
-requests on one connection have the same), resumed (over https: whether its
-TLS session was), method, path, headers, body (as it
+requests on one connection have the same), from (the client's address), resumed
+(over https: whether its TLS session was), method, path, headers, body (as it
 came), names (the form's fields in their order), fields (name and decoded value),
 directive (the one obeyed), answer (http, api_status, message_id and the line that
 carried it, as far as there are any; delay; then: close, reset or hang, if the directive has it so).
@@ -564,7 +564,7 @@ sub after_headers ($stream, $then)
 # Serve one connection, request after request.
 sub serve ($loop, $stream, $id)
 {
-	my $client = { id => $id, number => ++$clients, unread => '' };
+	my $client = { id => $id, number => ++$clients, unread => '', from => $stream->handle->peerhost };
 
 	$client->{resumed} = $stream->handle->get_session_reused ? 1 : 0 if $option{'tls-cert'};
 
@@ -649,6 +649,7 @@ sub answer_request ($client, $request)
 			at         => time,
 			seq        => $count{taken},
 			connection => $client->{number},
+			from       => $client->{from},
 			resumed    => $client->{resumed},
 			method     => $request->method,
 			path       => $request->url->path->to_string,
