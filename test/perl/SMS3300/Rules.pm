@@ -17,14 +17,13 @@ use strict;
 use warnings;
 
 use JSON::PP    qw(decode_json encode_json);
-use List::Util  qw(all any first max);
+use List::Util  qw(all any max);
 use Time::HiRes qw(sleep time);
 
 # How long, in seconds, a change waits for the one before, on average.
 use constant PAUSE => 0.3;
 
-# In seconds, how long before the time of a claim its transaction may have read the account,
-# and how long after it the list of those who have opted out.
+# In seconds, how long before the time of a claim its transaction may have read the account.
 use constant DELAY => 0.5;
 
 use constant { DAY => 86_400, ALWAYS => '00:00-24:00', URGENT => 8 };
@@ -199,23 +198,53 @@ sub read
 		push @$list, $change;
 		$self->{changes}++;
 	}
+	end_changes($_) for $self->{states}, values %{ $self->{outs} };
+	return;
+}
+
+# Note of each of changes when its outcome was certainly no longer in force. After one of which
+# nobody knows whether it was made, that is never.
+sub end_changes
+{
+	my ($changes) = @_;
+	my $known = 1;
+	for my $i (0 .. $#$changes)
+	{
+		my $next = $changes->[ $i + 1 ];
+		$known &&= $next && defined $next->{after};
+		$changes->[$i]{over} = $known ? $next->{after} : 9**9**9;
+	}
 	return;
 }
 
 # Return those of changes, in their order, whose outcome may have been in force at any time of
-# a span, or a moment after it; a change may be noticed so much later.
+# a span; a change may be noticed so much later.
 sub possible
 {
 	my ($changes, $from, $to, $delay) = @_;
 	my @possible;
-	for my $i (0 .. $#$changes)
+	for my $i (first_after($changes, sub { $_[0]{over} + $delay < $from }) .. $#$changes)
 	{
-		last if $changes->[$i]{before} > $to + DELAY;
+		last if $changes->[$i]{before} > $to;
 		my $next = $changes->[ $i + 1 ];
 		push @possible, $changes->[$i]
 		  unless $next && defined $next->{after} && $next->{after} + $delay < $from;
 	}
 	return @possible;
+}
+
+# Return the place of the first of a list for which a condition, which holds for those before
+# it, does not hold.
+sub first_after
+{
+	my ($list, $condition) = @_;
+	my ($low, $high) = (0, scalar @$list);
+	while ($low < $high)
+	{
+		my $middle = int(($low + $high) / 2);
+		$condition->($list->[$middle]) ? ($low = $middle + 1) : ($high = $middle);
+	}
+	return $low;
 }
 
 # Return whether hours are closed by a clock of UTC, at a time.
@@ -281,7 +310,7 @@ sub broken
 			my $day    = int($request->{from} / DAY);
 			my $before = $of_mobile{ $request->{mobile} } //= [];
 			my $today  = $of_day{$day} //= [ { to => 0, parts => 0 } ];
-			my $last   = first { $today->[$_]{to} <= $request->{from} } reverse 0 .. $#$today;
+			my $last   = first_after($today, sub { $_[0]{to} <= $request->{from} }) - 1;
 			push @rules, 'max_per_mobile'
 			  if $self->is_too_often($request, grep { $_->{to} <= $request->{from} } @$before);
 			push @rules, 'max_parts_per_day'
@@ -294,12 +323,13 @@ sub broken
 	return %broken;
 }
 
-# Return whether a message may have been suppressed at a time for the reason that its row has.
+# Return whether a message may have been suppressed for the reason that its row has, by a
+# transaction that lasted for a span of time.
 sub may_suppress
 {
-	my ($self, $mobile, $at, $reason) = @_;
-	return any { $_->{out} } possible($self->{outs}{$mobile} // [], $at, $at, 0) if $reason =~ /opted out/;
-	return any { !$_->{listed}{$mobile} } possible($self->{states}, $at, $at, DELAY) if $reason =~ /deliver_only/;
+	my ($self, $mobile, $from, $to, $reason) = @_;
+	return any { $_->{out} } possible($self->{outs}{$mobile} // [], $from, $to, 0) if $reason =~ /opted out/;
+	return any { !$_->{listed}{$mobile} } possible($self->{states}, $from, $to, DELAY) if $reason =~ /deliver_only/;
 	return $reason =~ /max_per_mobile/;
 }
 
