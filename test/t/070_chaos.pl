@@ -34,7 +34,7 @@ cmp_ok($count{terminate}, '>', 0, 'workers were replaced');
 cmp_ok($count{unknown},   '>', 0, 'unknown: some');
 is($count{counted}, $count{queued}, 'every result was counted');
 
-%count = run_chaos('rules and delivery states', '--duration 20 --messages 1000 --rules --delivery');
+%count = run_chaos('rules and delivery states', '--duration 20 --messages 1000 --rules --delivery --https');
 cmp_ok($count{$_}, '>', 0, "$_: some") for 'sent', 'suppressed', 'changed rules', 'with delivery state';
 is($count{$_}, 0, "$_: none") for 'sent twice', 'lost', 'against a rule', 'states that were not said';
 
