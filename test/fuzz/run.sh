@@ -10,6 +10,9 @@
 # Where other inputs are tried, those that reached something new are run once more, to
 # count the lines of the code under test that they execute.
 #
+# An interrupt or SIGTERM ends the target that runs; what it has done is printed all the same, and
+# those that follow are left out.
+#
 # An input that fails is left in the current folder. Needs clang, and PostgreSQL's
 # libpgcommon, of which PG_CONFIG says where it is; to count lines, llvm-profdata and llvm-cov.
 
@@ -19,6 +22,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 src=$(cd "$here/../../src" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+interrupted=
+fuzzer=
+trap 'interrupted=yes; [ -z "$fuzzer" ] || kill -INT "$fuzzer" || :' INT TERM
 
 limit='-runs=20000 -seed=1'
 count=
@@ -90,20 +97,36 @@ count_lines()
 		awk '$1 == "TOTAL" { printf ", %d of %d lines", $8 - $9, $8 }'
 }
 
+# Run a target, in the background so that a signal is heard at once; false if an input failed.
+fuzz()
+{
+	# shellcheck disable=SC2086
+	"$work/$target" $limit -print_final_stats=1 "$work/found" "$here/corpus/$target" >"$work/log" 2>&1 &
+	fuzzer=$!
+	status=0
+	wait $fuzzer || status=$?
+	[ -z "$interrupted" ] || wait $fuzzer || :
+	fuzzer=
+	[ $status = 0 ] || { [ -n "$interrupted" ] && grep -q 'run interrupted' "$work/log"; }
+}
+
 compile_all '' "$checks"
 [ -z "$count" ] || compile_all count. "$counts"
 for target; do
+	[ -z "$interrupted" ] || break
 	link '' "$checks"
 	mkdir "$work/found"
-	# shellcheck disable=SC2086
-	"$work/$target" $limit "$work/found" "$here/corpus/$target" >"$work/log" 2>&1 || {
+	fuzz || {
 		cat "$work/log"
 		echo "$target: failed"
 		exit 1
 	}
-	reached=$(sed -n 's/^#\([0-9]*\).*DONE *cov: \([0-9]*\).*/\1 inputs, \2 edges/p' "$work/log")
+	reached=$(awk '/^stat::number_of_executed_units:/ { n = $2 }
+		match($0, / cov: [0-9]+/) { edges = substr($0, RSTART + 6, RLENGTH - 6) }
+		END { print n " inputs, " edges " edges" }' "$work/log")
 	lines=
 	[ -z "$count" ] || lines=$(count_lines)
 	echo "$target: $reached$lines"
 	rm -r "$work/found"
 done
+[ -z "$interrupted" ] || exit 130
