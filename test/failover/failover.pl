@@ -55,7 +55,7 @@ my @FAULTS = (
 	[ 'switchover', 'patronictl switchover', \&switch_over ],
 );
 
-my %option = (minutes => 5, synchronous => 'off');
+my %option = (minutes => 5, synchronous => 'off', api => 2);
 my ($cluster, $started, @clients, @made);
 
 exit main();
@@ -63,16 +63,17 @@ exit main();
 # Read the command line, break things, mend them and tell what came of it.
 sub main
 {
-	GetOptions(\%option, qw(prefix=s folder=s bindir=s minutes=f seed=i synchronous=s faults=s)) && !@ARGV
+	GetOptions(\%option, qw(prefix=s folder=s bindir=s minutes=f seed=i synchronous=s api=i faults=s)) && !@ARGV
 	  or return 2;
 	die "--synchronous is off, on or strict\n" unless $option{synchronous} =~ /\A(?:off|on|strict)\z/;
+	die "--api is 2 or 3\n"                    unless $option{api} =~ /\A[23]\z/;
 	my @faults = chosen_faults();
 	$option{seed} //= int rand 1_000_000;
 	STDOUT->autoflush(1);
-	say "seed $option{seed}, synchronous $option{synchronous}";
+	say "seed $option{seed}, synchronous $option{synchronous}, etcd's interface $option{api}";
 	$SIG{INT} = $SIG{TERM} = sub { exit 2 };
 
-	$cluster = Failover::Cluster->new(%option{qw(prefix folder bindir synchronous)});
+	$cluster = Failover::Cluster->new(%option{qw(prefix folder bindir synchronous api)});
 	$cluster->start;
 	$started = time;
 	my $until = $started + 60 * $option{minutes};
@@ -317,8 +318,7 @@ sub print_faults ($count, @reigns)
 		$line->{twice}     += grep { $during->($_) } @again;
 		for my $late (grep { $during->($_->{at}) } @{ $count->{late} })
 		{
-			my ($reign) = reverse grep { $_->[0] < $late->{at} } @reigns;
-			my $after = $late->{at} - $reign->[0];
+			my $after = $late->{at} - $late->{successor}[0];
 			$line->{late}++;
 			$line->{longest} = $after if $after > $line->{longest};
 		}

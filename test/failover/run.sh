@@ -11,6 +11,9 @@
 #     --seed N             sets their order
 #     --synchronous MODE   off, the default; on: Patroni's synchronous_mode; strict: also
 #                          its synchronous_mode_strict
+#     --api N              the interface of etcd that Patroni uses, 2 (the default) or 3: by the
+#                          latter, Patroni before 3.0.3 lets a primary that was frozen take the
+#                          lease from its successor
 #     --faults LIST        only these, separated by commas; their names are in failover.pl
 #     --keep FOLDER        keep logs and records there
 #
@@ -81,7 +84,7 @@ options=
 keep=
 while [ $# != 0 ]; do
 	case $1 in
-		--minutes | --seed | --synchronous | --faults)
+		--minutes | --seed | --synchronous | --api | --faults)
 			[ $# -ge 2 ] || die "$1 needs a value"
 			options="$options $1 $2"
 			shift 2 ;;

@@ -1,6 +1,6 @@
 # Hosts in network namespaces: three nodes of Patroni, three of etcd, and the gateway.
 #
-#     my $cluster = Failover::Cluster->new(prefix => …, folder => …, bindir => …, synchronous => 'on');
+#     my $cluster = Failover::Cluster->new(prefix => …, folder => …, bindir => …, synchronous => 'on', api => 2);
 #     $cluster->start;                     # and wait until it is complete, with an account
 #     $cluster->leader;                    # the node that holds the lease, as etcd says
 #     $cluster->cut('n1', 'n2');           # what n1 sends to n2 is lost
@@ -187,13 +187,17 @@ sub others ($host)
 sub leader ($self)
 {
 	my $http = HTTP::Tiny->new(timeout => 2);
-	for my $etcd (@ETCD)
+	my $key  = '/service/sms/leader';
+	for my $url (map { "http://$address{$_}:2379" } @ETCD)
 	{
-		my $answer = $http->post("http://$address{$etcd}:2379/v3/kv/range",
-			{ content => encode_json({ key => encode_base64('/service/sms/leader', '') }) });
+		my $answer =
+		  $self->{api} == 2
+		  ? $http->get("$url/v2/keys$key")
+		  : $http->post("$url/v3/kv/range", { content => encode_json({ key => encode_base64($key, '') }) });
 		next unless $answer->{success};
-		my $pair = decode_json($answer->{content})->{kvs}[0] or return;
-		return decode_base64($pair->{value});
+		my $found = decode_json($answer->{content});
+		return $found->{node}{value} if $self->{api} == 2;
+		return $found->{kvs} && decode_base64($found->{kvs}[0]{value});
 	}
 	return;
 }
@@ -244,7 +248,7 @@ sub start ($self)
 		$self->start_on($host, $host, '/usr/bin/etcd', '--name', $host, '--data-dir', "$folder/$host",
 			'--listen-client-urls', "http://$address{$host}:2379", '--advertise-client-urls', "http://$address{$host}:2379",
 			'--listen-peer-urls', "http://$address{$host}:2380", '--initial-advertise-peer-urls', "http://$address{$host}:2380",
-			'--initial-cluster', $members, qw(--heartbeat-interval 300 --election-timeout 3000));
+			'--initial-cluster', $members, qw(--heartbeat-interval 300 --election-timeout 3000), $self->{api} == 2 ? '--enable-v2' : ());
 	}
 	$self->start_on('gateway', 'gateway-out', $^X, 'test/gateway.pl', '--host', $address{gateway},
 		'--port', GATEWAY_PORT, '--delay', THINKING, '--log', "$folder/gateway.jsonl");
@@ -274,6 +278,7 @@ sub configure ($self, $node)
 	my $etcd   = join ', ', map { "'$address{$_}:2379'" } @ETCD;
 	my $sync   = $self->{synchronous} ne 'off'    ? 'true' : 'false';
 	my $strict = $self->{synchronous} eq 'strict' ? 'true' : 'false';
+	my $api    = $self->{api} == 2                ? 'etcd' : 'etcd3';
 	mkdir $home or die "could not create \"$home\": $!\n";
 	open my $file, '>', "$home/patroni.yml" or die "could not configure $node: $!\n";
 	print $file <<"END";
@@ -281,7 +286,7 @@ scope: sms
 name: $node
 log: {dir: $home, file_size: 100000000}
 restapi: {listen: '$address{$node}:8008', connect_address: '$address{$node}:8008'}
-etcd3: {hosts: [$etcd]}
+$api: {hosts: [$etcd]}
 bootstrap:
   dcs:
     ttl: @{[TTL]}

@@ -105,15 +105,17 @@ sub kind_of_repeat ($self, $row, @accepted)
 	return $row && $row->{created_at} > $accepted[0]{at} ? 'twice_queued' : 'twice_claimed';
 }
 
-# Return what a request is that comes from a node after another one became primary: late, if its
-# server still ran, or else delayed on its way. The kernel of a node that is cut off repeats
-# what it could not deliver, even after the server has ended.
+# Return what a request is if its node was not the primary: late, if another one became primary
+# meanwhile and both were running; or delayed on its way, if its server had ended. The kernel of
+# a node that is cut off repeats what it could not deliver.
 sub kind_of_request ($self, $entry)
 {
-	my @begun = reverse grep { $_->[0] < $entry->{at} } @{ $self->{reigns} };
-	return if !@begun || $begun[0][1] eq $entry->{from};
-	my $own = first { $_->[1] eq $entry->{from} } @begun;
-	return $own && $own->[2] > $entry->{at} ? 'late' : 'delayed';
+	my ($at, $from) = @$entry{qw(at from)};
+	my @begun = grep { $_->[0] < $at } @{ $self->{reigns} };
+	my $own = first { $_->[1] eq $from } reverse @begun;
+	return 'delayed' if !$own || $own->[2] < $at;
+	$entry->{successor} = first { $_->[0] > $own->[0] && $_->[1] ne $from && $_->[2] > $at } @begun;
+	return $entry->{successor} ? 'late' : undef;
 }
 
 # Return the texts that were sent twice.
