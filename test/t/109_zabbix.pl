@@ -42,7 +42,7 @@ system("zcat $root/usr/share/zabbix-server-pgsql/$_.sql.gz | psql -q -1 -h $host
 # What runs: the server, the agent with the parameters of the template's head, the frontend.
 my $template = slurp_file(abs_path(dirname(__FILE__) . '/../../doc/monitoring/zabbix.yaml'));
 my $parameters = join '', map { "$_\n" } $template =~ /^# +(UserParameter=.*)/mg;
-$parameters =~ s/^(UserParameter=\S+?),psql/$1,psql -h ${\ $node->host } -p ${\ $node->port }/mg;
+$parameters =~ s/ psql / psql -h ${\ $node->host } -p ${\ $node->port } /g;
 append_to_file("$work/server.conf", <<"END2");
 ListenPort=$server_port
 LogFile=$work/server.log
@@ -122,9 +122,17 @@ wait_until(sub { $_->pump_nb for @running; $token = eval { call('user.login', { 
 
 # The template, asked each second, and a host with it.
 my $fast = $template =~ s/^( +)(history: (?:7d|1h)\n)/$1delay: 1s\n$1$2/mgr;
-my %rule = map { $_ => { createMissing => JSON::PP::true, updateExisting => JSON::PP::true } } qw(templates items triggers);
-ok(call('configuration.import', { format => 'yaml', source => $fast, rules => { %rule, groups => { createMissing => JSON::PP::true } } }),
-	'Zabbix imports the template');
+
+# Import a template, or change what was imported.
+sub import_template
+{
+	my ($source) = @_;
+	my %rule = map { $_ => { createMissing => JSON::PP::true, updateExisting => JSON::PP::true } } qw(templates items triggers);
+	return call('configuration.import', { format => 'yaml', source => $source,
+		rules => { %rule, groups => { createMissing => JSON::PP::true } } });
+}
+
+ok(import_template($fast), 'Zabbix imports the template');
 my ($imported) = @{ call('template.get', { output => ['templateid'], filter => { host => ['sms3300 by Zabbix agent'] }, selectTriggers => ['description'] }) };
 cmp_ok(scalar @{ $imported->{triggers} }, '>=', 21, 'its triggers');
 my ($group) = @{ call('hostgroup.get', { output => ['groupid'], limit => 1 }) };
@@ -269,9 +277,21 @@ fires('newer_extension');
 run_sql($node, q{UPDATE pg_extension SET extversion = (SELECT default_version FROM pg_available_extensions WHERE name = 'sms3300') WHERE extname = 'sms3300'});
 fires();
 
-# What is left takes a restart, or ten minutes without data.
-my %left = map { $_ => 1 } ('not_preloaded', 'nothing is known');
-is_deeply([ sort(keys %fired, keys %left) ], [ sort map { $_->{description} =~ s/^sms3300: //r } @{ $imported->{triggers} } ],
-	'each other trigger has fired');
+# The library is not there.
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
+restart_shifted($node);
+fires('not_preloaded');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'sms3300'");
+restart_shifted($node);
+fires();
+
+# A server that tells nothing, but for what psql says of it. This trigger waits for 30 s, not for 10 min.
+import_template($fast =~ s/,10m\)=1/,30s)=1/r);
+$node->stop;
+fires('nothing is known');
+start_shifted($node);
+fires();
+is_deeply([ sort keys %fired ], [ sort map { $_->{description} =~ s/^sms3300: //r } @{ $imported->{triggers} } ],
+	'each trigger has fired');
 
 done_testing();

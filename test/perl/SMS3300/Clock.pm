@@ -4,6 +4,7 @@
 #
 #     my $node = new_shifted_node('main', OPTION => VALUE...)    as new_node() of SMS3300
 #     restart_shifted($node)       it keeps its clock
+#     start_shifted($node)         the same, of one that was stopped
 #     set_time($node, $time)       set it to a time, in one step
 #     set_clock($seconds)          set it so many seconds off the system's
 #     pass_time($seconds)          let so much time pass at once: for durations, too
@@ -17,7 +18,7 @@ use Exporter qw(import);
 use PostgreSQL::Test::Utils;
 use SMS3300;
 
-our @EXPORT = qw(new_shifted_node pass_time restart_shifted set_clock set_time);
+our @EXPORT = qw(new_shifted_node pass_time restart_shifted set_clock set_time start_shifted);
 
 # The library, the file that it reads, and what is in it: by how much the wall clock and the
 # one for durations are off.
@@ -117,6 +118,16 @@ sub restart_shifted
 	local $ENV{LD_PRELOAD}  = $shim;
 	local $ENV{CLOCK_SHIFT} = $shift;
 	$node->restart;
+	return;
+}
+
+# Start such a server, which keeps its clock.
+sub start_shifted
+{
+	my ($node) = @_;
+	local $ENV{LD_PRELOAD}  = $shim;
+	local $ENV{CLOCK_SHIFT} = $shift;
+	$node->start;
 	return;
 }
 
