@@ -268,8 +268,10 @@ sql app "$send, send_before => clock_timestamp() + interval '1 s')"
 await 'ALERTS{alertname="Sms3300Expired", alertstate="firing"}' 'one has expired'
 firing Sms3300Expired Sms3300Failed Sms3300Suppressed Sms3300Unknown
 
-# A lock of another session, and something else that is critical.
+# An account that is paused, a lock of another session, and something else that is critical.
 sql app "$send)"
+await 'ALERTS{alertname="Sms3300Warning", alertstate="firing"}' 'the account is paused'
+firing Sms3300Expired Sms3300Failed Sms3300Suppressed Sms3300Unknown Sms3300Warning
 psql -X -q -d app -c 'BEGIN' -c 'LOCK TABLE sms_outbox IN SHARE MODE' -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
 wait_until 30 locked || die 'the table was not locked'
 sql app "ALTER SERVER sms3300 OPTIONS (DROP paused)"
