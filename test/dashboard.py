@@ -79,21 +79,46 @@ def draw_stat(figure, panel, place, series, _):
                 ha="center", va="center", weight="bold")
 
 
-def draw_lines(figure, panel, place, series, span):
-    """Draw a panel that has lines."""
-    x, y, w, h = place
-    unit = panel["fieldConfig"]["defaults"]["unit"]
-    axes = figure.add_axes([x + 0.045, y + 0.19 * h, w - 0.06, h * 0.63], facecolor=PANEL)
+def moment(seconds):
+    """Return a time that matplotlib takes."""
+    return datetime.datetime.fromtimestamp(float(seconds), datetime.timezone.utc)
+
+
+def plot(axes, series, span):
+    """Draw a line for each of the series."""
     for number, (name, (_, points)) in enumerate(series):
         points = [(t, v) for t, v in points if not math.isnan(v)]
-        times = [datetime.datetime.fromtimestamp(t, datetime.timezone.utc) for t, _ in points]
-        axes.plot(times, [v for _, v in points], label=name, linewidth=1.1, color=COLORS[number % len(COLORS)])
+        axes.plot([moment(t) for t, _ in points], [v for _, v in points], label=name, linewidth=1.1,
+                  color=COLORS[number % len(COLORS)])
+
+
+def stack(axes, series, span):
+    """Draw areas on top of each other; where one has no value, it has no height."""
+    times = range(int(span[0]), int(span[1]), STEP)
+    values = []
+    for _, (_, points) in series:
+        known = {round((t - times[0]) / STEP): v for t, v in points}
+        values.append([known.get(n, 0) for n in range(len(times))])
+    colors = [COLORS[number % len(COLORS)] for number in range(len(series))]
+    areas = axes.stackplot([moment(t) for t in times], values, labels=[name for name, _ in series], step="post",
+                           colors=[color + "66" for color in colors])
+    for area, color in zip(areas, colors):
+        area.set_edgecolor(color)
+
+
+def draw_lines(figure, panel, place, series, span):
+    """Draw a panel that has lines, or areas that are stacked."""
+    x, y, w, h = place
+    defaults = panel["fieldConfig"]["defaults"]
+    unit = defaults["unit"]
+    axes = figure.add_axes([x + 0.045, y + 0.19 * h, w - 0.06, h * 0.63], facecolor=PANEL)
+    (stack if defaults.get("custom", {}).get("stacking") and series else plot)(axes, series, span)
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-    axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=6))
+    axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=defaults.get("decimals") == 0))
     axes.yaxis.set_major_formatter(lambda value, _: with_unit(value, unit))
     axes.set_ylim(bottom=0)
-    axes.set_xlim(*(datetime.datetime.fromtimestamp(float(t), datetime.timezone.utc) for t in span))
+    axes.set_xlim(*map(moment, span))
     axes.tick_params(colors=TEXT, labelsize=6.5, length=0)
     axes.grid(color=GRID, linewidth=0.6)
     for spine in axes.spines.values():
