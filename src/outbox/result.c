@@ -237,15 +237,6 @@ look_again(MessageResult *results, int nresults)
 	rows_close(rows);
 }
 
-/* Tell listeners of messages that are finished. */
-static void
-tell_results(const MessageResult *results, int nresults)
-{
-	for (int i = 0; i < nresults; i++)
-		if (results[i].written && results[i].status != STATUS_QUEUED)
-			tell_status(results[i].account, results[i].id, results[i].status);
-}
-
 void
 results_record(MessageResult *results, int nresults, bool skip_locked)
 {
@@ -259,5 +250,12 @@ results_record(MessageResult *results, int nresults, bool skip_locked)
 		record_result(rows, &results[i], skip_locked);
 	if (rows_close(rows))
 		look_again(results, nresults);
-	tell_results(results, nresults);
+}
+
+void
+results_tell(const MessageResult *results, int nresults)
+{
+	for (int i = 0; i < nresults; i++)
+		if (results[i].written && results[i].status != STATUS_QUEUED)
+			tell_status(results[i].account, results[i].id, results[i].status);
 }

@@ -49,6 +49,9 @@ typedef struct MessageResult
  */
 extern void results_record(MessageResult *results, int nresults, bool skip_locked);
 
+/* Tell listeners of the messages that the results finish, once what was written stays. */
+extern void results_tell(const MessageResult *results, int nresults);
+
 /* Tell whether the row of a message awaits the result of the request that was started then. */
 extern bool result_is_awaited(int64 id, TimestampTz started_at);
 

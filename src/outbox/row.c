@@ -165,18 +165,18 @@ column_set(const enum OutboxColumn *columns, int ncolumns)
 	return set;
 }
 
-/* With the transaction, however it ends, its memory goes. */
+/* With the transaction or subtransaction, however it ends, its memory goes. */
 static void
 forget(void *arg)
 {
 	started = NULL;
 }
 
-/* Make what the executor needs to work on the table, in memory of the transaction. */
+/* Make what the executor needs to work on the table, in memory of the (sub)transaction. */
 static void
 start_executor(void)
 {
-	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+	MemoryContext caller = MemoryContextSwitchTo(CurTransactionContext);
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	Rows	   *rows = palloc0(sizeof(Rows));
 
@@ -192,7 +192,7 @@ start_executor(void)
 	rows->found = table_slot_create(rows->table, &rows->estate->es_tupleTable);
 	rows->changed = ExecInitExtraTupleSlot(rows->estate, RelationGetDescr(rows->table), &TTSOpsVirtual);
 	callback->func = forget;
-	MemoryContextRegisterResetCallback(TopTransactionContext, callback);
+	MemoryContextRegisterResetCallback(CurTransactionContext, callback);
 	started = rows;
 	MemoryContextSwitchTo(caller);
 }

@@ -22,6 +22,9 @@
 /* Maximum number of results recorded by a transaction. */
 #define MAX_RECORDED 10000
 
+/* Recordings that are careful after one failed. */
+#define CAREFUL_RECORDINGS 30
+
 /* Maximum number of results that are retried one by one without serving the network. */
 #define MAX_RETRIED 8
 
@@ -37,6 +40,7 @@ recorder_init(Recorder *recorder)
 {
 	dlist_init(&recorder->jobs);
 	batch_init(&recorder->batch, MAX_RECORDED, MAX_RECORDED);
+	recorder->careful = 0;
 }
 
 bool
@@ -76,10 +80,16 @@ recorder_set_back(Recorder *recorder, TimestampTz now)
 	}
 }
 
-Recording
-recorder_due(Recorder *recorder, TimestampTz now, bool all, bool careful)
+void
+recorder_be_careful(Recorder *recorder)
 {
-	Recording	recording = {.careful = careful, .at = -1};
+	recorder->careful = CAREFUL_RECORDINGS;
+}
+
+Recording
+recorder_due(Recorder *recorder, TimestampTz now, bool all)
+{
+	Recording	recording = {.careful = recorder->careful > 0};
 	int			limit = batch_next(&recorder->batch);
 	dlist_iter	iter;
 	int			n = 0;
@@ -98,6 +108,8 @@ recorder_due(Recorder *recorder, TimestampTz now, bool all, bool careful)
 		recording.jobs[recording.njobs++] = job;
 		recording.skip_locked |= job->retry_at != 0;
 	}
+	if (recording.careful && recording.njobs > 0)
+		recorder->careful--;
 	return recording;
 }
 
@@ -118,18 +130,97 @@ record_opt_out(const Job *job)
 						job->id, problem)));
 }
 
+/* Some of the results of a recording. */
+typedef struct Some
+{
+	Recording  *recording;
+	int			first;
+	int			n;
+} Some;
+
 /* Write some of the results. */
 static void
-write_some(Recording *recording, int first, int n)
+write_some(void *arg)
 {
-	for (int i = first; i < first + n; i++)
-		job_result(recording->jobs[i], &recording->results[i]);
+	const Some *some = arg;
+	Recording  *recording = some->recording;
+	int			end = some->first + some->n;
+
+	for (int i = some->first; i < end; i++)
+	{
+		MessageResult result;
+
+		/* Once is enough, however often it is tried to write it. */
+		if (recording->results[i].account != NULL)
+			continue;
+		job_result(recording->jobs[i], &result);
+		recording->results[i] = result;
+	}
 	transaction_limit_triggers();
-	results_record(&recording->results[first], n, recording->skip_locked);
-	for (int i = first; i < first + n; i++)
+	results_record(&recording->results[some->first], some->n, recording->skip_locked);
+	for (int i = some->first; i < end; i++)
 		if (recording->results[i].recorded && job_records_opt_out(recording->jobs[i]))
 			record_opt_out(recording->jobs[i]);
 	transaction_unlimit_triggers();
+}
+
+/* Write a result that failed by itself, with triggers disabled if it may be their fault. */
+static void
+write_anyway(Recording *recording, int i)
+{
+	Some		some = {recording, i, 1};
+	TransactionError *error = &recording->errors[i];
+
+	if (!transaction_may_disable_triggers(error) ||
+		!transaction_attempt(TRANSACTION_TRIGGERS_OFF, write_some, &some, error))
+		recording->results[i].recorded = recording->results[i].written = false;
+}
+
+/*
+ * Write the results so that one which fails does not concern the others, and return how
+ * many were seen to.  Where some fail together, the first that fails is searched for by
+ * halves; what succeeds stays.  That there is one is known up to "bad".
+ */
+static int
+write_carefully(Recorder *recorder, Recording *recording, int64 begun_at)
+{
+	int			size = recording->njobs;
+	int			done = 0;
+	int			bad = 0;
+
+	recording->errors = palloc0(sizeof(TransactionError) * recording->njobs);
+	while (done < recording->njobs && (done == 0 || clock_us() - begun_at < BATCH_TIME))
+	{
+		int			n = bad > done ? Max((bad - done) / 2, 1) : Min(size, recording->njobs - done);
+		Some		some = {recording, done, n};
+		TransactionError error;
+
+		if (transaction_attempt(0, write_some, &some, &error))
+		{
+			done += n;
+			size = Min(size * 2, recording->njobs);
+			continue;
+		}
+		recorder_be_careful(recorder);
+		if (error.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE && !recording->skip_locked)
+			recording->skip_locked = true;
+		else if (error.too_slow && n > 1)
+		{
+			batch_halve(&recorder->batch, n);
+			break;
+		}
+		else if (n > 1)
+			bad = done + n;
+		else
+		{
+			recording->errors[done] = error;
+			write_anyway(recording, done++);
+
+			/* Where one fails, so may the next. */
+			size = Max(size / 4, 1);
+		}
+	}
+	return done;
 }
 
 /* The number of jobs becomes that of the results that were written. */
@@ -137,21 +228,16 @@ void
 recording_write(Recorder *recorder, Recording *recording)
 {
 	int64		begun_at = clock_us();
-	int			step = recording->careful ? 1 : recording->njobs;
-	int			n = 0;
 
 	if (recording->njobs == 0)
 		return;
 	recording->results = palloc0(sizeof(MessageResult) * recording->njobs);
-	while (n < recording->njobs && (n == 0 || clock_us() - begun_at < BATCH_TIME))
-	{
-		recording->at = recording->careful ? n : -1;
-		write_some(recording, n, step);
-		n += step;
-	}
-	recording->at = -1;
-	recording->njobs = n;
-	batch_took(&recorder->batch, n, clock_us() - begun_at, BATCH_TIME);
+	if (recording->careful)
+		recording->njobs = write_carefully(recorder, recording, begun_at);
+	else
+		write_some(&(Some) {recording, 0, recording->njobs});
+	results_tell(recording->results, recording->njobs);
+	batch_took(&recorder->batch, recording->njobs, clock_us() - begun_at, BATCH_TIME);
 }
 
 bool
@@ -241,6 +327,39 @@ settle_job(Job *job, const MessageResult *result, Wire *wire)
 	wire_release(wire, job);
 }
 
+/* Keep the result of a job that the database refuses, and say so once. */
+static void
+keep_refused(const Job *job, const char *obstacle)
+{
+	job_keep(job, obstacle);
+	if (job->failures == 0 && repeats_log(obstacle, 1))
+		ereport(LOG,
+				(errmsg("sms3300: the result of message " INT64_FORMAT " cannot be recorded: %s",
+						job->id, obstacle),
+				 errdetail("%s. The worker retries until it succeeds.",
+						   job->verdict == VERDICT_SENT ? "The gateway accepted the message" : job_reason(job))));
+}
+
+/* Retry a result later; "error" is why it could not be recorded, NULL if it was suppressed. */
+static void
+put_off(Job *job, const TransactionError *error)
+{
+	if (error && error->sqlstate != ERRCODE_LOCK_NOT_AVAILABLE)
+		keep_refused(job, error->message);
+	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
+}
+
+/* Say that a result was recorded with triggers disabled. */
+static void
+tell_forced(int64 id)
+{
+	if (repeats_log("recorded with triggers disabled", TELL_FEW))
+		ereport(LOG,
+				(errmsg("sms3300: the result of message " INT64_FORMAT
+						" was recorded with triggers disabled", id),
+				 errdetail("A trigger on sms_outbox failed or suppressed the update.")));
+}
+
 void
 recording_settle(Recording *recording, Wire *wire)
 {
@@ -258,13 +377,18 @@ recording_settle(Recording *recording, Wire *wire)
 	{
 		Job		   *job = recording->jobs[i];
 		const MessageResult *result = &recording->results[i];
+		const TransactionError *error = recording->errors && recording->errors[i].message ?
+			&recording->errors[i] : NULL;
 
 		if (result->recorded)
 		{
+			if (error)
+				tell_forced(job->id);
 			settle_job(job, result, wire);
-			continue;
 		}
-		if (result->locked)
+		else if (error)
+			put_off(job, error);
+		else if (result->locked)
 			job->retry_at = GetCurrentTimestamp() + LOCKED_ROW_DELAY;
 		else
 			recording->jobs[left++] = job;
@@ -292,46 +416,18 @@ record_body(OutboxAccess access, void *arg)
 	recording_write(apart->recorder, &apart->recording);
 }
 
-/* Keep the result of a job that the database refuses, and say so once. */
-static void
-keep_refused(const Job *job, const char *obstacle)
-{
-	job_keep(job, obstacle);
-	if (job->failures == 0 && repeats_log(obstacle, 1))
-		ereport(LOG,
-				(errmsg("sms3300: the result of message " INT64_FORMAT " cannot be recorded: %s",
-						job->id, obstacle),
-				 errdetail("%s. The worker retries until it succeeds.",
-						   job->verdict == VERDICT_SENT ? "The gateway accepted the message" : job_reason(job))));
-}
-
-/*
- * Record the results of some jobs in their own transaction.  Returns its outcome, and
- * whether all of them were recorded.
- */
+/* Record the result of a job in its own transaction.  Returns its outcome, and whether it was recorded. */
 static TransactionOutcome
-record_apart(Recorder *recorder, Job **jobs, int n, int options, Wire *wire,
-			 TransactionError *error, bool *recorded)
+record_apart(Recorder *recorder, Job *job, int options, Wire *wire, TransactionError *error,
+			 bool *recorded)
 {
-	Apart		apart = {recorder, {.jobs = jobs, .njobs = n, .skip_locked = n > 1, .at = -1}};
+	Apart		apart = {recorder, {.jobs = &job, .njobs = 1}};
 	TransactionOutcome outcome = transaction_run(options, record_body, &apart, error);
 
-	*recorded = outcome == TRANSACTION_DONE;
-	if (outcome != TRANSACTION_DONE)
-		return outcome;
-	for (int i = 0; i < apart.recording.njobs; i++)
-		*recorded &= apart.recording.results[i].recorded;
-	recording_settle(&apart.recording, wire);
+	*recorded = outcome == TRANSACTION_DONE && apart.recording.results[0].recorded;
+	if (outcome == TRANSACTION_DONE)
+		recording_settle(&apart.recording, wire);
 	return outcome;
-}
-
-/* Retry a result later; "error" is why it could not be recorded, NULL if it was suppressed. */
-static void
-put_off(Job *job, const TransactionError *error)
-{
-	if (error && error->sqlstate != ERRCODE_LOCK_NOT_AVAILABLE)
-		keep_refused(job, error->message);
-	job->retry_at = GetCurrentTimestamp() + pace_backoff(LOCKED_ROW_DELAY, ++job->failures);
 }
 
 void
@@ -340,32 +436,13 @@ recorder_insist(Recorder *recorder, Job *job, Wire *wire)
 	int64		id = job->id;
 	TransactionError error;
 	bool		recorded;
-	TransactionOutcome outcome = record_apart(recorder, &job, 1, TRANSACTION_TRIGGERS_OFF, wire,
+	TransactionOutcome outcome = record_apart(recorder, job, TRANSACTION_TRIGGERS_OFF, wire,
 											  &error, &recorded);
 
-	if (!recorded)
-		put_off(job, outcome == TRANSACTION_FAILED ? &error : NULL);
-	else if (repeats_log("recorded with triggers disabled", TELL_FEW))
-		ereport(LOG,
-				(errmsg("sms3300: the result of message " INT64_FORMAT
-						" was recorded with triggers disabled", id),
-				 errdetail("A trigger on sms_outbox failed or suppressed the update.")));
-}
-
-void
-recorder_record_anyway(Recorder *recorder, const Recording *failed, const TransactionError *error,
-					   Wire *wire)
-{
-	Job		   *culprit = failed->jobs[failed->at];
-	TransactionError again;
-	bool		recorded;
-
-	if (failed->at > 0)
-		record_apart(recorder, failed->jobs, failed->at, 0, wire, &again, &recorded);
-	if (transaction_may_disable_triggers(error))
-		recorder_insist(recorder, culprit, wire);
+	if (recorded)
+		tell_forced(id);
 	else
-		put_off(culprit, error);
+		put_off(job, outcome == TRANSACTION_FAILED ? &error : NULL);
 }
 
 /* Record a result that failed by itself, as a last resort with triggers disabled. */
@@ -374,7 +451,7 @@ retry(Recorder *recorder, Job *job, Wire *wire)
 {
 	TransactionError error;
 	bool		recorded;
-	TransactionOutcome outcome = record_apart(recorder, &job, 1, 0, wire, &error, &recorded);
+	TransactionOutcome outcome = record_apart(recorder, job, 0, wire, &error, &recorded);
 
 	if (recorded)
 		return;

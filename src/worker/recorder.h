@@ -18,6 +18,7 @@ typedef struct Recorder
 {
 	dlist_head	jobs;
 	Batch		batch;
+	int			careful;		/* recordings that still are */
 	OrphansPlace searched;		/* how far the queue was searched for orphans */
 	bool		found_orphans;
 } Recorder;
@@ -28,9 +29,9 @@ typedef struct Recording
 	Job		  **jobs;
 	int			njobs;
 	bool		skip_locked;	/* skip results whose row is locked */
-	bool		careful;		/* write one after the other, to see which one fails */
-	int			at;				/* careful: which of them is being written; -1: none */
+	bool		careful;		/* let a result that fails not concern the others */
 	MessageResult *results;		/* of the jobs, once written */
+	TransactionError *errors;	/* careful: why one failed by itself; no message: it did not */
 } Recording;
 
 extern void recorder_init(Recorder *recorder);
@@ -56,7 +57,10 @@ extern void recorder_set_back(Recorder *recorder, TimestampTz now);
  * a transaction has time for, and none that has failed by itself.  A recording is
  * allocated in the current memory context.
  */
-extern Recording recorder_due(Recorder *recorder, TimestampTz now, bool all, bool careful);
+extern Recording recorder_due(Recorder *recorder, TimestampTz now, bool all);
+
+/* Let the next recordings be careful, because one failed. */
+extern void recorder_be_careful(Recorder *recorder);
 
 /* Write the results, as many as there is time for.  Needs a transaction. */
 extern void recording_write(Recorder *recorder, Recording *recording);
@@ -65,18 +69,10 @@ extern void recording_write(Recorder *recorder, Recording *recording);
 extern bool recording_has(const Recording *recording, const Job *job);
 
 /*
- * Count and release the recorded jobs after the commit.  The other jobs stay with
- * the recorder, and those with a locked row are delayed.
+ * Count and release the recorded jobs after the commit.  The other jobs stay with the
+ * recorder, and those with a locked row, or that failed by themselves, are delayed.
  */
 extern void recording_settle(Recording *recording, Wire *wire);
-
-/*
- * See to the results after the transaction of a careful recording failed for one of
- * them: record those before it, and that one with triggers disabled, if the error may
- * be a trigger's.  If that fails, it is retried later.
- */
-extern void recorder_record_anyway(Recorder *recorder, const Recording *failed,
-								   const TransactionError *error, Wire *wire);
 
 /* Record a result whose update a trigger suppressed, with triggers disabled. */
 extern void recorder_insist(Recorder *recorder, Job *job, Wire *wire);

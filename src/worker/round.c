@@ -5,10 +5,11 @@
  * A round records the available results and claims as many messages as there is
  * room for, in one short transaction.
  *
- * If a round fails, the next ones are careful: results and claims have a transaction
- * each, which writes row by row, so that the row that fails is known.  That row alone
- * is written with triggers disabled, or left for later, and the others go on.  If
- * user triggers are too slow, the next round has half as many rows.
+ * If results fail, the next ones are written carefully: see recorder.c.  If claims fail,
+ * the next rounds are careful: claims have a transaction of their own, which writes row by
+ * row, so that the row that fails is known.  That row alone is written with triggers
+ * disabled, or left for later, and the others go on.  If user triggers are too slow, the
+ * next round has half as many rows.
  */
 #include "postgres.h"
 
@@ -36,7 +37,7 @@
 /* A locked table is tried again after this. */
 #define LOCKED_TABLE_DELAY (100 * INT64CONST(1000))
 
-/* Rounds that are careful after one failed. */
+/* Rounds that are careful after a claim failed. */
 #define CAREFUL_ROUNDS 30
 
 /* What a round's transaction does, and where it is. */
@@ -213,7 +214,7 @@ run_transaction(Round *round, TransactionError *error)
 
 		/* It may fail before its body. */
 		round->part = ROUND_LOOK;
-		round->recording.at = round->dispatch->at = -1;
+		round->dispatch->at = -1;
 		outcome = transaction_run(0, round_body, round, error);
 		if (outcome != TRANSACTION_FAILED)
 			return outcome;
@@ -245,7 +246,7 @@ back_off(Worker *worker)
 	return pace_backoff(USECS_PER_SEC, worker->failures) / (worker->stopping ? 10 : 1);
 }
 
-/* Handle a failed transaction that was not careful: be careful, or do less at a time. */
+/* Handle results that failed together, or claims: be careful, or do less at a time. */
 static void
 look_closer(Worker *worker, const Round *round, const TransactionError *error)
 {
@@ -256,6 +257,8 @@ look_closer(Worker *worker, const Round *round, const TransactionError *error)
 		batch_halve(&worker->recorder.batch, nresults);
 	else if (error->too_slow && round->part == ROUND_CLAIM && nclaims > 1)
 		batch_halve(&worker->claims, nclaims);
+	else if (round->part == ROUND_RECORD)
+		recorder_be_careful(&worker->recorder);
 	else
 		worker->careful = CAREFUL_ROUNDS;
 }
@@ -269,12 +272,7 @@ handle_failure(Worker *worker, Round *round, const TransactionError *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (round->part == ROUND_RECORD && round->recording.at >= 0)
-	{
-		worker->careful = CAREFUL_ROUNDS;
-		recorder_record_anyway(&worker->recorder, &round->recording, error, &worker->wire);
-	}
-	else if (round->part == ROUND_CLAIM && round->dispatch->at >= 0)
+	if (round->part == ROUND_CLAIM && round->dispatch->at >= 0)
 	{
 		worker->careful = CAREFUL_ROUNDS;
 		worker->claims.once = round->dispatch->at;
@@ -283,8 +281,8 @@ handle_failure(Worker *worker, Round *round, const TransactionError *error)
 		end_look(worker);
 		dispatch_anyway(round->dispatch, error, &worker->wire, &worker->recorder);
 	}
-	else if ((round->part == ROUND_RECORD || round->part == ROUND_CLAIM) &&
-			 !round->dispatch->careful)
+	else if ((round->part == ROUND_RECORD && !round->recording.careful) ||
+			 (round->part == ROUND_CLAIM && !round->dispatch->careful))
 		look_closer(worker, round, error);
 	else if (round->part == ROUND_CLAIM)
 		worker->claim_at = now + back_off(worker);
@@ -389,7 +387,7 @@ run_round(Worker *worker, TimestampTz now)
 	bool		careful = worker->careful > 0;
 	Round		round = {
 		.worker = worker,
-		.recording = recorder_due(&worker->recorder, now, worker->stopping, careful),
+		.recording = recorder_due(&worker->recorder, now, worker->stopping),
 		.dispatch = dispatch_create(batch_next(&worker->claims), careful)
 	};
 	TransactionOutcome outcome = TRANSACTION_DONE;
@@ -399,7 +397,7 @@ run_round(Worker *worker, TimestampTz now)
 	worker->careful--;
 	if (round.recording.njobs > 0)
 		outcome = run_part(worker, &round, true, false);
-	round.recording = (Recording) {.at = -1};
+	round.recording = (Recording) {.njobs = 0};
 	if (outcome == TRANSACTION_DONE)
 		outcome = run_part(worker, &round, false, true);
 	return outcome;

@@ -31,7 +31,7 @@ typedef struct Worker
 	TimestampTz retry_at;		/* after a failure: no transaction before this */
 	TimestampTz claim_at;		/* likewise: no claim before this */
 	int			failures;		/* consecutive */
-	int			careful;		/* rounds that still go row by row */
+	int			careful;		/* rounds that still claim row by row */
 	Batch		claims;			/* messages claimed by a transaction */
 } Worker;
 

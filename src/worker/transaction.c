@@ -15,6 +15,7 @@
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timeout.h"
 
 #include "outbox/row.h"
@@ -27,6 +28,9 @@
 /* Time limit for user triggers, and grace period if a trigger catches the cancellation. */
 #define TRIGGER_TIMEOUT_MS 10000
 #define TRIGGER_GRACE_MS 2000
+
+/* What the log says where an error is no other's. */
+#define FAILED "a transaction on sms_outbox failed"
 
 volatile sig_atomic_t transaction_committing = false;
 volatile sig_atomic_t transaction_overrun = false;
@@ -104,11 +108,11 @@ transaction_unlimit_triggers(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Change a setting until the end of the transaction. */
+/* Change a setting until the end of the transaction, or by GUC_ACTION_SAVE until that of a level of settings. */
 static void
-set_for_transaction(const char *name, const char *value, GucContext context)
+change_setting(const char *name, const char *value, GucContext context, GucAction action)
 {
-	set_config_option(name, value, context, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	set_config_option(name, value, context, PGC_S_SESSION, action, true, 0, false);
 }
 
 /* Commit.  Only a stop cancels a commit that waits for a standby. */
@@ -124,9 +128,9 @@ commit(bool was_stopping)
 	transaction_committing = false;
 }
 
-/* Roll back after an error, and return the error in the current memory context. */
+/* Take the error that was raised, in the current memory context. */
 static void
-roll_back(TransactionError *error)
+take_error(TransactionError *error)
 {
 	ErrorData  *data = CopyErrorData();
 
@@ -134,11 +138,18 @@ roll_back(TransactionError *error)
 	error->too_slow = data->sqlerrcode == ERRCODE_QUERY_CANCELED && limited_at != 0 &&
 		clock_us() - limited_at >= (int64) TRIGGER_TIMEOUT_MS * 1000;
 	drop_limits();
+	error->sqlstate = data->sqlerrcode;
+	error->message = data->message;
+}
+
+/* Roll back after an error, and return the error in the current memory context. */
+static void
+roll_back(TransactionError *error)
+{
+	take_error(error);
 	AbortCurrentTransaction();
 	QueryCancelPending = false;
 	transaction_committing = false;
-	error->sqlstate = data->sqlerrcode;
-	error->message = data->message;
 }
 
 /* A cancel by an administrator, a deadlock, or lack of memory or disk space is not a trigger's. */
@@ -185,9 +196,9 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 
 		/* While stopping, nothing is claimed, and results need not wait for a standby. */
 		if (stopping)
-			set_for_transaction("synchronous_commit", "local", PGC_USERSET);
+			change_setting("synchronous_commit", "local", PGC_USERSET, GUC_ACTION_LOCAL);
 		if (options & TRANSACTION_TRIGGERS_OFF)
-			set_for_transaction("session_replication_role", "replica", PGC_SUSET);
+			change_setting("session_replication_role", "replica", PGC_SUSET, GUC_ACTION_LOCAL);
 		access = outbox_open();
 		if (access != OUTBOX_LOCKED && access != OUTBOX_MISSING)
 		{
@@ -212,9 +223,46 @@ transaction_run(int options, TransactionBody body, void *arg, TransactionError *
 	if (failed)
 	{
 		if ((options & TRANSACTION_QUIET) == 0)
-			transaction_report(error, "a transaction on sms_outbox failed");
+			transaction_report(error, FAILED);
 		return TRANSACTION_FAILED;
 	}
 	return access == OUTBOX_LOCKED ? TRANSACTION_LOCKED :
 		access == OUTBOX_MISSING ? TRANSACTION_MISSING : TRANSACTION_DONE;
+}
+
+bool
+transaction_attempt(int options, void (*part) (void *arg), void *arg, TransactionError *error)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	/* What is open belongs to the transaction, and would outlive the end of the part. */
+	rows_end();
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		int			nest_level = NewGUCNestLevel();
+
+		if (options & TRANSACTION_TRIGGERS_OFF)
+			change_setting("session_replication_role", "replica", PGC_SUSET, GUC_ACTION_SAVE);
+		part(arg);
+		rows_end();
+		AtEOXact_GUC(false, nest_level);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		take_error(error);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (!done && (options & TRANSACTION_QUIET) == 0)
+		transaction_report(error, FAILED);
+	return done;
 }

@@ -51,6 +51,14 @@ extern TransactionOutcome transaction_run(int options, TransactionBody body, voi
 										  TransactionError *error);
 
 /*
+ * Run a part of a body in a subtransaction, with rows of its own.  Does not raise errors:
+ * one is logged as above, and returned in *error; what the part did is undone, and the
+ * transaction goes on.  Returns whether the part succeeded.
+ */
+extern bool transaction_attempt(int options, void (*part) (void *arg), void *arg,
+								TransactionError *error);
+
+/*
  * Begin and end the part of a body in which user triggers may run.  They are
  * cancelled if they take too long.
  */

@@ -160,6 +160,28 @@ wait_for_status($node, '#hold some', 'sent');
 is(run_sql($node, 'SELECT count(*) FROM ran WHERE id < 0'), 196, 'a trigger runs for each row that it takes');
 run_sql($node, 'DROP FUNCTION user_function() CASCADE');
 
+# One that fails for one of the results that have come together: the others are still written
+# together.  Each of their steps is a statement.
+run_sql($node, <<'END');
+CREATE FUNCTION note_statement() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.ran VALUES (0);
+	RETURN NULL;
+END $$;
+END
+queue_until_taken($node, $gateway, '#hold together', n => 200);
+run_sql($node, q{CREATE TABLE first AS SELECT min(id) AS id FROM sms_outbox WHERE message = '#hold together'});
+create_trigger('BEFORE', '#hold together', q{ASSERT NEW.id <> (SELECT id FROM public.first)});
+run_sql($node, 'CREATE TRIGGER note_statement AFTER UPDATE ON sms_outbox EXECUTE FUNCTION note_statement()');
+$user = $node->background_psql('postgres');
+$user->query_safe('BEGIN; LOCK TABLE sms_outbox IN SHARE MODE');
+$gateway->release;
+wait_for_sql($node, 'postgres', 'SELECT in_flight FROM sms3300_stat_worker', 0);
+unlock($user);
+wait_for_status($node, '#hold together', 'sent');
+cmp_ok(run_sql($node, 'SELECT count(*) FROM ran WHERE id = 0'), '<', 100, 'results beside one that fails are written together');
+run_sql($node, 'DROP FUNCTION user_function(), note_statement() CASCADE');
+
 # Old messages whose deletion is slow: few at a time, and the log says so once.
 run_sql($node, <<'END');
 CREATE TABLE child (message bigint REFERENCES sms_outbox ON DELETE CASCADE);
