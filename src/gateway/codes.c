@@ -38,6 +38,19 @@ parse_code(const char *text, int *code)
 	return end;
 }
 
+/* Add a range. */
+static void
+add_range(GatewayCodes *codes, int first, int last, GatewayVerdict verdict)
+{
+	if (codes->nranges == codes->room)
+	{
+		codes->room = Max(2 * codes->room, 16);
+		codes->ranges = codes->ranges == NULL ? palloc(sizeof(GatewayRange) * codes->room) :
+			repalloc(codes->ranges, sizeof(GatewayRange) * codes->room);
+	}
+	codes->ranges[codes->nranges++] = (GatewayRange) {first, last, verdict};
+}
+
 /*
  * Add codes and ranges of codes, such as "15, 23, 100-110", which all mean the
  * same; the empty list adds none.  False if it is no such list, or there would be
@@ -66,10 +79,7 @@ gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 		if (last < first)
 			return false;
 
-		codes->ranges[codes->nranges].first = first;
-		codes->ranges[codes->nranges].last = last;
-		codes->ranges[codes->nranges].verdict = verdict;
-		codes->nranges++;
+		add_range(codes, first, last, verdict);
 
 		if (*text == '\0')
 			return true;
@@ -78,15 +88,32 @@ gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 	}
 }
 
-/* Add a code that is known, or a range; there is room for all of them. */
+/* Add a code that is known, or a range. */
 void
 gateway_codes_add_known(GatewayCodes *codes, const GatewayCode *known)
 {
-	Assert(codes->nranges < GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES);
-	codes->ranges[codes->nranges].first = known->first;
-	codes->ranges[codes->nranges].last = known->last;
-	codes->ranges[codes->nranges].verdict = known->verdict;
-	codes->nranges++;
+	add_range(codes, known->first, known->last, known->verdict);
+}
+
+/* Copy codes in place of others, in memory of the current context where these have no room. */
+void
+gateway_codes_copy(GatewayCodes *to, const GatewayCodes *from)
+{
+	GatewayRange *ranges = to->ranges;
+	int			room = to->room;
+
+	if (room < from->nranges)
+	{
+		room = from->nranges;
+		ranges = palloc(sizeof(GatewayRange) * room);
+		if (to->ranges)
+			pfree(to->ranges);
+	}
+	*to = *from;
+	to->ranges = ranges;
+	to->room = room;
+	if (from->nranges > 0)
+		memcpy(ranges, from->ranges, sizeof(GatewayRange) * from->nranges);
 }
 
 /*

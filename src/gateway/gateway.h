@@ -47,6 +47,14 @@ typedef enum GatewayVerdict
 	VERDICT_UNKNOWN				/* it may have been sent */
 } GatewayVerdict;
 
+/* Codes that have a verdict. */
+typedef struct GatewayRange
+{
+	int			first;
+	int			last;
+	GatewayVerdict verdict;
+} GatewayRange;
+
 /*
  * The verdicts of the gateway's error codes: VERDICT_TRANSIENT, VERDICT_ACCOUNT,
  * VERDICT_LINE, VERDICT_HOURS or VERDICT_REJECTED.  If ranges overlap, the first
@@ -56,12 +64,8 @@ typedef enum GatewayVerdict
 typedef struct GatewayCodes
 {
 	int			nranges;
-	struct
-	{
-		int			first;
-		int			last;
-		GatewayVerdict verdict;
-	}			ranges[GATEWAY_MAX_RANGES + GATEWAY_MORE_RANGES];
+	int			room;			/* for so many */
+	GatewayRange *ranges;		/* allocated as needed, since accounts may be many; NULL: none */
 	int			nunsent;
 	int			unsent[GATEWAY_MAX_STATUSES];
 } GatewayCodes;
@@ -100,7 +104,7 @@ typedef struct GatewayReply
 extern bool gateway_codes_add(GatewayCodes *codes, int max_ranges, const char *text,
 							  GatewayVerdict verdict);
 
-/* Add a code that is known, or a range; there is room for all of them. */
+/* Add a code that is known, or a range. */
 extern void gateway_codes_add_known(GatewayCodes *codes, const GatewayCode *known);
 
 /*
@@ -108,6 +112,9 @@ extern void gateway_codes_add_known(GatewayCodes *codes, const GatewayCode *know
  * "429, 503"; the empty list is none.  False if it is no such list.
  */
 extern bool gateway_codes_set_unsent(GatewayCodes *codes, const char *text);
+
+/* Copy codes in place of others, in memory of the current context where these have no room. */
+extern void gateway_codes_copy(GatewayCodes *to, const GatewayCodes *from);
 
 /* Find a code that means two things; false if there is none. */
 extern bool gateway_codes_overlap(const GatewayCodes *codes, int *code);

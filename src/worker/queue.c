@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "account/account.h"
@@ -30,6 +31,8 @@ queue_free(AccountQueue *queue)
 	reopen_forget(queue);
 	window_clear(&queue->window);
 	mappings_free(&queue->mappings);
+	if (queue->codes.ranges)
+		pfree(queue->codes.ranges);
 	pfree(queue);
 }
 
@@ -86,6 +89,16 @@ retry_account(Oid server)
 	}
 }
 
+/* Copy what the gateway's codes mean to an account. */
+static void
+keep_codes(AccountQueue *queue, const Account *account)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+	gateway_codes_copy(&queue->codes, &account->codes);
+	MemoryContextSwitchTo(caller);
+}
+
 /*
  * Copy the required options of a queue's account.  A change opens a stopped account
  * and makes its messages that wait for a retry due.
@@ -113,7 +126,7 @@ queue_configure(AccountQueue *queue, TimestampTz now)
 		queue->rate = account->rate;
 		if (queue->rate > 0)
 			queue->pace.next_slot = Max(queue->pace.next_slot, counters_sessions_slot(queue->serverid));
-		queue->codes = account->codes;
+		keep_codes(queue, account);
 		queue->hours = account->hours;
 		queue->urgent_priority = account->urgent_priority;
 		queue->nmappings = account->nmappings;

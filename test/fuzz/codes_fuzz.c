@@ -62,6 +62,14 @@ check_codes(const GatewayCodes *codes)
 		assert(gateway_codes_add(&again, GATEWAY_MAX_RANGES, text, codes->ranges[i].verdict));
 		assert(again.ranges[i].first == first && again.ranges[i].last == last);
 	}
+
+	gateway_codes_copy(&again, codes);
+	assert(again.nranges == codes->nranges && again.nunsent == codes->nunsent);
+	for (int i = 0; i < codes->nranges; i++)
+		assert(again.ranges[i].first == codes->ranges[i].first &&
+			   again.ranges[i].last == codes->ranges[i].last &&
+			   again.ranges[i].verdict == codes->ranges[i].verdict);
+	free(again.ranges);
 }
 
 /* Read the bytes as lists of codes. */
@@ -87,6 +95,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check_codes(&codes);
 
+	free(codes.ranges);
 	free(text);
 	return 0;
 }

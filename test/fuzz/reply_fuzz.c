@@ -219,5 +219,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	memory_end();
 
+	free(codes.ranges);
 	return 0;
 }
