@@ -41,12 +41,20 @@ locks_take_for_reading(Oid namespace)
 	return taken;
 }
 
+/* Whose a session is, what it is doing, and since when its transaction lasts. */
+#define SESSION \
+	"pg_catalog.concat_ws(', ', pg_catalog.concat('role ', a.usename)," \
+	" CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN pg_catalog.concat('application ', a.application_name) END," \
+	" a.state, CASE WHEN a.xact_start IS NOT NULL" \
+	"  THEN pg_catalog.concat('transaction begun at ', pg_catalog.date_trunc('second', a.xact_start)) END)"
+
 /*
  * What the holders are joined with: a prepared transaction has no process, and the
  * lock of a transaction has no table.
  */
 #define HOLDER \
-	"SELECT l.pid, x.gid, a.query, coalesce(x.prepared, a.xact_start), c.relname::pg_catalog.text" \
+	"SELECT l.pid, x.gid, a.query, coalesce(x.prepared, a.xact_start), c.relname::pg_catalog.text," \
+	" CASE WHEN a.pid IS NOT NULL THEN " SESSION " END" \
 	" FROM pg_catalog.pg_locks AS l" \
 	" LEFT JOIN pg_catalog.pg_class AS c" \
 	"  ON l.locktype OPERATOR(pg_catalog.=) 'relation' AND c.oid OPERATOR(pg_catalog.=) l.relation" \
@@ -102,6 +110,7 @@ find_holder(const char *query, int nargs, Oid *types, Datum *values, LockHolder 
 		holder->query = first_string(caller, 3);
 		holder->since = isnull ? 0 : DatumGetTimestampTz(since);
 		holder->table = first_string(caller, 5);
+		holder->session = first_string(caller, 6);
 	}
 	SPI_finish();
 	if (!had_snapshot)
@@ -171,7 +180,8 @@ locks_find_waiter(Oid namespace, TimestampTz before, bool records_opt_outs, Lock
 
 	return find_holder("SELECT CASE WHEN b.pid OPERATOR(pg_catalog.<>) 0 THEN b.pid END, NULL, a.query, w.waitstart,"
 					   " (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class AS c"
-					   "  WHERE w.locktype OPERATOR(pg_catalog.=) 'relation' AND c.oid OPERATOR(pg_catalog.=) w.relation)"
+					   "  WHERE w.locktype OPERATOR(pg_catalog.=) 'relation' AND c.oid OPERATOR(pg_catalog.=) w.relation),"
+					   " CASE WHEN a.pid IS NOT NULL THEN " SESSION " END"
 					   " FROM pg_catalog.pg_locks AS w"
 					   " CROSS JOIN LATERAL (SELECT (pg_catalog.pg_blocking_pids(w.pid))[1] AS pid) AS b"
 					   " LEFT JOIN pg_catalog.pg_stat_activity AS a"

@@ -14,6 +14,7 @@ typedef struct LockHolder
 	int			pid;			/* 0: it is a prepared transaction, or it has ended */
 	char	   *gid;			/* of a prepared transaction; NULL: it is none */
 	char	   *query;			/* what it runs; NULL: the current role may not see it */
+	char	   *session;		/* its role, application, state and since when; NULL: the same */
 	TimestampTz since;			/* when it began, or others began to wait; 0: not known */
 	const char *table;			/* that is locked; NULL: a row is */
 } LockHolder;

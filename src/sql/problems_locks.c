@@ -40,7 +40,8 @@ one_line(const char *query)
 static const char *
 describe_lock(const char *what, const LockHolder *holder)
 {
-	return psprintf("%s is locked by %s%s%s", what, locks_name_holder(holder),
+	return psprintf("%s is locked by %s%s%s%s", what, locks_name_holder(holder),
+					holder->session ? psprintf(" (%s)", one_line(holder->session)) : "",
 					holder->query ? ", whose last query is: " : "", holder->query ? one_line(holder->query) : "");
 }
 

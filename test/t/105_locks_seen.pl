@@ -85,7 +85,7 @@ is(ask("SELECT sms3300_explain($id)", 'postgres'),
 pass(12);
 wait_for_log($node, qr/LOG:  sms3300: sms_opt_out has been locked by process $pid for 1\d s, and messages wait for it/, $offset);
 like(ask('SELECT severity, problem, messages, detail, hint FROM sms3300_problems'),
-	qr/^critical\|table_locked\|1\|sms_opt_out is locked by process $pid, whose last query is: LOCK TABLE sms_opt_out\|SELECT pg_terminate_backend\($pid\)$/,
+	qr/^critical\|table_locked\|1\|sms_opt_out is locked by process $pid \([^)]+\), whose last query is: LOCK TABLE sms_opt_out\|SELECT pg_terminate_backend\($pid\)$/,
 	'the list: the problem names it');
 unlock($session);
 wait_for_status($node, $id, 'sent');

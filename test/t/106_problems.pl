@@ -178,8 +178,8 @@ run_sql($node, "SELECT sms3300_cancel($foreign)");
 # as the others are.
 
 my ($session, $pid) = lock_by($node, 'LOCK TABLE sms_outbox', 'locked');
-is(run_as($node, 'monitor', "SET statement_timeout = '10s'; SELECT severity, problem, messages, detail, hint FROM sms3300_problems"),
-	"warning|table_locked||sms_outbox is locked by process $pid, whose last query is: LOCK TABLE sms_outbox|SELECT pg_terminate_backend($pid)",
+like(run_as($node, 'monitor', "SET statement_timeout = '10s'; SELECT severity, problem, messages, detail, hint FROM sms3300_problems"),
+	qr/^warning\|table_locked\|\|sms_outbox is locked by process $pid \(role \w+, application [^,]+, idle in transaction, transaction begun at \S+ \S+\), whose last query is: LOCK TABLE sms_outbox\|SELECT pg_terminate_backend\($pid\)$/,
 	'table_locked, at once where it cannot be read');
 is(run_as($node, 'monitor', 'BEGIN; SELECT problem FROM sms3300_problems; SELECT problem FROM sms3300_problems; COMMIT'),
 	"table_locked\ntable_locked", 'it can be asked twice in a transaction');
@@ -199,7 +199,7 @@ wait_for_end($node);
 ($session, $pid, $id) = lock_by($node, 'SELECT FROM sms_outbox WHERE id = %id FOR UPDATE', 'a locked row');
 pass_lock();
 come('warning row_locked', 'row_locked');
-says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid, whose last query is: /);
+says('row_locked', 'messages, detail', qr/^1\|message $id is locked by process $pid \([^)]+\), whose last query is: /);
 unlock($session);
 wait_for_end($node);
 come('', 'no row is locked');
