@@ -16,7 +16,20 @@
 #include "outbox/owner.h"
 #include "outbox/statement.h"
 
-/* Run a statement that returns account, sender, status, number, time and id. */
+/* Return a time of a result; 0: null. */
+static TimestampTz
+backlog_time(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+/*
+ * Run a statement that returns account, sender, status, number, time and id; of what is
+ * finished, also the last time and a reason.
+ */
 static List *
 read_backlog(Oid namespace, Statement *statement, Datum *values)
 {
@@ -30,7 +43,7 @@ read_backlog(Oid namespace, Statement *statement, Datum *values)
 	MemoryContextSwitchTo(caller);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		Backlog    *backlog = palloc(sizeof(Backlog));
+		Backlog    *backlog = palloc0(sizeof(Backlog));
 		bool		isnull;
 		Datum		value;
 
@@ -38,10 +51,14 @@ read_backlog(Oid namespace, Statement *statement, Datum *values)
 		backlog->sender = statement_string(i, 2);
 		backlog->status = statement_string(i, 3);
 		backlog->n = Min(statement_int64(i, 4), BACKLOG_LIMIT);
-		value = statement_value(i, 5, &isnull);
-		backlog->since = isnull ? 0 : DatumGetTimestampTz(value);
+		backlog->since = backlog_time(i, 5);
 		value = statement_value(i, 6, &isnull);
 		backlog->id = isnull ? 0 : DatumGetInt64(value);
+		if (SPI_tuptable->tupdesc->natts > 6)
+		{
+			backlog->last = backlog_time(i, 7);
+			backlog->reason = statement_string(i, 8);
+		}
 		found = lappend(found, backlog);
 	}
 	SPI_finish();
@@ -131,11 +148,17 @@ backlog_expiring(Oid namespace, TimestampTz until)
 	return read_backlog(namespace, &expiring_statement, values);
 }
 
-/* What was sent has no error, and is not in this index. */
+/*
+ * What was sent has no error, and is not in this index.  An error has the gateway's words only
+ * where there is a code, and these may hold a number or a text.
+ */
 static Statement finished_statement = {
 	.sql = "SELECT f.account::pg_catalog.text, NULL::pg_catalog.text, f.status::pg_catalog.text,"
-	" pg_catalog.count(*), pg_catalog.min(f.finished_at), pg_catalog.max(f.id)"
-	" FROM (SELECT o.account, o.status, o.finished_at, o.id FROM ONLY %1$s AS o"
+	" pg_catalog.count(*), pg_catalog.min(f.finished_at), pg_catalog.min(f.id),"
+	" pg_catalog.max(f.finished_at), CASE WHEN f.status = 'unknown' THEN (pg_catalog.array_agg(CASE WHEN f.api_status IS NULL"
+	"  THEN pg_catalog.replace(f.error, '; it may have been sent', '')"
+	"  ELSE 'the gateway answered with status ' || f.api_status END ORDER BY f.finished_at DESC))[1] END"
+	" FROM (SELECT o.account, o.status, o.finished_at, o.id, o.api_status, o.error FROM ONLY %1$s AS o"
 	"  WHERE o.finished_at IS NOT NULL AND o.error IS NOT NULL AND o.finished_at > $1"
 	"  AND (o.status = 'unknown' OR o.status = 'expired' AND o.finished_at > $2)"
 	"  ORDER BY o.finished_at DESC LIMIT $3) AS f GROUP BY f.account, f.status",

@@ -23,6 +23,8 @@ typedef struct Backlog
 	int64		n;
 	TimestampTz since;			/* of the first: due, expires, or finished; 0: there is none */
 	int64		id;				/* of one of them */
+	TimestampTz last;			/* finished: when the last one was */
+	char	   *reason;			/* of the last one that is unknown; NULL: none */
 } Backlog;
 
 /* Each returns a list of Backlog in the current memory context. */

@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "shared/armed.h"
+#include "shared/registry.h"
 
 /* The file is looked for again after this. */
 #define LOOK_INTERVAL USECS_PER_SEC
@@ -34,6 +35,8 @@ is_armed(void)
 		/* A place that this process may not look at counts as missing, as does a broken link. */
 		found = stat(armed_file, &status) == 0;
 		looked_at = now;
+		if (found && registry_attached())
+			registry_note_armed(now);
 	}
 	return found;
 }

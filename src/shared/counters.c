@@ -424,6 +424,9 @@ counters_forget_days(void)
  * Times
  * ------------------------------------------------------------------------- */
 
+/* So much of the difference goes into the mean of what requests take now: the last three or so count. */
+#define PACE_OF_MEAN 2
+
 void
 counters_add_time(Oid server, TimeId id, int64 duration)
 {
@@ -433,8 +436,10 @@ counters_add_time(Oid server, TimeId id, int64 duration)
 		return;
 	slot->times[id].sum += Max(duration, 0);
 	slot->times[id].counts[histogram_bucket(duration)]++;
-	if (id == TIME_REQUEST)
-		slot->hour.times[histogram_bucket(duration)]++;
+	if (id != TIME_REQUEST)
+		return;
+	slot->hour.times[histogram_bucket(duration)]++;
+	slot->request_time += slot->request_time == 0 ? duration : (duration - slot->request_time) / PACE_OF_MEAN;
 }
 
 /* -------------------------------------------------------------------------

@@ -102,6 +102,7 @@ typedef struct AccountCounters
 	uint64		version;		/* of the account, as known to its worker; 0: unknown */
 	DayParts	day_parts;
 	TimestampTz counted_day;	/* the day that was counted last */
+	int64		request_time;	/* about how long requests take now; 0: none has ended */
 	LiveState	live;			/* all zero without a worker */
 	TimestampTz state_since;	/* when it last stopped, or opened again */
 	char		reason[COUNTERS_REASON_SIZE];	/* stopped: why */

@@ -102,3 +102,22 @@ mappings_read(Oid server, Oid user, MappingState *copy)
 	counters_end();
 	return slot != NULL;
 }
+
+int
+mappings_stopped(Oid server, MappingState *first)
+{
+	int			n = 0;
+
+	counters_lock_shared();
+	for (int i = 0; i < MAX_MAPPINGS; i++)
+	{
+		const MappingState *slot = &slots[i];
+
+		if (!is_of(slot, server, slot->user) || !account_has_stopped(slot->live.state))
+			continue;
+		if (n++ == 0 || slot->live.probe_at < first->live.probe_at)
+			*first = *slot;
+	}
+	counters_end();
+	return n;
+}

@@ -36,4 +36,7 @@ extern void mappings_forget(void);
 /* In any backend: copy the state of a mapping of its database; false if none is kept. */
 extern bool mappings_read(Oid server, Oid user, MappingState *copy);
 
+/* Likewise: return how many mappings of a server have stopped, and copy the one that is tried first. */
+extern int	mappings_stopped(Oid server, MappingState *first);
+
 #endif							/* SMS3300_SHARED_MAPPINGS_H */

@@ -92,6 +92,37 @@ registry_attached(void)
 	return registry != NULL;
 }
 
+int64
+registry_clock_step(TimestampTz *at)
+{
+	int64		step;
+
+	registry_lock(LW_SHARED);
+	step = registry->step;
+	*at = registry->stepped_at;
+	registry_unlock();
+	return step;
+}
+
+void
+registry_note_armed(TimestampTz now)
+{
+	registry_lock(LW_EXCLUSIVE);
+	registry->armed_at = now;
+	registry_unlock();
+}
+
+TimestampTz
+registry_armed_at(void)
+{
+	TimestampTz at;
+
+	registry_lock(LW_SHARED);
+	at = registry->armed_at;
+	registry_unlock();
+	return at;
+}
+
 void
 registry_notify(Oid database, const NewsAccounts *accounts, TimestampTz due, TimestampTz expires)
 {

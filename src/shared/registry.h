@@ -91,6 +91,13 @@ typedef struct WorkerStat
 /* Tell what is known of the worker of a database; false if nothing is. */
 extern bool registry_worker_stat(Oid database, WorkerStat *stat);
 
+/* Return by how much the clock was last set ahead, or back (< 0), and when; 0: it was not. */
+extern int64 registry_clock_step(TimestampTz *at);
+
+/* Note that the file of sms3300.armed_file is there; return when that was last noted, 0: never. */
+extern void registry_note_armed(TimestampTz now);
+extern TimestampTz registry_armed_at(void);
+
 /* Forget the last error of a database's worker. */
 extern void registry_forget_error(Oid database);
 
@@ -144,6 +151,9 @@ typedef enum StartFailure
  * Returns false if the last attempt failed for the same reason.
  */
 extern bool registry_start_failed(Oid database, StartFailure why);
+
+/* Note that the clock was set: sms3300_problems tells of it. */
+extern void registry_note_step(int64 step);
 
 /*
  * The clock was set back from a time: have a worker look at each database that has something

@@ -166,6 +166,15 @@ registry_start_failed(Oid database, StartFailure why)
 }
 
 void
+registry_note_step(int64 step)
+{
+	registry_lock(LW_EXCLUSIVE);
+	registry->stepped_at = GetCurrentTimestamp();
+	registry->step = step;
+	registry_unlock();
+}
+
+void
 registry_set_back(TimestampTz former)
 {
 	registry_lock(LW_EXCLUSIVE);

@@ -68,6 +68,9 @@ typedef struct Registry
 	bool		crowded;		/* a database waits for a worker to leave */
 	ConditionVariable left;		/* a worker has left, or could not be started */
 	TimestampTz started_at;		/* when this was laid out; does not change */
+	TimestampTz stepped_at;		/* when the clock was last set, by the new time; 0: it was not */
+	int64		step;			/* by how much */
+	TimestampTz armed_at;		/* when the file of sms3300.armed_file was last seen; 0: never */
 	DatabaseSlot slots[MAX_SLOTS];
 } Registry;
 

@@ -19,6 +19,7 @@ typedef struct AccountFacts
 	AccountCounters counted;
 	Backlog		due;			/* n is 0 if none is due */
 	bool		explained;		/* why they are not sent */
+	bool		stopped;		/* as a whole */
 } AccountFacts;
 
 /* What is known, and what the checks have found to be wrong. */

@@ -20,6 +20,7 @@
 #include "outbox/access.h"
 #include "outbox/budget.h"
 #include "shared/armed.h"
+#include "shared/clock.h"
 #include "shared/mappings.h"
 #include "shared/stuck.h"
 #include "sql/problems.h"
@@ -27,9 +28,6 @@
 /* For how long a condition may last before it is a problem. */
 #define WORKER_PATIENCE USECS_PER_MINUTE
 #define DUE_PATIENCE (5 * USECS_PER_MINUTE)
-
-/* What a reason that the gateway gave begins with, before its code: see job_reason(). */
-#define GATEWAY_ANSWERED "the gateway answered with status "
 
 /* -------------------------------------------------------------------------
  * Checks
@@ -53,9 +51,8 @@ problems_explain_all(Facts *facts)
 		((AccountFacts *) lfirst(cell))->explained = true;
 }
 
-/* Return a time as the session shows it, to the second. */
-static const char *
-show(TimestampTz time)
+const char *
+problems_show(TimestampTz time)
 {
 	if (!TIMESTAMP_NOT_FINITE(time))
 		time -= ((time % USECS_PER_SEC) + USECS_PER_SEC) % USECS_PER_SEC;
@@ -89,12 +86,16 @@ check_library(Facts *facts)
 static void
 check_switches(Facts *facts)
 {
+	TimestampTz seen_at = registry_attached() ? registry_armed_at() : 0;
+
 	if (!registry_attached())
 		return;
 	if (!is_armed())
 		problems_add(facts, (Problem) {
-			true, "not_armed", NULL, 0, facts->readable ? facts->due : -1,
-			psprintf("the file \"%s\" does not exist, and nothing is sent", armed_file),
+			true, "not_armed", NULL, seen_at ? seen_at : registry_started_at(), facts->readable ? facts->due : -1,
+			psprintf("the file \"%s\" does not exist, and nothing is sent; it was %s", armed_file,
+					 seen_at ? psprintf("last seen at %s", problems_show(seen_at)) :
+					 psprintf("not seen since the server started, at %s", problems_show(registry_started_at()))),
 			"If this server is meant to send, create the file. On a copy, leave it as it is."
 		});
 	else if (!registry_enabled && facts->due > 0)
@@ -122,7 +123,7 @@ describe_no_worker(const WorkerStat *worker, const char **detail, const char **h
 				"Raise sms3300.max_workers, and restart the server.";
 			break;
 		case WORKER_RESTARTING:
-			*detail = psprintf("the worker has ended and will restart at %s%s%s", show(worker->not_before),
+			*detail = psprintf("the worker has ended and will restart at %s%s%s", problems_show(worker->not_before),
 							   worker->last_error_at ? "; its last error was: " : "",
 							   worker->last_error_at ? worker->last_error : "");
 			break;
@@ -169,16 +170,38 @@ check_worker(Facts *facts)
 	problems_explain_all(facts);
 }
 
-/* Return what to do about the reason of a stop. */
-static const char *
-remedy_of(const char *reason)
+/* Why an account has stopped, since when, and when it is tried next. */
+typedef struct Stop
 {
-	size_t		length = strlen(GATEWAY_ANSWERED);
-	const GatewayCode *known = NULL;
+	const char *reason;
+	TimestampTz since;
+	TimestampTz probe_at;		/* 0: it is being tried */
+} Stop;
 
-	if (strncmp(reason, GATEWAY_ANSWERED, length) == 0)
-		known = gateway_code_find((int) strtol(reason + length, NULL, 10));
-	return known ? known->remedy : "Correct what the detail names. Sending resumes by itself.";
+/* Find why an account has stopped; false if it has not.  Of several user mappings, all have to. */
+static bool
+find_stop(const AccountFacts *account, Stop *stop)
+{
+	const AccountCounters *counted = &account->counted;
+	int			nmappings = account->account->nmappings;
+	MappingState *first = palloc(sizeof(MappingState));
+
+	if (!registry_attached())
+		return false;
+	if (account_has_stopped(counted->live.state) && (!counted->live.of_mapping || nmappings <= 1))
+		*stop = (Stop) {counted->reason, counted->state_since, counted->live.probe_at};
+	else if (nmappings > 1 && mappings_stopped(account->account->serverid, first) == nmappings)
+		*stop = (Stop) {first->reason, first->stopped_at, first->live.probe_at};
+	else
+		return false;
+	return true;
+}
+
+/* Describe why an account, or a mapping of it, has stopped. */
+static const char *
+describe_stop(const char *reason, TimestampTz probe_at)
+{
+	return probe_at == 0 ? reason : psprintf("%s; next probe at %s", reason, problems_show(probe_at));
 }
 
 /* no_account, account_stopped, paused: an account does not send. */
@@ -186,7 +209,7 @@ static void
 check_account(Facts *facts, AccountFacts *account)
 {
 	const char *name = quote_identifier(account->name);
-	const AccountCounters *counted = &account->counted;
+	Stop		stop;
 	Problem		problem = {
 		.account = account->name, .since = account->due.since, .messages = facts->readable ? account->due.n : -1
 	};
@@ -210,17 +233,17 @@ check_account(Facts *facts, AccountFacts *account)
 		problem.critical = true;
 		problem.name = "budget_reached";
 		problem.detail = psprintf("%s; it opens at %s", rules_budget(account->account, account->account->max_parts_per_day),
-								  show(hours_day_end(&account->account->hours, facts->now)));
+								  problems_show(hours_day_end(&account->account->hours, facts->now)));
 		problem.hint = psprintf("ALTER SERVER %s OPTIONS (SET max_parts_per_day '...') opens it now.", name);
 	}
-	else if (account_has_stopped(counted->live.state))
+	else if (find_stop(account, &stop))
 	{
+		account->stopped = true;
 		problem.critical = true;
 		problem.name = "account_stopped";
-		problem.since = counted->state_since;
-		problem.detail = counted->live.probe_at == 0 ? counted->reason :
-			psprintf("%s; next probe at %s", counted->reason, show(counted->live.probe_at));
-		problem.hint = remedy_of(counted->reason);
+		problem.since = stop.since;
+		problem.detail = describe_stop(stop.reason, stop.probe_at);
+		problem.hint = problems_stop_hint(facts, account, stop.reason, NULL);
 	}
 	else if (rules_opening(account->account, 0, facts->now) <= facts->now)
 		return;
@@ -271,16 +294,15 @@ check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_b
 		.name = "mapping_stopped", .account = account->name, .messages = sent_by->n
 	};
 
-	if (!registry_attached() || account_has_stopped(account->counted.live.state) ||
+	if (!registry_attached() || account->stopped ||
 		!credentials_role(server, &role) || !mappings_read(server, role, &state) ||
 		!account_has_stopped(state.live.state))
 		return;
 	account->explained = true;
 	problem.since = state.stopped_at;
-	problem.detail = psprintf("the user mapping for %s: %s%s",
-							  OidIsValid(role) ? quote_identifier(GetUserNameFromId(role, true)) : "PUBLIC", state.reason,
-							  state.live.probe_at == 0 ? "" : psprintf("; next probe at %s", show(state.live.probe_at)));
-	problem.hint = remedy_of(state.reason);
+	problem.detail = psprintf("the user mapping for %s: %s", problems_mapping(role),
+							  describe_stop(state.reason, state.live.probe_at));
+	problem.hint = problems_stop_hint(facts, account, state.reason, problems_mapping(role));
 	if (!add_to_problem(facts, &problem))
 		problems_add(facts, problem);
 }
@@ -321,18 +343,6 @@ check_mappings(Facts *facts)
 	}
 }
 
-/* Return what is known of messages that are due although their account is sending. */
-static const char *
-describe_overdue(const Facts *facts, const AccountFacts *account)
-{
-	const WorkerStat *worker = &facts->worker;
-
-	if (worker->last_error_at > account->due.since)
-		return psprintf("messages are due, and the last error of the worker, at %s, was: %s",
-						show(worker->last_error_at), worker->last_error);
-	return "messages are due, and the account is sending more slowly than they become due";
-}
-
 /* delivery_not_understood: no delivery states are learnt. */
 static void
 check_delivery(Facts *facts)
@@ -361,13 +371,14 @@ check_overdue(Facts *facts)
 	foreach(cell, facts->accounts)
 	{
 		const AccountFacts *account = lfirst(cell);
+		Problem		problem = {
+			.name = "overdue", .account = account->name, .since = account->due.since, .messages = account->due.n
+		};
 
-		if (!account->explained && account->due.n > 0 && account->due.since <= facts->now - DUE_PATIENCE)
-			problems_add(facts, (Problem) {
-				false, "overdue", account->name, account->due.since, account->due.n,
-				describe_overdue(facts, account),
-				psprintf("SELECT sms3300_explain(" INT64_FORMAT ")", account->due.id)
-			});
+		if (account->explained || account->due.n == 0 || account->due.since > facts->now - DUE_PATIENCE)
+			continue;
+		problems_describe_overdue(facts, account, &problem);
+		problems_add(facts, problem);
 	}
 }
 
@@ -384,7 +395,7 @@ check_expiring(Facts *facts)
 		if (facts_account(facts, expiring->account)->explained)
 			problems_add(facts, (Problem) {
 				false, "expiring", expiring->account, expiring->since, expiring->n,
-				psprintf("the first of them expires at %s, and the account is not sending", show(expiring->since)),
+				psprintf("the first of them expires at %s, and the account is not sending", problems_show(expiring->since)),
 				"Remove what keeps the account from sending, or give the messages a later send_before."
 			});
 	}
@@ -405,6 +416,49 @@ check_results(Facts *facts)
 		});
 }
 
+/* unknown_messages: what a person has to look up in the gateway's panel. */
+static void
+add_unknown(Facts *facts, const Backlog *unknown)
+{
+	problems_add(facts, (Problem) {
+		false, "unknown_messages", unknown->account, unknown->since, unknown->n,
+		psprintf("they may have been sent, and only the gateway knows%s%s",
+				 unknown->reason ? "; the last of them: " : "", unknown->reason ? unknown->reason : ""),
+		psprintf("Look in the gateway's panel. There: SELECT sms3300_resolve(" INT64_FORMAT ", true);"
+				 " not there: SELECT sms3300_resend(" INT64_FORMAT ")", unknown->id, unknown->id)
+	});
+}
+
+/* Return what the clock has to do with messages that expired, or "". */
+static const char *
+blame_clock(const Facts *facts, const Backlog *expired)
+{
+	TimestampTz at;
+	int64		step = registry_attached() ? registry_clock_step(&at) : 0;
+	int			seconds = (int) (step / USECS_PER_SEC);
+
+	if (expired->last > facts->now + CLOCK_TOLERANCE)
+		return psprintf("; the clock was ahead: the last one expired at %s by it", problems_show(expired->last));
+	if (step <= 0 || at < expired->since - USECS_PER_MINUTE || at > expired->last + USECS_PER_MINUTE)
+		return "";
+	return psprintf("; the clock was set ahead by %d:%02d:%02d at %s", seconds / SECS_PER_HOUR,
+					seconds / SECS_PER_MINUTE % MINS_PER_HOUR, seconds % SECS_PER_MINUTE, problems_show(at));
+}
+
+/* expired_messages: what a person may resend. */
+static void
+add_expired(Facts *facts, const Backlog *expired)
+{
+	problems_add(facts, (Problem) {
+		false, "expired_messages", expired->account, expired->since, expired->n,
+		psprintf("they were not sent before send_before%s", blame_clock(facts, expired)),
+		expired->n == 1 ? psprintf("SELECT sms3300_resend(" INT64_FORMAT ")", expired->id) :
+		psprintf("SELECT sms3300_resend_many(array_agg(id)) FROM sms_outbox"
+				 " WHERE status = 'expired' AND account = %s AND finished_at >= %s",
+				 quote_literal_cstr(expired->account), quote_literal_cstr(problems_show(expired->since)))
+	});
+}
+
 /* unknown_messages, expired_messages: what a person has to look after. */
 static void
 check_finished(Facts *facts)
@@ -414,15 +468,11 @@ check_finished(Facts *facts)
 	foreach(cell, facts->finished)
 	{
 		const Backlog *finished = lfirst(cell);
-		bool		unknown = strcmp(finished->status, "unknown") == 0;
 
-		problems_add(facts, (Problem) {
-			false, unknown ? "unknown_messages" : "expired_messages", finished->account,
-			finished->since, finished->n,
-			unknown ? "they may have been sent, and only the gateway knows" :
-			"they were not sent before send_before",
-			psprintf("SELECT sms3300_%s(" INT64_FORMAT ")", unknown ? "explain" : "resend", finished->id)
-		});
+		if (strcmp(finished->status, "unknown") == 0)
+			add_unknown(facts, finished);
+		else
+			add_expired(facts, finished);
 	}
 }
 
@@ -439,7 +489,9 @@ check_foreign(Facts *facts)
 		problems_add(facts, (Problem) {
 			false, "foreign_rows", foreign->account, foreign->since, foreign->n,
 			"another database queued them: they were restored, copied or replicated, and are not sent",
-			"SELECT sms3300_adopt() makes them this database's own; or cancel them."
+			psprintf("If the original sends them, or has: SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox"
+					 " WHERE origin <> " INT64_FORMAT " AND status = 'queued'; if it never will: SELECT sms3300_adopt()",
+					 outbox_origin())
 		});
 	}
 }

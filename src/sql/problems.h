@@ -26,6 +26,19 @@ typedef struct Problem
 extern void problems_add(Facts *facts, Problem problem);
 extern void problems_explain_all(Facts *facts);
 
+/* Return a time as the session shows it, to the second. */
+extern const char *problems_show(TimestampTz time);
+
+/* Return whose user mapping a role's is, as ALTER USER MAPPING takes it; InvalidOid: for PUBLIC. */
+extern const char *problems_mapping(Oid role);
+
+/* Return what to type for what has stopped an account, or a mapping of it; NULL: all of it. */
+extern const char *problems_stop_hint(const Facts *facts, const AccountFacts *account, const char *reason,
+									  const char *mapping);
+
+/* Say what holds back messages that are due although their account is sending, and what to do. */
+extern void problems_describe_overdue(const Facts *facts, const AccountFacts *sending, Problem *problem);
+
 /* table_locked, row_locked: the worker, or another session, has waited for a lock. */
 extern void problems_check_locks(Facts *facts);
 

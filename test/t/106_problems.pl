@@ -71,7 +71,7 @@ $gateway->mode('#status 14 no money');
 my $id = queue($node, 'stopped');
 come('critical account_stopped sms3300', 'account_stopped');
 says('account_stopped', 'detail, hint, since IS NULL',
-	qr/^the gateway answered with status 14 \(not enough credit\): no money; next probe at \S+ \S+\|buy credit; sending resumes by itself\|f$/);
+	qr/^the gateway answered with status 14 \(not enough credit\): no money; next probe at \S+ \S+\|Buy credit; sending resumes by itself\. SELECT sms3300_retry\('sms3300'\) tries at once\.\|f$/);
 my $expiring = queue($node, 'expires', send_before => \"now() + interval '9 min'");
 come('critical account_stopped sms3300, warning expiring sms3300', 'expiring');
 says('expiring', 'messages, detail', qr/^1\|the first of them expires at /);
@@ -80,16 +80,22 @@ alter_account($node, rate => '100');
 wait_for_end($node);
 come('', 'it sends again');
 
-# A mapping of a role that has stopped leaves the others' messages alone.
+# A mapping of a role that has stopped leaves the others' messages alone, also where only its messages wait.
 run_sql($node, q{CREATE ROLE bob LOGIN; GRANT USAGE ON FOREIGN SERVER sms3300 TO bob;
 	CREATE USER MAPPING FOR bob SERVER sms3300 OPTIONS (username 'bob', password 'wrong')});
-my @held = queue($node, '#hold', send_after => \'now()');
 run_as($node, 'bob', q{SELECT sms3300_send('09123456789', '#status 18 bad ' || n) FROM generate_series(1, 2) AS n});
 come('warning mapping_stopped sms3300', 'mapping_stopped');
-says('mapping_stopped', 'messages, detail, hint', qr/^\d\|the user mapping for bob: the gateway answered with status 18 \(wrong user name or password\)[^|]*\|correct it: ALTER USER MAPPING/);
-$gateway->release;
-wait_for_status($node, \@held, 'sent');
+says('mapping_stopped', 'messages, detail, hint', qr/^\d\|the user mapping for bob: the gateway answered with status 18 \(wrong user name or password\)[^|]*\|ALTER USER MAPPING FOR bob SERVER sms3300 OPTIONS \(SET password '\.\.\.'\)$/);
+wait_for_sql($node, 'postgres', q{SELECT state FROM sms3300_stat_account}, 'stopped');
+come('warning mapping_stopped sms3300', 'mapping_stopped: the account has nothing else to send');
+queue_until($node, 'sent', 'by another role');
+come('warning mapping_stopped sms3300', 'mapping_stopped: others send');
+$gateway->mode('#status 14 no money');
+queue($node, 'by another role');
+come('critical account_stopped sms3300', 'account_stopped: all of its mappings');
+$gateway->mode('');
 run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob'});
+run_sql($node, q{SELECT sms3300_retry('sms3300')});
 wait_for_end($node);
 run_sql($node, 'DROP USER MAPPING FOR bob SERVER sms3300');
 come('', 'the mapping is gone');
@@ -121,10 +127,23 @@ queue($node, 'slow', n => 2);
 come('', 'due, but not for long');
 make_overdue();
 come('warning overdue sms3300', 'overdue');
+says('overdue', 'detail, hint', qr/^more messages are due than the option "rate" allows: 0\.001 a second\|ALTER SERVER sms3300 OPTIONS \(SET rate '\.\.\.'\)$/);
 run_sql($node, q{SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued'});
 alter_account($node, rate => undef);
 wait_for_end($node);
 come('', 'no longer overdue');
+
+# Overdue: the gateway is slow.
+queue_until($node, 'sent', '#delay 200');
+queue_until_taken($node, $gateway, '#hold', n => 32);
+queue($node, 'behind them');
+make_overdue();
+come('warning overdue sms3300', 'overdue, as the gateway is slow');
+says('overdue', 'detail, hint', qr/^more messages are due than are sent: 32 of 32 requests \(max_in_flight\) are on the wire, and the last ones took [0-9.]+ s each\|If they take long, ask the gateway; else ALTER SERVER sms3300 OPTIONS \(ADD max_in_flight '\.\.\.'\)$/);
+run_sql($node, q{SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued'});
+$gateway->release;
+wait_for_end($node);
+come('', 'no longer overdue, as it answers');
 run_sql($node, q{ALTER TABLE sms_outbox ADD CONSTRAINT full_disk CHECK (status <> 'sending')});
 $id = queue($node, 'cannot be claimed');
 make_overdue();
@@ -155,7 +174,10 @@ come('', 'none is missing');
 # What a person has to look after.
 my $unknown = queue_until($node, 'unknown', '#http 500');
 come('warning unknown_messages sms3300', 'unknown_messages');
-says('unknown_messages', 'messages, hint', qr/^1\|SELECT sms3300_explain\($unknown\)$/);
+says('unknown_messages', 'messages, detail, hint', qr/^1\|[^|]*; the last of them: HTTP status 500\|.*There: SELECT sms3300_resolve\($unknown, true\); not there: SELECT sms3300_resend\($unknown\)$/);
+my $coded = queue_until($node, 'unknown', '#status 999 to 09123456789: a secret');
+says('unknown_messages', 'messages, detail', qr/^2\|[^|]*; the last of them: the gateway answered with status 999$/, 'unknown_messages: not the gateway\'s words');
+run_sql($node, "SELECT sms3300_resolve($coded, true)");
 run_sql($node, "UPDATE sms_outbox SET finished_at = now() - interval '25 hours' WHERE id = $unknown");
 come('', 'after a day it is not shown');
 alter_account($node, paused => 'true');
@@ -163,13 +185,32 @@ my $expired = queue_until($node, 'expired', 'too late', send_before => \"clock_t
 alter_account($node, paused => undef);
 come('warning expired_messages sms3300', 'expired_messages');
 says('expired_messages', 'hint', qr/^SELECT sms3300_resend\($expired\)$/);
+says('expired_messages', 'detail', qr/^they were not sent before send_before$/);
 run_sql($node, "SELECT sms3300_resend($expired)");
 wait_for_end($node);
 come('', 'the expired one was sent');
 
+# They expire by a clock that is two hours ahead, and is then set right.
+$expired = queue($node, 'in an hour', send_after => \"now() + interval '1 hour'", send_before => \"now() + interval '90 min'");
+queue($node, 'in an hour, too', send_after => \"now() + interval '1 hour'", send_before => \"now() + interval '90 min'");
+set_clock(2 * 3600);
+come('warning expired_messages sms3300', 'expired by a wrong clock');
+says('expired_messages', 'detail', qr/; the clock was set ahead by 2:00:00 at \S+ \S+$/, 'the clock is ahead');
+set_clock(0);
+says('expired_messages', 'detail', qr/; the clock was ahead: the last one expired at \S+ \S+ by it$/, 'the clock was ahead');
+my $resend = run_as($node, 'monitor', 'SELECT hint FROM sms3300_problems');
+is(run_sql($node, $resend), 2, 'the hint resends them');
+come('', 'none has expired');
+is(run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE status = 'queued'}), 2, 'they wait for their time');
+
 my $foreign = queue($node, 'from elsewhere', send_after => $later);
 run_sql($node, "UPDATE sms_outbox SET origin = origin + 1 WHERE id = $foreign");
+my $own = queue($node, 'its own', send_after => $later);
 come('warning foreign_rows sms3300', 'foreign_rows');
+my ($cancel) = run_as($node, 'monitor', q{SELECT hint FROM sms3300_problems}) =~ /^If the original sends them, or has: (SELECT .*?); if it never will: SELECT sms3300_adopt\(\)$/;
+is(run_sql($node, "BEGIN; $cancel; SELECT status FROM sms_outbox WHERE id = $own; ROLLBACK"), "1\nqueued",
+	'foreign_rows: the hint cancels them, and no other ones');
+run_sql($node, "SELECT sms3300_cancel($own)");
 run_sql($node, 'SELECT sms3300_adopt()');
 come('', 'adopted');
 run_sql($node, "SELECT sms3300_cancel($foreign)");
@@ -285,8 +326,14 @@ come('', 'the version is right');
 my $armed = $node->basedir . '/armed';
 set_setting($node, 'sms3300.armed_file', $armed);
 come('critical not_armed', 'not_armed');
+says('not_armed', 'since < now(), detail', qr/^t\|the file "\Q$armed\E" does not exist, and nothing is sent; it was not seen since the server started, at \S+ \S+$/);
 append_to_file($armed, '');
 come('', 'armed');
+unlink $armed;
+come('critical not_armed', 'not_armed, after it was');
+says('not_armed', 'since <= now(), detail', qr/^t\|.*; it was last seen at \S+ \S+$/);
+append_to_file($armed, '');
+come('', 'armed again');
 $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
 restart_shifted($node);
 come('critical not_preloaded', 'not_preloaded');

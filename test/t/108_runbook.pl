@@ -188,6 +188,7 @@ over('Queue growing');
 alter_account($node, rate => undef);
 run_sql($node, "CREATE SERVER slow FOREIGN DATA WRAPPER sms3300 OPTIONS (line '983000330000', url '$url', max_in_flight '4', timeout '1 hour');"
 	  . q{ CREATE USER MAPPING FOR PUBLIC SERVER slow OPTIONS (username 'u', password 'p')});
+queue_until($node, 'sent', '#delay 100', account => 'slow');
 queue_until_taken($node, $gateway, '#hold', account => 'slow', n => 4);
 queue($node, 'behind', account => 'slow', n => 3);
 pass_time(301);
