@@ -99,9 +99,12 @@ is_too_long(const Rows *rows)
 		row_size(rows, OUTBOX_LINE) > MAX_TEXT_SIZE || row_size(rows, OUTBOX_LINE2) > MAX_TEXT_SIZE;
 }
 
-/* Ask the rules of the row's account; without an account nothing is sent anyway. */
+/*
+ * Ask the rules of the row's account; without an account nothing is sent anyway.  "opt_outs" is
+ * judge_message()'s.
+ */
 static Judgement
-judge_row(const Rows *rows, TimestampTz now)
+judge_row(const Rows *rows, TimestampTz now, bool opt_outs)
 {
 	Judgement	result = {.account = account_find(row_name(rows, OUTBOX_ACCOUNT))};
 	RulesMessage message = {.priority = row_number(rows, OUTBOX_PRIORITY, INT2OID)};
@@ -123,7 +126,7 @@ judge_row(const Rows *rows, TimestampTz now)
 		message.parts = parts_count(text);
 	result.parts = message.parts.n;
 	if (result.account)
-		result.verdict = judge_message(outbox_namespace(), result.account, &message, now);
+		result.verdict = judge_message(outbox_namespace(), result.account, &message, now, opt_outs);
 	return result;
 }
 
@@ -262,7 +265,7 @@ read_again(Claim *claims, int nclaims, int64 *forbidden, int *nforbidden, Timest
 
 		if (!row_find(rows, id) || row_status(rows) != sending)
 			continue;
-		judgement = judge_row(rows, now);
+		judgement = judge_row(rows, now, true);
 		if (is_forbidden(judgement.verdict.outcome))
 			forbidden[(*nforbidden)++] = id;
 		else
@@ -286,7 +289,7 @@ forbid_message(Rows *rows, int64 id, TimestampTz now, Forbidden *forbidden)
 
 	if (claimed ? row_lock(rows, LockWaitSkip) != ROW_LOCKED : !take_row(rows, id, rows_status(rows, STATUS_QUEUED), now))
 		return false;
-	verdict = judge_row(rows, now).verdict;
+	verdict = judge_row(rows, now, true).verdict;
 	if (!is_forbidden(verdict.outcome))
 		return false;
 	forbidden->account = row_name(rows, OUTBOX_ACCOUNT);
@@ -336,15 +339,15 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 	Rows	   *rows = rows_open(claim_columns, lengthof(claim_columns));
 	Oid			queued = rows_status(rows, STATUS_QUEUED);
 	Oid			sending = rows_status(rows, STATUS_SENDING);
+	bool		opt_outs = opt_out_any(outbox_namespace());
 
-	opt_out_begin(outbox_namespace());
 	for (int i = 0; i < nids; i++)
 	{
 		Judgement	judgement;
 
 		if (!take_row(rows, ids[i], queued, now))
 			continue;
-		judgement = judge_row(rows, now);
+		judgement = judge_row(rows, now, opt_outs);
 		if (judgement.verdict.outcome == RULES_SEND)
 		{
 			write_claim(rows, sending, now);
@@ -355,7 +358,6 @@ claim_messages(const int64 *ids, int nids, TimestampTz now)
 		else if (judgement.verdict.rule == RULE_BUDGET)
 			note_exhausted(&claimed, &judgement);
 	}
-	opt_out_end();
 	if (rows_close(rows))
 	{
 		uncount_to(former);

@@ -25,14 +25,16 @@ look_up_budget(RulesFacts *facts, Oid schema, const Account *account, TimestampT
 }
 
 RulesVerdict
-judge_message(Oid schema, const Account *account, const RulesMessage *message, TimestampTz when)
+judge_message(Oid schema, const Account *account, const RulesMessage *message, TimestampTz when,
+			  bool opt_outs)
 {
 	RulesMessage completed = *message;
 	RulesFacts	facts = {.armed = is_armed()};
 
 	completed.route = route_complete(&message->route, account);
 	look_up_budget(&facts, schema, account, when);
-	facts.opted_out = opt_out_find(schema, message->mobile, rules_line(&completed));
+	if (opt_outs)
+		facts.opted_out = opt_out_find(schema, message->mobile, rules_line(&completed));
 	facts.recent = recent_count(schema, account, message->mobile, when);
 	return rules_judge(&completed, account, &facts, when);
 }

@@ -133,30 +133,22 @@ find_opt_outs(Oid schema)
 	return table;
 }
 
-/* The table is known to be empty for the snapshot in use. */
-static bool none = false;
-
-void
-opt_out_begin(Oid schema)
+bool
+opt_out_any(Oid schema)
 {
 	Oid			oid = find_opt_outs(schema);
 	Relation	table = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : NULL;
+	bool		any = table && RelationGetNumberOfBlocks(table) > 0;
 
-	none = table == NULL || RelationGetNumberOfBlocks(table) == 0;
 	if (table)
 		table_close(table, NoLock);
-}
-
-void
-opt_out_end(void)
-{
-	none = false;
+	return any;
 }
 
 RulesOptOut
 opt_out_find(Oid schema, const char *mobile, const char *line)
 {
-	Oid			oid = none ? InvalidOid : find_opt_outs(schema);
+	Oid			oid = find_opt_outs(schema);
 	Relation	table = OidIsValid(oid) && mobile ? try_table_open(oid, AccessShareLock) : NULL;
 	RulesOptOut result = RULES_NOT_OPTED_OUT;
 

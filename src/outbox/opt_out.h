@@ -33,11 +33,10 @@ extern void opt_out_check(Relation table);
 extern RulesOptOut opt_out_find(Oid schema, const char *mobile, const char *line);
 
 /*
- * Begin to look for many recipients with one snapshot, and end: it is seen once that the
- * table is empty.
+ * Return whether the table may have an entry.  Where it has none, many recipients need not be
+ * looked for with the snapshot that was taken before.
  */
-extern void opt_out_begin(Oid schema);
-extern void opt_out_end(void);
+extern bool opt_out_any(Oid schema);
 
 /* Return whether another session's lock keeps the table from being read now. */
 extern bool opt_out_is_locked(Oid schema);

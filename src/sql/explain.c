@@ -175,7 +175,7 @@ rule_obstacle(const Question *question)
 		return psprintf("%s is locked by %s: nothing is sent until that transaction ends",
 						holder.table, locks_name_holder(&holder));
 	}
-	verdict = judge_message(question->namespace, question->account, &message, when);
+	verdict = judge_message(question->namespace, question->account, &message, when, true);
 	if (verdict.outcome == RULES_FAIL)
 		return psprintf("it will fail: %s", verdict.reason);
 	if (verdict.outcome == RULES_SUPPRESS)

@@ -158,7 +158,7 @@ require_slot(const Account *account)
 static void
 require_allowed(Oid schema, const Account *account, const RulesMessage *message)
 {
-	RulesVerdict verdict = judge_message(schema, account, message, GetCurrentTimestamp());
+	RulesVerdict verdict = judge_message(schema, account, message, GetCurrentTimestamp(), true);
 
 	if (verdict.outcome != RULES_SEND)
 		ereport(ERROR,

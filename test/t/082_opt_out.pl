@@ -125,6 +125,35 @@ $session->quit;
 wait_for_statuses($node, \@both, 'sent 1, suppressed 1');
 is(statuses($node, [ $both[0] ]), 'suppressed 1', 'a list that is replaced is read when it is complete');
 
+# That the list was empty when a claim failed is not believed after that, here by what a
+# trigger asks when the worker records a result.
+run_sql($node, <<'END');
+TRUNCATE sms_opt_out;
+CREATE TABLE answers AS SELECT sms3300_explain(0) AS answer LIMIT 0;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+CREATE TRIGGER fail BEFORE UPDATE ON sms_outbox FOR EACH ROW
+	WHEN (NEW.status = 'sending' AND NEW.message = 'cannot be claimed') EXECUTE FUNCTION fail();
+ALTER TABLE sms_outbox ENABLE ALWAYS TRIGGER fail;
+CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.sms_opt_out (mobile) VALUES ('09126666660');
+	INSERT INTO public.answers SELECT public.sms3300_explain(id) FROM public.sms_outbox WHERE mobile = '989126666660';
+	RETURN NULL;
+END $$;
+CREATE TRIGGER ask AFTER UPDATE ON sms_outbox FOR EACH ROW
+	WHEN (NEW.status = 'sent' AND NEW.mobile = '989126666661') EXECUTE FUNCTION ask();
+END
+my $about = queue($node, 'asked about', mobile => '09126666660', send_after => \"now() + interval '1 day'");
+my $asks  = queue_until_taken($node, $gateway, '#hold', mobile => '09126666661');
+my $fails = queue($node, 'cannot be claimed', mobile => '09126666662');
+wait_for_log($node, qr/a transaction on sms_outbox failed: not today/);
+$gateway->release;
+wait_for_status($node, $asks, 'sent');
+like(run_sql($node, 'SELECT answer FROM answers'), qr/^queued: it will be suppressed: $all$/,
+	'a list that was empty when a claim failed');
+run_sql($node, "DROP FUNCTION fail(), ask() CASCADE; DELETE FROM sms_opt_out; SELECT sms3300_cancel($about)");
+wait_for_status($node, $fails, 'sent');
+
 # A campaign: one in twenty has opted out before it, and one in a hundred does so when it is
 # half done, where the gateway holds its answers so that no further message is claimed.
 my $n         = $ENV{SMS3300_CAMPAIGN} // 2000;
