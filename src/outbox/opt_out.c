@@ -226,6 +226,13 @@ opt_out_record(const char *mobile, const char *line, int code)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+
+		/* The limit of time is for all of the transaction, which would go on without any. */
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		{
+			CurrentResourceOwner = owner;
+			ReThrowError(error);
+		}
 		problem = error->message;
 	}
 	PG_END_TRY();

@@ -215,6 +215,29 @@ my $refused = queue_until($node, 'rejected', '#status 33', mobile => '0912888888
 wait_for_log($node, qr/the recipient of message $refused has opted out, but could not be recorded in sms_opt_out: new row .* violates check constraint/);
 queue_until($node, 'sent', 'after that', mobile => '09128888885');
 
+# One that takes too long is undone like any other trigger's work, with the results that were
+# written with it: the limit of time is for all of them. Both come while the table is locked.
+run_sql($node, <<'END');
+CREATE SEQUENCE calls;
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(CASE nextval('public.calls') WHEN 1 THEN 3600 WHEN 2 THEN 5 ELSE 0 END);
+	RETURN NEW;
+END $$;
+CREATE TRIGGER dawdle BEFORE INSERT ON sms_opt_out FOR EACH ROW EXECUTE FUNCTION dawdle();
+END
+my @slow = map { queue_until_taken($node, $gateway, '#hold #status 33', mobile => $_) } '09128888886', '09128888887';
+my $lock = $node->background_psql('postgres', on_error_stop => 1);
+my $pid  = worker_pid($node);
+$lock->query_safe('BEGIN; LOCK TABLE sms_outbox IN SHARE MODE');
+$gateway->release;
+wait_for_sql($node, 'postgres', 'SELECT in_flight FROM sms3300_stat_worker', 0);
+unlock($lock);
+wait_for_status($node, \@slow, 'rejected');
+is(worker_pid($node), $pid, 'a trigger on the list that takes too long does not end the worker');
+is(run_sql($node, q{SELECT count(*) FROM sms_opt_out WHERE mobile IN ('989128888886', '989128888887')}), 2, 'and both are recorded');
+run_sql($node, 'DROP FUNCTION dawdle() CASCADE');
+
 #
 # Rights
 #
