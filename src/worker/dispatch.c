@@ -61,11 +61,12 @@ leave_out_jobs(Dispatch *dispatch, const Recording *recording)
 	dispatch->nids = left;
 }
 
-/* Note the line that is posted for a message, if there is one. */
+/* Note the line that is posted for a message, if there is one, and whose it is. */
 static void
-note_line(Job *job, const char *line)
+note_line(Job *job, const Claim *claim, const char *line)
 {
 	strlcpy(job->line, line ? line : "", sizeof(job->line));
+	job->accounts_line = line && claim->line == NULL;
 }
 
 /* Create the job of a claimed message, with its request. */
@@ -88,13 +89,13 @@ begin_job(Dispatch *dispatch, const Claim *claim, TimestampTz now)
 	job->claimed_at = now;
 	job->parts = claim->parts;
 	job->age = now - claim->send_after;
-	job->own_line = claim->line != NULL;
+	job->own_route = claim->line || claim->line2 || claim->type > 0;
 	strlcpy(job->mobile, claim->mobile ? claim->mobile : "", MOBILE_SIZE);
 
 	account = account_find(queue->name);
 	if (account)
 	{
-		note_line(job, route_complete(&route, account).line);
+		note_line(job, claim, route_complete(&route, account).line);
 		job->due_at = rules_opening(account, claim->priority, claim->due_at);
 	}
 	problem = account == NULL ? "the account no longer exists" :

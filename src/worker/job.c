@@ -125,10 +125,14 @@ job_finish(Job *job, const HttpReply *reply, const GatewayCodes *codes)
 	job->of_mapping = job->verdict == VERDICT_ACCOUNT && job->said.has_status &&
 		reply->status >= 200 && reply->status < 300;
 
-	/* A line that the message gave is its own fault, and no other message's trouble. */
-	job->of_own_line = job->verdict == VERDICT_LINE && job->own_line;
+	/*
+	 * A line that the message gave is its own fault, and no other message's trouble.  Where it
+	 * gave a backup of the account's line, nobody knows which of them was refused; many such
+	 * refusals in a row stop the account.
+	 */
+	job->of_own_line = job->verdict == VERDICT_LINE && job->own_route && !job->accounts_line;
 	if (job->verdict == VERDICT_LINE)
-		job->verdict = job->own_line ? VERDICT_REJECTED : VERDICT_ACCOUNT;
+		job->verdict = job->own_route ? VERDICT_REJECTED : VERDICT_ACCOUNT;
 }
 
 /* Finish a job for which no request was made or nobody waits for the reply. */

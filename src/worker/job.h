@@ -27,7 +27,8 @@ typedef struct Job
 	Mapping    *mapping;		/* the one that the message is sent with; NULL: not known */
 	uint32		sender;			/* a hash of its sender */
 	char		mobile[MOBILE_SIZE];	/* empty: not known */
-	bool		own_line;		/* the message itself gave the line */
+	bool		own_route;		/* the message itself gave a line, a second one or a type that has one */
+	bool		accounts_line;	/* the account's line is posted all the same */
 	char		line[LINE_SIZE];	/* that is posted; empty: none */
 	int			parts;			/* 0: not known, as the account has no limit */
 	int			attempts;		/* requests made, including this one */
@@ -40,7 +41,7 @@ typedef struct Job
 	int			kept_status;	/* the HTTP status of a reply that a former worker had; 0: none */
 	GatewayReply said;			/* content of the reply's JSON */
 	GatewayVerdict verdict;
-	bool		of_own_line;	/* VERDICT_REJECTED: the message's own line was refused */
+	bool		of_own_line;	/* VERDICT_REJECTED: the message's own line was refused, and no other */
 	bool		of_mapping;		/* VERDICT_ACCOUNT: the credentials were refused */
 	char		problem[JOB_PROBLEM_SIZE];	/* why there is no complete reply, or empty */
 	TimestampTz finished_at;

@@ -40,7 +40,11 @@ unlike(slurp_file($node->logfile, $offset), qr/stopped/, 'fewer in a row do not 
 alter_account($node, max_in_flight => 10, stop_after_unknown => undef);
 queue($node, '#status 27', n => 50);
 queue($node, '#status 12', n => 50, line => '983000000000');
+queue($node, '#status 20', n => 50, type => 2);
+queue($node, '#status 2', n => 5, line2 => '983000000000');
 wait_for_end($node);
+is(run_sql($node, "SELECT DISTINCT status FROM sms_outbox WHERE message IN ('#status 12', '#status 20', '#status 2')"), 'rejected',
+	'a line that the message chose by line, line2 or type is its own fault');
 unlike(slurp_file($node->logfile, $offset), qr/stopped/, "a message's own fault does not stop it");
 queue($node, '#status 3', n => 300);
 wait_for_log($node, qr/account "sms3300" stopped: 20 messages in a row were refused with one code: the gateway answered with status 3/, $offset);
@@ -52,6 +56,12 @@ $gateway->wait_for_taken($probes + 1);
 is(run_sql($node, 'SELECT state FROM sms3300_stat_account'), 'stopped', 'a probe with the same code opens nothing');
 queue_until($node, 'sent', 'good', priority => 5);
 pass('one that is accepted opens it');
+
+# Which of the lines was refused, the account's or a backup that the messages gave, is not known.
+run_sql($node, "DELETE FROM sms_outbox WHERE status = 'queued'");
+queue($node, '#status 2', n => 100, line2 => '983000000000');
+wait_for_log($node, qr/account "sms3300" stopped: 20 messages in a row were refused with one code: the gateway answered with status 2 /, $offset);
+pass('many refusals of one of two lines stop it');
 
 $node->stop;
 done_testing();
