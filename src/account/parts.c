@@ -44,25 +44,42 @@ parts_count(Datum message)
 	return (Parts) {.n = segments.parts};
 }
 
+/*
+ * Return the name of the option that limits the parts of a text most, and the limit.  What
+ * exceeds the limit of a day would stop the account each day, and never be sent.
+ */
+static const char *
+limiting_option(const Account *account, int *limit)
+{
+	bool		of_day = account->max_parts_per_day > 0 && account->max_parts_per_day < account->max_parts;
+
+	*limit = of_day ? account->max_parts_per_day : account->max_parts;
+	return of_day ? "max_parts_per_day" : "max_parts";
+}
+
 char *
 parts_problem(Parts parts, const Account *account)
 {
-	if (parts.n <= account->max_parts)
+	int			limit;
+	const char *option = limiting_option(account, &limit);
+
+	if (parts.n <= limit)
 		return NULL;
-	return psprintf("the text has %s%d parts, and the option \"max_parts\" of the account allows %d",
-					parts.more ? "more than " : "", parts.n, account->max_parts);
+	return psprintf("the text has %s%d parts, and the option \"%s\" of the account allows %d",
+					parts.more ? "more than " : "", parts.n, option, limit);
 }
 
 void
 parts_require(Parts parts, const Account *account)
 {
 	char	   *problem = parts_problem(parts, account);
+	int			limit;
 
 	if (problem)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("message is too long"),
 				 errdetail("%c%s.", pg_toupper((unsigned char) problem[0]), problem + 1),
-				 errhint("Shorten the text, or raise \"max_parts\" of account \"%s\". sms3300_segments() shows how a text is split.",
-						 account->name)));
+				 errhint("Shorten the text, or raise \"%s\" of account \"%s\". sms3300_segments() shows how a text is split.",
+						 limiting_option(account, &limit), account->name)));
 }

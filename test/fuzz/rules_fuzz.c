@@ -114,7 +114,8 @@ forbids(Rule rule, const RulesMessage *message, const Account *account, const Ru
 		case RULE_PAUSED:
 			return account->paused;
 		case RULE_MAX_PARTS:
-			return message->parts.n > account->max_parts;
+			return message->parts.n > account->max_parts ||
+				(account->max_parts_per_day != 0 && message->parts.n > account->max_parts_per_day);
 		case RULE_BUDGET:
 			return account->max_parts_per_day != 0 &&
 				(facts->budget_reached ||

@@ -89,6 +89,17 @@ alter_account($node, max_parts => undef);
 is(run_sql($node, "SELECT sms3300_resend($waits)"), 't', 'resend');
 wait_for_status($node, $waits, 'sent');
 
+# A text of more parts than the account may send in a day does not stop the account each day.
+alter_account($node, paused => 'true');
+$waits = queue($node, 'x' x 321, priority => 9);
+alter_account($node, max_parts_per_day => 2, paused => undef);
+wait_for_status($node, $waits, 'failed');
+is(run_sql($node, "SELECT error FROM sms_outbox WHERE id = $waits"),
+	'the text has 3 parts, and the option "max_parts_per_day" of the account allows 2', 'more parts than a day has: failed');
+is(error_of("SELECT sms3300_send('$number', repeat('x', 321))"), too_long(3, 2) =~ s/"max_parts"/"max_parts_per_day"/r,
+	'more parts than a day has: refused');
+alter_account($node, max_parts_per_day => undef);
+
 # Many of them at once are no burden.
 run_sql($node, <<"END");
 CREATE TABLE big AS SELECT repeat(md5(i::text), 30000) AS message FROM generate_series(1, 200) AS i;
@@ -99,7 +110,7 @@ END
 my $pid = worker_pid($node, 'postgres');
 queue_until($node, 'sent', 'wakes');
 wait_for_end($node);
-is(count_rows($node, "status = 'failed'"), 203, 'many long texts fail');
+is(count_rows($node, "status = 'failed'"), 204, 'many long texts fail');
 is(worker_pid($node, 'postgres'), $pid, 'and the worker lives');
 
 # Where the encoding is not known, each byte that is not UTF-8 is an error before it counts.
