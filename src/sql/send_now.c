@@ -207,6 +207,14 @@ post(Http *http, const HttpRequest *request, const Account *account, const Rules
 	}
 	PG_FINALLY();
 	{
+		/* What was cancelled counts, unless it is certain that it has not left. */
+		if (reply == NULL)
+		{
+			http_abort_all(http, "it was cancelled");
+			reply = http_next(http);
+			if (reply)
+				verdict = judge(reply, message->mobile, &account->codes, &said);
+		}
 		count(account->serverid, verdict, clock_us() - began);
 		if (verdict != VERDICT_SENT && verdict != VERDICT_UNKNOWN)
 			(void) budget_spend(account, now, -message->parts.n, true);

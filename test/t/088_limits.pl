@@ -135,6 +135,19 @@ is(taken_like('many'), 500, 'no part more than the limit, at full speed');
 run_sql($node, "SELECT count(sms3300_cancel(id)) FROM sms_outbox WHERE message LIKE 'many %' AND status = 'queued'");
 alter_account($node, max_parts_per_day => undef);
 
+# Requests that are cancelled before they have left use up nothing.
+my $deaf = new_gateway(early => 'never-read');
+create_account($node, 'postgres', account => 'deaf', url => $deaf->early_url =~ s/^http/https/r, line => '983000330000',
+	max_parts_per_day => 2);
+for (1 .. 3)
+{
+	like(error_of("SET statement_timeout = '200ms'; SELECT sms3300_send_now('09123456789', 'does not leave', account => 'deaf')"),
+		qr/57014: /, 'cancelled in the handshake');
+}
+is(run_sql($node, "SELECT parts_today, unknown FROM sms3300_stat_account WHERE account = 'deaf'"), '0|0',
+	'what was cancelled before it left does not count');
+run_sql($node, 'DROP SERVER deaf CASCADE');
+
 #
 # max_per_mobile
 #
