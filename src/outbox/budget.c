@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "outbox/access.h"
@@ -69,7 +70,11 @@ count_parts(Oid schema, const Account *account, TimestampTz day)
 	namestrcpy(&name, account->name);
 	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+
+	/* Whoever counts first counts for all, and may have taken a snapshot long before. */
+	PushActiveSnapshot(GetLatestSnapshot());
 	parts = run_as_owner(schema, has_parts(schema) ? &parts_statement : &messages_statement, values, NULL);
+	PopActiveSnapshot();
 	AtEOXact_GUC(false, nest_level);
 	return parts;
 }

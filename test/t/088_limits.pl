@@ -148,6 +148,24 @@ is(run_sql($node, "SELECT parts_today, unknown FROM sms3300_stat_account WHERE a
 	'what was cancelled before it left does not count');
 run_sql($node, 'DROP SERVER deaf CASCADE');
 
+# A session whose snapshot is old, and that is the first to count a day, counts what was sent
+# since, too. The lock keeps the worker from counting, but not a reader.
+set_time($node, '2027-06-04 12:00:00+03:30');
+my $later = queue($node, 'later', send_after => \"now() + interval '1 hour'");
+my $old   = $node->background_psql('postgres', on_error_stop => 1);
+$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM sms_outbox');
+queue_until($node, 'sent', \"'new ' || n", n => 3);
+my ($lock, undef, $waits) = lock_by($node, 'LOCK TABLE sms_outbox IN SHARE MODE', 'waits');
+alter_account($node, max_parts_per_day => 100);
+like($old->query_safe("SELECT sms3300_explain($later)"), qr/^queued: it is scheduled for /, 'explained by an old snapshot');
+is(account('parts_today'), 3, 'a session with an old snapshot counts the parts of now');
+$old->query_safe('COMMIT');
+$old->quit;
+unlock($lock);
+wait_for_status($node, $waits, 'sent');
+run_sql($node, "SELECT sms3300_cancel($later)");
+alter_account($node, max_parts_per_day => undef);
+
 #
 # max_per_mobile
 #
@@ -179,7 +197,7 @@ restart_shifted($node);
 queue_until($node, 'suppressed', 'after a restart', mobile => $phone);
 
 # The time passes.
-set_time($node, '2027-06-03 13:00:00+03:30');
+set_time($node, '2027-06-04 13:00:00+03:30');
 wait_for_status($node, $late, 'sent');
 run_sql($node, "SELECT sms3300_resend($fourth)");
 wait_for_status($node, $fourth, 'sent');
