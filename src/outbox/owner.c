@@ -44,7 +44,8 @@ static List *
 deferrable_constraints(Oid table, bool initially_deferred)
 {
 	Relation	relation = table_open(table, AccessShareLock);
-	const TriggerDesc *triggers = relation->trigdesc;
+	/* A copy, as the look-ups below may have the relation read anew. */
+	const TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
 	List	   *names = NIL;
 
 	for (int i = 0; triggers && i < triggers->numtriggers; i++)
