@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -13,12 +14,14 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "account/account.h"
 #include "outbox/access.h"
 #include "outbox/commands.h"
 #include "outbox/keys.h"
 #include "outbox/owner.h"
 #include "outbox/statement.h"
 #include "outbox/tell.h"
+#include "shared/wake.h"
 
 /* -------------------------------------------------------------------------
  * Who may
@@ -189,9 +192,30 @@ ids_of(List *found)
 	" finished_at = pg_catalog.clock_timestamp(), " APPEND_ACTION("cancel", by, "NULL")
 
 static Statement cancel_statement = {
-	.sql = CANCEL("$2") " WHERE id = $1 AND status = 'queued'",
+	.sql = CANCEL("$2") " WHERE id = $1 AND status = 'queued' RETURNING o.account, o.id",
 	.nargs = 2, .argtypes = {INT8OID, NAMEOID}
 };
+
+/* Wake the worker at commit for the account of a row that a statement returned, and no other. */
+static void
+wake_for_row(uint64 row, TimestampTz expires)
+{
+	const Account *account = account_find(statement_name(row, 1));
+
+	wake_for_account(account ? account->serverid : InvalidOid, GetCurrentTransactionStartTimestamp(),
+					 expires);
+}
+
+/*
+ * Tell listeners of a message that was cancelled, and the worker, which schedules the deletion
+ * and the redaction of finished messages.
+ */
+static void
+tell_cancelled(uint64 row)
+{
+	tell_status(statement_name(row, 1), statement_int64(row, 2), STATUS_CANCELLED);
+	wake_for_row(row, DT_NOEND);
+}
 
 bool
 outbox_cancel(Oid namespace, int64 id)
@@ -199,7 +223,7 @@ outbox_cancel(Oid namespace, int64 id)
 	NameData	by;
 	Datum		values[] = {Int64GetDatum(id), current_role_name(&by)};
 
-	return run_as_owner(namespace, &cancel_statement, values, NULL) > 0;
+	return run_for_each(namespace, &cancel_statement, values, tell_cancelled) > 0;
 }
 
 static Statement cancel_many_statement = {
@@ -207,13 +231,6 @@ static Statement cancel_many_statement = {
 	" WHERE o.id = u.id AND o.status = 'queued' RETURNING o.account, o.id",
 	.nargs = 2, .argtypes = {INT8ARRAYOID, NAMEOID}
 };
-
-/* Tell listeners of a message that was cancelled. */
-static void
-tell_cancelled(uint64 row)
-{
-	tell_status(statement_name(row, 1), statement_int64(row, 2), STATUS_CANCELLED);
-}
 
 int64
 outbox_cancel_many(Oid namespace, List *found)
@@ -236,9 +253,16 @@ outbox_cancel_many(Oid namespace, List *found)
 #define MAY_BE_REQUEUED "message IS NOT NULL AND status NOT IN ('queued', 'sending', 'sent')"
 
 static Statement requeue_statement = {
-	.sql = REQUEUE("$2", "$3") " WHERE id = $1 AND " MAY_BE_REQUEUED,
+	.sql = REQUEUE("$2", "$3") " WHERE id = $1 AND " MAY_BE_REQUEUED " RETURNING o.account",
 	.nargs = 3, .argtypes = {INT8OID, INT8OID, NAMEOID}
 };
+
+/* Tell the worker of a message that is queued again: it is due from now on.  When it expires is looked up. */
+static void
+tell_requeued(uint64 row)
+{
+	wake_for_row(row, GetCurrentTransactionStartTimestamp());
+}
 
 bool
 outbox_requeue(Oid namespace, int64 id)
@@ -249,7 +273,7 @@ outbox_requeue(Oid namespace, int64 id)
 	};
 
 	keys_reclaim(namespace, id);
-	return run_as_owner(namespace, &requeue_statement, values, NULL) > 0;
+	return run_for_each(namespace, &requeue_statement, values, tell_requeued) > 0;
 }
 
 #define REQUEUE_MANY \
@@ -257,13 +281,13 @@ outbox_requeue(Oid namespace, int64 id)
 	" WHERE o.id = u.id AND " MAY_BE_REQUEUED
 
 static Statement requeue_many_statement = {
-	.sql = REQUEUE_MANY,
+	.sql = REQUEUE_MANY " RETURNING o.account",
 	.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, NAMEOID}
 };
 
 /* Messages whose key is held by another one are passed over. */
 static Statement requeue_many_holders_statement = {
-	.sql = REQUEUE_MANY " AND dedup_released IS NOT TRUE",
+	.sql = REQUEUE_MANY " AND dedup_released IS NOT TRUE RETURNING o.account",
 	.nargs = 3, .argtypes = {INT8ARRAYOID, INT8OID, NAMEOID}
 };
 
@@ -273,8 +297,8 @@ outbox_requeue_many(Oid namespace, List *found)
 	NameData	by;
 	Datum		values[] = {ids_of(found), Int64GetDatum(outbox_origin()), current_role_name(&by)};
 
-	return run_as_owner(namespace, keys_reclaim_many(namespace, values[0]) ?
-						&requeue_many_holders_statement : &requeue_many_statement, values, NULL);
+	return run_for_each(namespace, keys_reclaim_many(namespace, values[0]) ?
+						&requeue_many_holders_statement : &requeue_many_statement, values, tell_requeued);
 }
 
 /* Only an unknown message is settled; when it was sent, if it was, stays in "finished_at". */

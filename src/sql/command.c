@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/acl.h"
@@ -57,11 +56,7 @@ sms3300_cancel(PG_FUNCTION_ARGS)
 	if (!find_own(fcinfo, id, &target) || !outbox_cancel(own_namespace(fcinfo), id))
 		PG_RETURN_BOOL(false);
 
-	tell_status(target.account, id, STATUS_CANCELLED);
 	tell_send();
-
-	/* The worker schedules the deletion and the redaction of finished messages. */
-	wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 	PG_RETURN_BOOL(true);
 }
 
@@ -73,8 +68,6 @@ sms3300_cancel_many(PG_FUNCTION_ARGS)
 	int64		cancelled = outbox_cancel_many(own_namespace(fcinfo), found);
 
 	tell_send();
-	if (cancelled > 0)
-		wake_at_commit(GetCurrentTransactionStartTimestamp(), DT_NOEND);
 	PG_RETURN_INT64(cancelled);
 }
 
@@ -93,18 +86,6 @@ require_sender(int64 id, const Target *target)
 	route_account_of(target->account, sender);
 }
 
-/*
- * Wake the worker at commit for messages that are queued again: they are due from now on.
- * When they expire is looked up.
- */
-static void
-wake_for_resent(void)
-{
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
-
-	wake_at_commit(now, now);
-}
-
 /* sms3300_resend(id): queue a finished message again, unless it was sent. */
 Datum
 sms3300_resend(PG_FUNCTION_ARGS)
@@ -121,10 +102,7 @@ sms3300_resend(PG_FUNCTION_ARGS)
 				 errdetail("The text was removed, for example by the option \"redact_after\" of the account."),
 				 errhint("Queue a new message.")));
 	require_sender(id, &target);
-	if (!outbox_requeue(own_namespace(fcinfo), id))
-		PG_RETURN_BOOL(false);
-	wake_for_resent();
-	PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(outbox_requeue(own_namespace(fcinfo), id));
 }
 
 /*
@@ -137,7 +115,6 @@ sms3300_resend_many(PG_FUNCTION_ARGS)
 	List	   *found = targets_find(own_namespace(fcinfo), PG_GETARG_DATUM(0));
 	List	   *allowed = NIL;
 	ListCell   *cell;
-	int64		queued;
 
 	foreach(cell, found)
 	{
@@ -147,10 +124,7 @@ sms3300_resend_many(PG_FUNCTION_ARGS)
 		if (OidIsValid(sender) && route_may_send(targets->account, sender))
 			allowed = lappend(allowed, targets);
 	}
-	queued = outbox_requeue_many(own_namespace(fcinfo), allowed);
-	if (queued > 0)
-		wake_for_resent();
-	PG_RETURN_INT64(queued);
+	PG_RETURN_INT64(outbox_requeue_many(own_namespace(fcinfo), allowed));
 }
 
 /* Return a note, which becomes a part of "events" and so must not be long. */

@@ -53,5 +53,44 @@ my $now = $gateway->taken($text);
 run_as($node, 'mallory', "ALTER $mapping OPTIONS (SET password 'last')");
 wait_until(sub { $gateway->taken($text) > $now }, 'the account to be opened by the last change');
 
+# To cancel and resend one's own message has no other account looked at.
+$gateway->mode('#ok');
+alter_account($node, timeout => '20s');
+wait_for_end($node);
+run_sql($node, <<'END');
+DO $$
+BEGIN
+	FOR i IN 1 .. 100 LOOP
+		EXECUTE format('CREATE SERVER other%s FOREIGN DATA WRAPPER sms3300 OPTIONS (line $n$983000330000$n$)', i);
+		EXECUTE format('CREATE USER MAPPING FOR PUBLIC SERVER other%s OPTIONS (username $n$u$n$, password $n$p$n$)', i);
+		PERFORM sms3300_send('09123456789', 'later', account => ('other' || i)::name, send_after => now() + interval '1 day');
+	END LOOP;
+END $$
+END
+
+# Return how often the queue's index is searched from a worker's start to its end, with what
+# is done meanwhile.
+sub searches
+{
+	my ($work) = @_;
+	my @counted;
+	for my $does (sub { }, $work)
+	{
+		mark($node);
+		$does->();
+		mark($node);
+		my $pid = worker_pid($node, 'postgres');
+		run_sql($node, "SELECT pg_terminate_backend($pid)");
+		wait_for_sql($node, 'postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+		push @counted, run_sql($node, q{SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sms_outbox_queue_idx'});
+	}
+	return $counted[1] - $counted[0];
+}
+
+my $none = searches(sub { });
+my $own  = queue($node, 'my own', role => 'mallory', send_after => \"now() + interval '1 day'");
+my $many = searches(sub { run_as($node, 'mallory', "SELECT sms3300_cancel($own), sms3300_resend($own);" x 300) });
+cmp_ok($many, '<', 5 * $none, "not for each command: $many searches instead of $none");
+
 $node->stop;
 done_testing();
