@@ -49,17 +49,20 @@ timestamp_or_never(void)
 	" AND o.due_at IS NOT NULL AND (o.due_at, o.id) > (($3)[p.priority + 1], ($4)[p.priority + 1])" \
 	" AND o.status = 'queued'"
 
-/* Those that are due, and behind them, without an id, the first of each priority that is not. */
+/*
+ * Those that are due, and behind them, without an id, the first of each priority that is not,
+ * if that is asked for.
+ */
 static Statement candidates_statement = {
 	.sql = "SELECT q.id, p.priority, q.due_at, coalesce(q.size, 0), q.sender"
 	" FROM pg_catalog.generate_series(9, $7, -1) AS p(priority) CROSS JOIN LATERAL ("
 	"  (SELECT o.id, o.due_at, pg_catalog.octet_length(o.message) AS size, o.sender"
 	"   FROM " QUEUE_OF_PRIORITY " AND o.due_at <= $5 ORDER BY o.due_at, o.id LIMIT $6)"
 	"  UNION ALL (SELECT NULL, o.due_at, NULL, NULL"
-	"   FROM " QUEUE_OF_PRIORITY " AND o.due_at > $5 ORDER BY o.due_at, o.id LIMIT 1)) AS q"
+	"   FROM " QUEUE_OF_PRIORITY " AND $8 AND o.due_at > $5 ORDER BY o.due_at, o.id LIMIT 1)) AS q"
 	" ORDER BY q.id IS NULL, p.priority DESC, q.due_at, q.id LIMIT $6 + 10",
-	.nargs = 7, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID,
-		INT8OID, INT4OID}
+	.nargs = 8, .argtypes = {INT8OID, NAMEOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID,
+		INT8OID, INT4OID, BOOLOID}
 };
 
 /* The parameters $1 to $4 of statements on the queue. */
@@ -85,22 +88,25 @@ queue_parameters(Datum *values, const char *account, const QueuePlace *after)
 /*
  * The messages of an account that are due and have at least a priority, best first: as
  * many as asked for, from behind a place in each priority on.  Returns how many there
- * are.  If those are all, *later is when the next one is due; DT_NOEND: none is queued.
+ * are.  If those are all, *later is when the next one is due; DT_NOEND: none is queued.  NULL:
+ * it is not looked for.
  */
 int
 outbox_candidates(const char *account, int least, const QueuePlace *after, TimestampTz now,
 				  int limit, Candidate *candidates, TimestampTz *later)
 {
-	Datum		values[7];
+	Datum		values[8];
 	int			n = 0;
 
 	queue_parameters(values, account, after);
 	values[4] = TimestampTzGetDatum(now);
 	values[5] = Int64GetDatum(limit);
 	values[6] = Int32GetDatum(least);
+	values[7] = BoolGetDatum(later != NULL);
 
 	statement_run(outbox_namespace(), &candidates_statement, values, NULL);
-	*later = DT_NOEND;
+	if (later)
+		*later = DT_NOEND;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool		isnull;

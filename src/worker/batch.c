@@ -35,6 +35,16 @@ batch_took(Batch *batch, int n, int64 took, int64 wish)
 		batch->limit = Min(batch->limit * 2, batch->max);
 }
 
+/* What takes this long may take this part of the time. */
+#define SLOW (10 * INT64CONST(1000))
+#define SLOW_FACTOR 10
+
+TimestampTz
+batch_again_at(TimestampTz now, int64 interval, int64 took)
+{
+	return now + Max(interval, took > SLOW ? SLOW_FACTOR * took : 0);
+}
+
 void
 batch_halve(Batch *batch, int n)
 {

@@ -7,6 +7,8 @@
 #ifndef SMS3300_WORKER_BATCH_H
 #define SMS3300_WORKER_BATCH_H
 
+#include "datatype/timestamp.h"
+
 /* What results or claims may take in a transaction, so that the network is heard. */
 #define BATCH_TIME (USECS_PER_SEC / 4)
 
@@ -24,6 +26,12 @@ extern int	batch_next(Batch *batch);
 
 /* Adapt to what a number of rows took, of a time that they may take. */
 extern void batch_took(Batch *batch, int n, int64 took, int64 wish);
+
+/*
+ * Return when to do again what took so long, at this interval otherwise.  An old snapshot keeps
+ * the index entries of messages that are gone, and what reads many of them is done less often.
+ */
+extern TimestampTz batch_again_at(TimestampTz now, int64 interval, int64 took);
 
 /* Halve, because a number of rows took too long. */
 extern void batch_halve(Batch *batch, int n);

@@ -201,7 +201,7 @@ looks_at_all(const QueueLook *look)
 
 /* Have the candidates of the accounts that a look is at fetched anew. */
 static void
-look_at_some(const QueueLook *look)
+look_at_some(const QueueLook *look, TimestampTz now)
 {
 	for (int i = 0; i < look->accounts.n; i++)
 	{
@@ -211,7 +211,7 @@ look_at_some(const QueueLook *look)
 			continue;
 		window_reset(&queue->window, look->from);
 		window_begin(&queue->window, true);
-		retention_look(&queue->retention, queue->name);
+		retention_look_again(&queue->retention, queue->name, now);
 		gate_news(&queue->gate);
 	}
 }
@@ -243,7 +243,7 @@ queues_begin(const QueueLook *look, TimestampTz now)
 	if (all)
 		counters_take_retries(retry_account);
 	else if (look)
-		look_at_some(look);
+		look_at_some(look, now);
 	known_generation = generation;
 }
 

@@ -103,6 +103,7 @@ retention_set_back(Retention *retention, TimestampTz now)
 {
 	retention->tidy_at = Min(retention->tidy_at, now);
 	retention->not_before = Min(retention->not_before, now);
+	retention->look_at = Min(retention->look_at, now);
 	bound = Min(bound, retention_next(retention));
 }
 
@@ -114,6 +115,18 @@ retention_look(Retention *retention, const char *account)
 		expect(retention, retention->delete_after, outbox_oldest_finished(account, false));
 	if (retention->redact_after >= 0)
 		expect(retention, retention->redact_after, outbox_oldest_finished(account, true));
+}
+
+void
+retention_look_again(Retention *retention, const char *account, TimestampTz now)
+{
+	int64		began = clock_us();
+
+	retention_recorded(retention, now);
+	if (retention->look_at > now)
+		return;
+	retention_look(retention, account);
+	retention->look_at = batch_again_at(now, 0, clock_us() - began);
 }
 
 /* Delete or redact the next old messages. */

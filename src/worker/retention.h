@@ -23,6 +23,7 @@ typedef struct Retention
 
 	TimestampTz tidy_at;		/* when there is work; DT_NOEND: never */
 	TimestampTz not_before;		/* no attempt before this */
+	TimestampTz look_at;		/* no look for new messages before this */
 	RetentionPass pass;
 	RetentionPass ahead;		/* the position after the current transaction */
 	Batch		batch;			/* messages per transaction */
@@ -53,6 +54,9 @@ extern void retention_set_back(Retention *retention, TimestampTz now);
 
 /* Find out from the table when there is work.  Needs a transaction. */
 extern void retention_look(Retention *retention, const char *account);
+
+/* The same, as there are new messages; not each time if it takes long. */
+extern void retention_look_again(Retention *retention, const char *account, TimestampTz now);
 
 /*
  * Delete and redact some old messages in a separate transaction of some 50 ms.  If the

@@ -20,6 +20,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "shared/clock.h"
+#include "worker/batch.h"
 #include "worker/shunned.h"
 #include "worker/window.h"
 
@@ -150,7 +152,7 @@ void
 window_set_back(Window *window)
 {
 	window_reset(window, DT_NOBEGIN);
-	window->begin_at = DT_NOBEGIN;
+	window->begin_at = window->later_at = window->others_at = DT_NOBEGIN;
 }
 
 void
@@ -292,6 +294,7 @@ static int
 add_others(Window *window, const WindowTake *take, Candidate *found, int n)
 {
 	int64	   *ids = palloc(n * sizeof(int64));
+	int64		began = clock_us();
 	char	   *last;
 	int			nothers = outbox_others(take->account, NameStr(window->other), take->now, OTHER_SENDERS,
 										OTHER_EACH, OTHERS_SIZE, found + n, &last);
@@ -300,7 +303,7 @@ add_others(Window *window, const WindowTake *take, Candidate *found, int n)
 	memset(&window->other, 0, sizeof(NameData));
 	if (last)
 		strlcpy(NameStr(window->other), last, NAMEDATALEN);
-	window->others_at = take->now + OTHERS_INTERVAL;
+	window->others_at = batch_again_at(take->now, OTHERS_INTERVAL, clock_us() - began);
 	for (int i = 0; i < n; i++)
 		ids[i] = found[i].id;
 	qsort(ids, n, sizeof(int64), compare_ids);
@@ -309,6 +312,22 @@ add_others(Window *window, const WindowTake *take, Candidate *found, int n)
 			bsearch(&found[i].id, ids, n, sizeof(int64), compare_ids) == NULL)
 			found[all++] = found[i];
 	return all;
+}
+
+/* Fetch candidates in the order of the queue, and look when the next one is due unless that takes long. */
+static int
+fetch_queue(Window *window, const WindowTake *take, int size, Candidate *found)
+{
+	bool		looks = window->later_at <= take->now;
+	int64		began = clock_us();
+	int			n = outbox_candidates(take->account, window->least, window->places, take->now, size, found,
+									  looks ? &window->later_due : NULL);
+
+	if (looks)
+		window->later_at = batch_again_at(take->now, 0, clock_us() - began);
+	else
+		window->later_due = window->later_at;
+	return n;
 }
 
 /* Fetch the candidates of an account. */
@@ -332,9 +351,8 @@ fetch(Window *window, const WindowTake *take, int wanted)
 	if (window->begin_at <= now)
 		window->begin_at = now + (int64) queue_poll_interval * 1000;
 	found = palloc((size + OTHERS_SIZE) * sizeof(Candidate));
-	n = nqueue = outbox_candidates(take->account, window->least, window->places, now, size, found,
-								   &window->later_due);
-	if (nqueue == size && (window->others_at <= now || window->others_at > now + OTHERS_INTERVAL))
+	n = nqueue = fetch_queue(window, take, size, found);
+	if (nqueue == size && window->others_at <= now)
 		n = add_others(window, take, found, n);
 	keep(window, found, n, take->mappings);
 	window->nqueue = nqueue;

@@ -70,6 +70,7 @@ typedef struct Window
 	bool		detached;		/* they no longer move the places: those went back */
 	bool		fetched_all;	/* no others were due when they were fetched */
 	TimestampTz later_due;		/* and then the next one is; DT_NOEND: none was queued */
+	TimestampTz later_at;		/* when to find that out again */
 	TimestampTz stale_at;		/* others may precede them from this time on */
 
 	/* In this transaction */
