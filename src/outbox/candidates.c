@@ -341,21 +341,22 @@ outbox_expire(TimestampTz now, const int64 *ids, int nids, TimestampTz refused_s
 static Statement hurry_statement = {
 	.sql = "UPDATE ONLY %1$s SET due_at = greatest(send_after, pg_catalog.now())"
 	" WHERE id IN (SELECT id FROM ONLY %1$s WHERE origin = $1 AND account = $2"
-	"  AND due_at > send_after AND due_at > pg_catalog.now() AND status = 'queued'"
+	"  AND due_at > send_after AND due_at > pg_catalog.now() AND status = 'queued' AND ($4 OR attempts = 0)"
 	"  ORDER BY due_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED)",
-	.nargs = 3, .argtypes = {INT8OID, NAMEOID, INT8OID}
+	.nargs = 4, .argtypes = {INT8OID, NAMEOID, INT8OID, BOOLOID}
 };
 
 /*
- * Make at most "limit" messages of an account that wait for another try due now.  Returns
- * how many were.  They have an index of their own: those that wait for their time may be
- * a million.
+ * Make at most "limit" messages of an account that wait for another try due now; "tried":
+ * also those whose attempts count.  Returns how many were.  They have an index of their own:
+ * those that wait for their time may be a million.
  */
 int
-outbox_hurry(const char *account, int limit)
+outbox_hurry(const char *account, bool tried, int limit)
 {
 	Datum		values[] = {
-		Int64GetDatum(outbox_origin()), statement_name_datum(account), Int64GetDatum(limit)
+		Int64GetDatum(outbox_origin()), statement_name_datum(account), Int64GetDatum(limit),
+		BoolGetDatum(tried)
 	};
 
 	statement_run(outbox_namespace(), &hurry_statement, values, NULL);

@@ -41,7 +41,7 @@ extern TimestampTz outbox_next_expiry(QueuePlace after);
 extern int	outbox_expiring(TimestampTz now, QueuePlace after, int limit, QueuePlace *expiring);
 extern List *outbox_expire(TimestampTz now, const int64 *ids, int nids, TimestampTz refused_since,
 						   TimestampTz refused_until);
-extern int	outbox_hurry(const char *account, int limit);
+extern int	outbox_hurry(const char *account, bool tried, int limit);
 extern int	outbox_hurry_disbelieved(const char *account, TimestampTz until, int limit);
 extern bool outbox_has_foreign(void);
 extern bool outbox_has_prepared(void);

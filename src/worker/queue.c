@@ -85,7 +85,7 @@ retry_account(Oid server)
 		AccountQueue *queue = dlist_container(AccountQueue, node, iter.cur);
 
 		if (queue->exists && queue->serverid == server && queue->gate.state != ACCOUNT_PAUSED)
-			reopen_queue(queue, false);
+			reopen_queue(queue, false, true);
 	}
 }
 
@@ -155,7 +155,7 @@ queue_follow_mappings(AccountQueue *queue)
 	if (mappings_refresh(&queue->mappings, queue->serverid, GetCurrentTimestamp()))
 	{
 		queue_tell_open(queue);
-		reopen_hurry(queue);
+		reopen_hurry(queue, false);
 	}
 	if (queue->window.barred)
 		window_go_back(&queue->window, DT_NOBEGIN);

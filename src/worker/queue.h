@@ -29,6 +29,7 @@ typedef struct Hurry
 	TimestampTz at;				/* when; DT_NOEND: not at all */
 	TimestampTz until;			/* first those that another clock has put off, up to this; 0: none */
 	bool		retries;		/* those that wait for another try */
+	bool		tried;			/* also those that the gateway has refused as such */
 	int			left;			/* at most so many */
 	int			failures;		/* in a row */
 	Batch		batch;

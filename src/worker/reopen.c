@@ -51,9 +51,10 @@ begin_hurry(AccountQueue *queue)
 }
 
 void
-reopen_hurry(AccountQueue *queue)
+reopen_hurry(AccountQueue *queue, bool tried)
 {
 	queue->hurry.retries = true;
+	queue->hurry.tried |= tried;
 	begin_hurry(queue);
 }
 
@@ -92,11 +93,11 @@ reopen_forget(AccountQueue *queue)
 		dlist_delete(&queue->hurry.node);
 	queue->hurry.at = DT_NOEND;
 	queue->hurry.until = 0;
-	queue->hurry.retries = false;
+	queue->hurry.retries = queue->hurry.tried = false;
 }
 
 void
-reopen_queue(AccountQueue *queue, bool paused)
+reopen_queue(AccountQueue *queue, bool paused, bool tried)
 {
 	bool		opened = gate_set(&queue->gate, ACCOUNT_OPEN);
 
@@ -107,7 +108,7 @@ reopen_queue(AccountQueue *queue, bool paused)
 		queue->exhausted_until = DT_NOBEGIN;
 	if (window_is_empty(&queue->window))
 		return;
-	reopen_hurry(queue);
+	reopen_hurry(queue, tried);
 	window_reset(&queue->window, DT_NOBEGIN);
 }
 
@@ -140,7 +141,7 @@ reopen_follow(AccountQueue *queue, const Account *account)
 		queue->reopen_at = now + REOPEN_PAUSE;
 	queue->server_version = account->server_version;
 	if (note_version(queue, account))
-		reopen_queue(queue, account->paused);
+		reopen_queue(queue, account->paused, !of_mapping);
 }
 
 /* -------------------------------------------------------------------------
@@ -152,6 +153,7 @@ typedef struct Hurrying
 {
 	const char *account;
 	TimestampTz until;			/* those that another clock has put off; 0: retries */
+	bool		tried;			/* also those with attempts that count */
 	int			limit;
 	int			n;				/* how many there were */
 	TimestampTz due;			/* they are due at this time or later */
@@ -195,7 +197,7 @@ hurry_body(OutboxAccess access, void *arg)
 	transaction_limit_triggers();
 	hurrying->n = hurrying->until ?
 		outbox_hurry_disbelieved(hurrying->account, hurrying->until, hurrying->limit) :
-		outbox_hurry(hurrying->account, hurrying->limit);
+		outbox_hurry(hurrying->account, hurrying->tried, hurrying->limit);
 	transaction_unlimit_triggers();
 }
 
@@ -252,7 +254,8 @@ reopen_run(TimestampTz now)
 	AccountQueue *queue = first_hurry();
 	Hurry	   *hurry = &queue->hurry;
 	Hurrying	hurrying = {
-		.account = queue->name, .until = hurry->until, .limit = Min(batch_next(&hurry->batch), hurry->left)
+		.account = queue->name, .until = hurry->until, .tried = hurry->tried,
+		.limit = Min(batch_next(&hurry->batch), hurry->left)
 	};
 	int64		begun_at = clock_us();
 	TransactionError error;

@@ -15,14 +15,18 @@
 /* Begin with a new queue. */
 extern void reopen_init(AccountQueue *queue);
 
-/* Open an account that may have stopped, and have its messages hurried. */
-extern void reopen_queue(AccountQueue *queue, bool paused);
+/* Open an account that may have stopped, and have its messages hurried: see reopen_hurry(). */
+extern void reopen_queue(AccountQueue *queue, bool paused, bool tried);
 
 /* Open the account if it was altered, or later if its mappings were altered lately. */
 extern void reopen_follow(AccountQueue *queue, const Account *account);
 
-/* Have the messages of an account that wait for another try made due. */
-extern void reopen_hurry(AccountQueue *queue);
+/*
+ * Have the messages of an account that wait for another try made due; "tried": also those whose
+ * attempts count.  A change of a mapping, which a role makes to its own, does not use up the
+ * attempts of others' messages.
+ */
+extern void reopen_hurry(AccountQueue *queue, bool tried);
 
 /*
  * The clock was set back from a time, 0: it was not.  Have what was put off by that clock
