@@ -55,12 +55,20 @@ clock_watch_reset(int watch)
 }
 
 int64
-clock_step(void)
+clock_difference(void)
 {
-	static int64 known = 0;		/* the difference of the clocks */
-	int64		difference = GetCurrentTimestamp() - clock_us();
-	int64		step = known == 0 ? 0 : difference - known;
+	return GetCurrentTimestamp() - clock_us();
+}
 
-	known = difference;
+int64
+clock_step(int64 *known)
+{
+	int64		difference = clock_difference();
+	int64		step = difference - *known;
+
+	/* What is known does not follow small corrections, so that they add up. */
+	if (Abs(step) <= CLOCK_TOLERANCE)
+		return 0;
+	*known = difference;
 	return step;
 }

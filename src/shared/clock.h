@@ -20,13 +20,16 @@ extern int	clock_watch_open(void);
 /* Make it wait for the next time. */
 extern void clock_watch_reset(int watch);
 
-/* Corrections of the clock up to this size are ignored. */
+/* Corrections of the clock are ignored until they add up to more than this. */
 #define CLOCK_TOLERANCE USECS_PER_SEC
 
+/* Return by how many microseconds the wall clock is ahead of the monotonic one. */
+extern int64 clock_difference(void);
+
 /*
- * Return by how many microseconds the wall clock has been set since the last call in
- * this process; negative: it was set back.  The first call returns 0.
+ * Return by how many microseconds the wall clock has been set since a difference was known,
+ * which is brought up to date; negative: it was set back.
  */
-extern int64 clock_step(void);
+extern int64 clock_step(int64 *known);
 
 #endif							/* SMS3300_SHARED_CLOCK_H */

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "common/controldata_utils.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -49,6 +50,21 @@ request_memory(void)
 	RequestNamedLWLockTranche("sms3300", 3);
 }
 
+/*
+ * Return the time until which the server ran before, if the clock shows an earlier one now;
+ * 0: it does not.  After a crash that is when it last wrote a checkpoint.
+ */
+static TimestampTz
+clock_before(void)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+	TimestampTz before = crc_ok ? time_t_to_timestamptz(control->time) : 0;
+
+	pfree(control);
+	return before > GetCurrentTimestamp() + CLOCK_TOLERANCE ? before : 0;
+}
+
 /* Find the shared state, or lay it out after the server's start or a crash. */
 static void
 lay_out_memory(void)
@@ -65,6 +81,8 @@ lay_out_memory(void)
 		memset(registry, 0, sizeof(Registry));
 		ConditionVariableInit(&registry->left);
 		registry->started_at = GetCurrentTimestamp();
+		registry->clock = clock_difference();
+		registry->set_back = clock_before();
 		registry->lock = &GetNamedLWLockTranche("sms3300")[0].lock;
 	}
 	counters_startup(&GetNamedLWLockTranche("sms3300")[1].lock);

@@ -152,14 +152,11 @@ typedef enum StartFailure
  */
 extern bool registry_start_failed(Oid database, StartFailure why);
 
-/* Note that the clock was set: sms3300_problems tells of it. */
-extern void registry_note_step(int64 step);
-
 /*
- * The clock was set back from a time: have a worker look at each database that has something
- * due later, as that clock may have put it off.
+ * If the clock was set, note it for sms3300_problems.  If it was set back, have a worker look at each database that has something due
+ * later, as the former time may have put it off.
  */
-extern void registry_set_back(TimestampTz former);
+extern void registry_follow_clock(void);
 
 /* Free the slot of a database that is gone. */
 extern void registry_forget(Oid database);
@@ -186,15 +183,24 @@ extern TimestampTz registry_started_at(void);
  */
 extern bool registry_worker_may_tell(Oid database);
 
-/* Return from when the clock was set back while there was no worker; 0: it was not. */
-extern TimestampTz registry_worker_take_set_back(void);
-
 /*
  * Become the worker of this database.  False if it has one already.  *orphans
  * tells whether a former worker may have left rows as sending, and *probe whether
  * this is only to find out if there is anything to do.
  */
 extern bool registry_worker_attach(bool *orphans, bool *probe);
+
+/*
+ * Return by how many microseconds the clock has been set since the last call, by this worker
+ * or a former one; negative: it was set back.
+ */
+extern int64 registry_worker_clock_step(void);
+
+/* Return from when the clock was set back, if what it put off is not due yet; 0: nothing is. */
+extern TimestampTz registry_worker_set_back(void);
+
+/* Note that what it put off is due. */
+extern void registry_worker_end_set_back(void);
 
 /*
  * Stop being it, if still attached; another worker follows.  Orphans: rows may be

@@ -5,8 +5,13 @@
 #include "postgres.h"
 
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 
+#include "shared/clock.h"
 #include "shared/slot.h"
+
+/* A step of the clock is told of from this on. */
+#define STEP_NOTED USECS_PER_MINUTE
 
 void
 registry_launcher_attach(void)
@@ -166,27 +171,25 @@ registry_start_failed(Oid database, StartFailure why)
 }
 
 void
-registry_note_step(int64 step)
+registry_follow_clock(void)
 {
-	registry_lock(LW_EXCLUSIVE);
-	registry->stepped_at = GetCurrentTimestamp();
-	registry->step = step;
-	registry_unlock();
-}
+	int64		step;
 
-void
-registry_set_back(TimestampTz former)
-{
 	registry_lock(LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_SLOTS; i++)
+	step = clock_step(&registry->clock);
+	if (step >= STEP_NOTED || step <= -STEP_NOTED)
+	{
+		registry->stepped_at = GetCurrentTimestamp();
+		registry->step = step;
+	}
+	for (int i = 0; step != 0 && i < MAX_SLOTS; i++)
 	{
 		DatabaseSlot *slot = &registry->slots[i];
 
 		/* A worker that is there notices it itself. */
-		if (slot->state == SLOT_FREE || slot->latch || slot->due == DT_NOEND)
-			continue;
-		slot->set_back = Max(slot->set_back, former);
-		slot_want(slot);
+		if (slot->state != SLOT_FREE && slot->latch == NULL && slot_follow_clock(slot) < 0 &&
+			(slot->state != SLOT_KNOWN || slot->due != DT_NOEND))
+			slot_want(slot);
 	}
 	registry_unlock();
 }

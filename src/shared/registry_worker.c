@@ -39,16 +39,38 @@ registry_worker_may_tell(Oid database)
 	return tell;
 }
 
+int64
+registry_worker_clock_step(void)
+{
+	int64		known = my_slot->clock; /* nobody else writes it now */
+	int64		step = clock_step(&known);
+
+	if (step != 0)
+	{
+		registry_lock(LW_EXCLUSIVE);
+		step = slot_follow_clock(my_slot);
+		registry_unlock();
+	}
+	return step;
+}
+
 TimestampTz
-registry_worker_take_set_back(void)
+registry_worker_set_back(void)
 {
 	TimestampTz former;
 
-	registry_lock(LW_EXCLUSIVE);
+	registry_lock(LW_SHARED);
 	former = my_slot->set_back;
-	my_slot->set_back = 0;
 	registry_unlock();
 	return former;
+}
+
+void
+registry_worker_end_set_back(void)
+{
+	registry_lock(LW_EXCLUSIVE);
+	my_slot->set_back = 0;
+	registry_unlock();
 }
 
 bool
@@ -99,9 +121,11 @@ bool
 registry_worker_leave_idle(TimestampTz due)
 {
 	bool		leave;
+	int64		clock;
 
 	registry_lock(LW_EXCLUSIVE);
-	leave = !my_slot->look;
+	clock = my_slot->clock;
+	leave = !my_slot->look && clock_step(&clock) == 0;
 	if (leave)
 	{
 		my_slot->orphans = false;

@@ -122,10 +122,23 @@ slot_find_or_add(Oid database)
 	slot_free(slot);
 	slot->database = database;
 	slot->orphans = true;
+	slot->clock = registry->clock;
+	slot->set_back = registry->set_back;
 	slot->due = DT_NOEND;
 	slot->news = (WorkerNews) {.due = DT_NOEND, .expires = DT_NOEND};
 	set_state(slot, SLOT_KNOWN);
 	return slot;
+}
+
+int64
+slot_follow_clock(DatabaseSlot *slot)
+{
+	int64		step = clock_step(&slot->clock);
+
+	Assert(LWLockHeldByMeInMode(registry->lock, LW_EXCLUSIVE));
+	if (step < 0)
+		slot->set_back = Max(slot->set_back, GetCurrentTimestamp() - step);
+	return step;
 }
 
 void

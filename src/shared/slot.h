@@ -38,7 +38,8 @@ typedef struct DatabaseSlot
 	bool		orphans;		/* rows may be left as sending */
 	bool		foreign;		/* there are messages that another database queued */
 	TimestampTz due;			/* next message due; DT_NOEND: none known */
-	TimestampTz set_back;		/* the clock was set back from this while there was no worker; 0: it was not */
+	int64		clock;			/* the difference of the clocks, as known to its worker; see clock.h */
+	TimestampTz set_back;		/* what the clock, set back from this, has put off is to be due; 0: nothing is */
 	WorkerNews	news;			/* for the next look */
 	Latch	   *latch;			/* the attached worker's */
 	bool		start_failed;	/* no worker could be started the last time */
@@ -71,6 +72,8 @@ typedef struct Registry
 	TimestampTz stepped_at;		/* when the clock was last set, by the new time; 0: it was not */
 	int64		step;			/* by how much */
 	TimestampTz armed_at;		/* when the file of sms3300.armed_file was last seen; 0: never */
+	int64		clock;			/* the difference of the clocks, as known to the launcher */
+	TimestampTz set_back;		/* the clock was set back from this while the server was down; 0: it was not */
 	DatabaseSlot slots[MAX_SLOTS];
 } Registry;
 
@@ -100,6 +103,12 @@ extern int	slot_count_workers(void);
  * are taken: the launcher then probes every database again.
  */
 extern DatabaseSlot *slot_find_or_add(Oid database);
+
+/*
+ * Note that the clock was set since this was last asked of the slot, and return by how much;
+ * negative: it was set back.
+ */
+extern int64 slot_follow_clock(DatabaseSlot *slot);
 
 /* known -> wanted; any other state stays, but its worker will look at the table once more. */
 extern void slot_want(DatabaseSlot *slot);

@@ -36,9 +36,6 @@
 /* Log a message if a database has been waiting for a worker for this long. */
 #define LOG_WAIT_AFTER (10 * USECS_PER_SEC)
 
-/* A step of the clock is told of from this on. */
-#define STEP_NOTED USECS_PER_MINUTE
-
 /* A worker process that has not registered yet. */
 typedef struct Starting
 {
@@ -335,13 +332,8 @@ sms3300_launcher_main(Datum unused)
 
 	while (!ShutdownRequestPending)
 	{
-		int64		step = clock_step();
-
 		CHECK_FOR_INTERRUPTS();
-		if (step >= STEP_NOTED || step <= -STEP_NOTED)
-			registry_note_step(step);
-		if (step < -CLOCK_TOLERANCE)
-			registry_set_back(GetCurrentTimestamp() - step);
+		registry_follow_clock();
 		if (ConfigReloadPending)
 			reload();
 		if (registry_take_overflow())

@@ -10,6 +10,7 @@
 #include "outbox/candidates.h"
 #include "shared/clock.h"
 #include "shared/counters.h"
+#include "shared/registry.h"
 #include "worker/reopen.h"
 #include "worker/stops.h"
 #include "worker/transaction.h"
@@ -20,7 +21,10 @@
  */
 #define REOPEN_PAUSE (10 * USECS_PER_SEC)
 
-/* Messages of an account that are hurried when it is opened, and by the first transaction. */
+/*
+ * Messages of an account that are hurried when it is opened, and by the first transaction.
+ * All that another clock has put off are made due.
+ */
 #define HURRY_LIMIT 10000
 #define HURRY_FIRST 1000
 
@@ -213,6 +217,18 @@ hurry_some(Hurrying *hurrying, TransactionError *error)
 	return outcome;
 }
 
+/* Return whether messages that another clock has put off are still to be made due. */
+static bool
+disbelieves(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &hurries)
+		if (dlist_container(AccountQueue, hurry.node, iter.cur)->hurry.until != 0)
+			return true;
+	return false;
+}
+
 /* Go on after some were hurried. */
 static void
 hurried(AccountQueue *queue, const Hurrying *hurrying, int64 took)
@@ -222,7 +238,8 @@ hurried(AccountQueue *queue, const Hurrying *hurrying, int64 took)
 	window_due(&queue->window, hurrying->due);
 	batch_took(&hurry->batch, hurrying->n, took, BATCH_TIME);
 	hurry->failures = 0;
-	hurry->left -= hurrying->n;
+	if (hurrying->until == 0)
+		hurry->left -= hurrying->n;
 	if (hurrying->n == hurrying->limit && hurry->left > 0)
 		return;
 	if (hurrying->until && hurry->retries)
@@ -232,6 +249,8 @@ hurried(AccountQueue *queue, const Hurrying *hurrying, int64 took)
 	}
 	else
 		reopen_forget(queue);
+	if (hurrying->until && !disbelieves())
+		registry_worker_end_set_back();
 }
 
 /* Go on after a failure: with fewer messages, or without the one that fails. */
@@ -255,11 +274,13 @@ reopen_run(TimestampTz now)
 	Hurry	   *hurry = &queue->hurry;
 	Hurrying	hurrying = {
 		.account = queue->name, .until = hurry->until, .tried = hurry->tried,
-		.limit = Min(batch_next(&hurry->batch), hurry->left)
+		.limit = batch_next(&hurry->batch)
 	};
 	int64		begun_at = clock_us();
 	TransactionError error;
 
+	if (hurry->until == 0)
+		hurrying.limit = Min(hurrying.limit, hurry->left);
 	switch (hurry_some(&hurrying, &error))
 	{
 		case TRANSACTION_DONE:
@@ -296,5 +317,10 @@ reopen_hand_over(void)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &hurries)
-		counters_request_retry(dlist_container(AccountQueue, hurry.node, iter.cur)->serverid);
+	{
+		AccountQueue *queue = dlist_container(AccountQueue, hurry.node, iter.cur);
+
+		if (queue->hurry.retries)
+			counters_request_retry(queue->serverid);
+	}
 }

@@ -43,7 +43,7 @@ extern void reopen_run(TimestampTz now);
 /* Wait no longer after a failure, because the clock was set back. */
 extern void reopen_set_back(TimestampTz now);
 
-/* Leave to the next worker what was not hurried. */
+/* Leave to the next worker what was not hurried; the registry knows what another clock has put off. */
 extern void reopen_hand_over(void);
 
 /* Forget the messages of an account that is no longer. */

@@ -290,13 +290,13 @@ serve(Worker *worker, bool probe)
 	int64		begun_at = clock_us();
 	bool		unrecorded;
 
-	reopen_disbelieve(registry_worker_take_set_back());
+	reopen_disbelieve(registry_worker_set_back());
 	while (!ShutdownRequestPending)
 	{
 		TimestampTz leave_at;
 		TimestampTz next;
 		bool		worked = false;
-		int64		step = clock_step();
+		int64		step = registry_worker_clock_step();
 		int64		left = turn_left(begun_at);
 
 		worker->stopping = left == 0;
@@ -308,7 +308,7 @@ serve(Worker *worker, bool probe)
 			break;
 		}
 		now = GetCurrentTimestamp();
-		if (step < -CLOCK_TOLERANCE)
+		if (step < 0)
 		{
 			round_set_back(worker, now, now - step);
 			last_active = now;

@@ -6,7 +6,7 @@
 #     restart_shifted($node)       it keeps its clock
 #     start_shifted($node)         the same, of one that was stopped
 #     set_time($node, $time)       set it to a time, in one step
-#     set_clock($seconds)          set it so many seconds off the system's
+#     set_clock($seconds)          set it so many seconds off the system's, to a millisecond
 #     pass_time($seconds)          let so much time pass at once: for durations, too
 
 package SMS3300::Clock;
@@ -38,15 +38,29 @@ my $source = <<'END';
 #include <time.h>
 #include <unistd.h>
 
-static long
-shift(int place)
+/* Shift a time by as many milliseconds as stand at a place of the file. */
+static void
+shift(struct timespec *now, int place)
 {
 	static int fd = -1;
-	char text[13] = "";
+	char text[17] = "";
+	long by;
 
 	if (fd < 0)
 		fd = open(getenv("CLOCK_SHIFT"), O_RDONLY | O_CLOEXEC);
-	return pread(fd, text, 12, 12 * place) > 0 ? atol(text) : 0;
+	by = pread(fd, text, 16, 16 * place) > 0 ? atol(text) : 0;
+	now->tv_sec += by / 1000;
+	now->tv_nsec += by % 1000 * 1000000;
+	if (now->tv_nsec >= 1000000000)
+	{
+		now->tv_sec++;
+		now->tv_nsec -= 1000000000;
+	}
+	if (now->tv_nsec < 0)
+	{
+		now->tv_sec--;
+		now->tv_nsec += 1000000000;
+	}
 }
 
 int
@@ -59,9 +73,9 @@ clock_gettime(clockid_t clock, struct timespec *now)
 		real = dlsym(RTLD_NEXT, "clock_gettime");
 	result = real(clock, now);
 	if (clock == CLOCK_REALTIME)
-		now->tv_sec += shift(0);
+		shift(now, 0);
 	if (clock == CLOCK_MONOTONIC)
-		now->tv_sec += shift(1);
+		shift(now, 1);
 	return result;
 }
 
@@ -74,6 +88,17 @@ gettimeofday(struct timeval *restrict now, void *restrict zone)
 	now->tv_sec = precise.tv_sec;
 	now->tv_usec = precise.tv_nsec / 1000;
 	return 0;
+}
+
+time_t
+time(time_t *result)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (result)
+		*result = now.tv_sec;
+	return now.tv_sec;
 }
 
 int
@@ -105,7 +130,7 @@ sub new_shifted_node
 	($shim, $shift) = ("$directory/clock.so", "$directory/shift");
 	append_to_file("$shim.c", $source);
 	system_or_bail('cc', '-shared', '-fPIC', '-o', $shim, "$shim.c", '-ldl');
-	append_to_file($shift, sprintf('%12d%12d', 0, 0));
+	append_to_file($shift, sprintf('%16d%16d', 0, 0));
 	local $ENV{LD_PRELOAD}  = $shim;
 	local $ENV{CLOCK_SHIFT} = $shift;
 	return new_node($name, %option);
@@ -160,7 +185,7 @@ sub pass_time
 sub write_shift
 {
 	open my $file, '+<', $shift or die "could not open $shift: $!";
-	syswrite $file, sprintf('%12d%12d', $wall, $durations);
+	syswrite $file, sprintf('%16.0f%16.0f', 1000 * $wall, 1000 * $durations);
 	close $file;
 	return;
 }
