@@ -16,6 +16,7 @@
 
 #include "account/account.h"
 #include "outbox/tell.h"
+#include "shared/clock.h"
 
 /* The longest payload that PostgreSQL takes, in bytes. */
 #define MAX_PAYLOAD (BLCKSZ - NAMEDATALEN - 128 - 1)
@@ -122,14 +123,14 @@ tell_delivery(const char *account, int64 id, const char *state)
 static bool
 has_room(void)
 {
-	static TimestampTz told_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	static int64 tell_at = 0;	/* by clock_us() */
+	int64		now = clock_us();
 
 	if (DatumGetFloat8(OidFunctionCall0(F_PG_NOTIFICATION_QUEUE_USAGE)) < MAX_QUEUE_USAGE)
 		return true;
-	if (!TimestampDifferenceExceeds(told_at, now, FULL_INTERVAL / 1000))
+	if (now < tell_at)
 		return false;
-	told_at = now;
+	tell_at = now + FULL_INTERVAL;
 	ereport(LOG,
 			(errmsg("sms3300: the queue of notifications is nearly full, so listeners are not told of results"),
 			 errhint("End the session that listens and stays in a transaction; PostgreSQL's own warning names it.")));

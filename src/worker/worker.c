@@ -202,13 +202,13 @@ wait_until(Worker *worker, TimestampTz when)
 static void
 stop(Worker *worker)
 {
-	TimestampTz begun_at = GetCurrentTimestamp();
-	TimestampTz deadline = begun_at + STOP_GRACE;
+	int64		begun_at = clock_us();
+	int64		left;
 
 	worker->stopping = true;
-	while (worker->wire.in_flight > 0 && GetCurrentTimestamp() < deadline)
+	while (worker->wire.in_flight > 0 && (left = begun_at + STOP_GRACE - clock_us()) > 0)
 	{
-		wait_until(worker, deadline);
+		wait_until(worker, GetCurrentTimestamp() + left);
 		serve_interrupts();
 		collect_replies(worker);
 		if (round_is_wanted(worker, GetCurrentTimestamp()))
@@ -220,7 +220,7 @@ stop(Worker *worker)
 
 	while (!recorder_is_empty(&worker->recorder) && round_run(worker) &&
 		   !recorder_is_empty(&worker->recorder) &&
-		   GetCurrentTimestamp() < begun_at + STOP_LIMIT)
+		   clock_us() - begun_at < STOP_LIMIT)
 	{
 		wait_until(worker, GetCurrentTimestamp() + STOP_PAUSE);
 		serve_interrupts();

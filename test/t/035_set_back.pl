@@ -83,6 +83,17 @@ for my $n (1 .. 100)
 is_sent('set back in small steps', @ids);
 is(run_sql($node, "SELECT started_at < created_at FROM sms_outbox WHERE id = $ids[0]"), 't', 'it has not waited for the clock');
 
+# A worker that is to end does not wait longer for its requests.
+alter_account($node, timeout => '1h');
+my $hung = queue_until_taken($node, $gateway, '#hang');
+my $pid  = worker_pid($node, 'postgres');
+run_sql($node, "SELECT pg_terminate_backend($pid)");
+set_clock(-$hour);
+wait_for_status($node, $hung, 'unknown');
+pass('set back while the worker ends: it ends');
+alter_account($node, timeout => undef);
+set_clock(0);
+
 # The server is down, after it was stopped or has crashed.
 for my $how ('fast', 'immediate')
 {
