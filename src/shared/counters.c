@@ -106,11 +106,14 @@ counters_end(void)
 	LWLockRelease(shared_counters->lock);
 }
 
-/* Add to the hour, which began when it was last empty. */
+/*
+ * Add to the hour, which began when it was last empty.  One that is to come was told by
+ * another clock.
+ */
 static void
 count_in_hour(HourCounts *hour, CounterId counter, int64 n)
 {
-	if (hour->hour == 0)
+	if (hour->hour == 0 || hour->hour > now)
 		hour->hour = counters_hour(now);
 	switch (counter)
 	{

@@ -94,6 +94,13 @@ pass('set back while the worker ends: it ends');
 alter_account($node, timeout => undef);
 set_clock(0);
 
+# What is counted belongs to this hour, not to one that is to come.
+set_clock(48 * $hour);
+queue_until($node, 'sent', 'the day after tomorrow');
+set_clock(0);
+queue_until($node, 'sent', 'today');
+is(run_sql($node, 'SELECT count(*) FROM sms3300_stat_history WHERE hour > now()'), 0, 'no hour is in the future');
+
 # The server is down, after it was stopped or has crashed.
 for my $how ('fast', 'immediate')
 {
@@ -104,6 +111,8 @@ for my $how ('fast', 'immediate')
 	restart_shifted($node);
 	is_sent("set back after a $how stop", @ids);
 }
+queue_until($node, 'sent', 'after the restart');
+is(run_sql($node, 'SELECT count(*) FROM sms3300_stat_history WHERE hour > now()'), 0, 'still no hour is in the future');
 
 $node->stop;
 done_testing();
