@@ -29,10 +29,11 @@
  * The ring begins with the first size and doubles up to the last one, 7 MB; that is small
  * where assertions are on, so that tests have more messages.
  */
-#define FIRST_SIZE 1024
 #ifdef USE_ASSERT_CHECKING
-#define LAST_SIZE 2048
+#define FIRST_SIZE 64
+#define LAST_SIZE 128
 #else
+#define FIRST_SIZE 1024
 #define LAST_SIZE (256 * 1024)
 #endif
 
@@ -198,7 +199,8 @@ counts(const RecentMessage *message, TimestampTz now)
 
 /*
  * Add a message.  If the oldest one still counts, the ring grows; if it cannot, that one
- * is left to the table, or kept if its row does not say yet that it was sent.
+ * is left to the table, or kept if its row does not say yet that it was sent.  If that is
+ * so of all, it grows further: they are not more than are on the wire.
  */
 static void
 add(Oid serverid, uint32 mobile, TimestampTz at, bool on_wire)
@@ -213,12 +215,12 @@ add(Oid serverid, uint32 mobile, TimestampTz at, bool on_wire)
 
 		if (!counts(&oldest, at))
 			break;
-		if (ring.size < LAST_SIZE)
+		if (ring.size < LAST_SIZE || n == ring.size)
 		{
 			enlarge();
 			break;
 		}
-		if (!oldest.on_wire || n == ring.size)
+		if (!oldest.on_wire)
 		{
 			RecentAccount *account = find(oldest.serverid);
 
@@ -494,6 +496,8 @@ count_kept(Oid serverid, uint32 mobile, TimestampTz after, TimestampTz until, bo
 {
 	int			n = 0;
 
+	if (ring.size == 0)
+		return 0;
 	for (uint32 number = *chain_of(serverid, mobile); is_kept(number);)
 	{
 		const RecentMessage *message = message_at(number);
@@ -510,6 +514,7 @@ int
 recent_count(Oid schema, const Account *account, const char *mobile, TimestampTz now)
 {
 	TimestampTz since = now - account->max_per_mobile.time;
+	TimestampTz complete;
 	RecentAccount *kept;
 	uint32		number;
 	int			n;
@@ -520,16 +525,17 @@ recent_count(Oid schema, const Account *account, const char *mobile, TimestampTz
 		return ask_table(schema, account, mobile, since, now, true);
 	recent_prepare(schema, account, now);
 	kept = find(account->serverid);
-	if (ring.size == 0)
-		return 0;
 	number = number_of(mobile);
 	n = count_kept(account->serverid, number, since, now, false);
 	if (n >= account->max_per_mobile.n || kept->complete <= since)
 		return n;
 	tell_unindexed(kept, schema, account);
-	return ask_table(schema, account, mobile, since, kept->complete, false) +
-		count_kept(account->serverid, number, since, kept->complete, true) +
-		count_kept(account->serverid, number, kept->complete, now, false);
+
+	/* What another clock has told may be later than now. */
+	complete = Min(kept->complete, now);
+	return ask_table(schema, account, mobile, since, complete, false) +
+		count_kept(account->serverid, number, since, complete, true) +
+		count_kept(account->serverid, number, complete, now, false);
 }
 
 void

@@ -266,6 +266,13 @@ queue_until($node, 'sent', 'to one more', mobile => '09364444444');
 unlike(slurp_file($node->logfile, $from), qr/than are kept in memory/, 'not where there is one');
 run_sql($node, 'DROP INDEX recipients');
 
+# All that is kept in memory is on the wire, and none of it is in the table as sent.
+run_sql($node, 'DELETE FROM sms_outbox');
+queue_until_taken($node, $gateway, '#hold all', mobile => \"'0938' || lpad(n::text, 7, '0')", n => 150);
+queue_until($node, 'suppressed', 'a second one', mobile => $_) for '09380000001', '09380000150';
+$gateway->release;
+wait_for_status($node, '#hold all', 'sent');
+
 # Parts that come back, as their messages were not sent, open the account again.
 run_sql($node, 'DROP TRIGGER fail ON sms_outbox; DELETE FROM sms_outbox');
 alter_account($node, max_per_mobile => undef, max_parts_per_day => undef);
