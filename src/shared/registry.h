@@ -153,8 +153,8 @@ typedef enum StartFailure
 extern bool registry_start_failed(Oid database, StartFailure why);
 
 /*
- * If the clock was set, note it for sms3300_problems.  If it was set back, have a worker look at each database that has something due
- * later, as the former time may have put it off.
+ * If the clock was set, note it for sms3300_problems.  If it was set back, have a worker look at
+ * each database that has something due later, as the former time may have put it off.
  */
 extern void registry_follow_clock(void);
 

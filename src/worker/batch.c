@@ -46,7 +46,10 @@ batch_again_at(TimestampTz now, int64 interval, int64 took)
 }
 
 void
-batch_halve(Batch *batch, int n)
+batch_failed(Batch *batch, int n, int64 took, int64 wish)
 {
-	batch->limit = Max(Min(batch->limit, n) / 2, 1);
+	if (took > wish)
+		batch_took(batch, n, took, wish);
+	else
+		batch->limit = Max(Min(batch->limit, n) / 2, 1);
 }

@@ -33,7 +33,10 @@ extern void batch_took(Batch *batch, int n, int64 took, int64 wish);
  */
 extern TimestampTz batch_again_at(TimestampTz now, int64 interval, int64 took);
 
-/* Halve, because a number of rows took too long. */
-extern void batch_halve(Batch *batch, int n);
+/*
+ * Do less after a number of rows has failed: by what they took, if that was too long, or
+ * half (0).
+ */
+extern void batch_failed(Batch *batch, int n, int64 took, int64 wish);
 
 #endif							/* SMS3300_WORKER_BATCH_H */

@@ -195,7 +195,7 @@ expiry_run(Expiry *expiry)
 		settle_expired(expiry, expiring);
 	}
 	else if (outcome == TRANSACTION_FAILED && expiring->nids > 1 && expiring->limit > 1)
-		batch_halve(&expiry->batch, expiring->limit);
+		batch_failed(&expiry->batch, expiring->nids, error.took, BATCH_TIME);
 	else if (outcome == TRANSACTION_FAILED && expiring->nids == 1)
 		expire_anyway(expiry, expiring, &error);
 	else

@@ -206,7 +206,7 @@ write_carefully(Recorder *recorder, Recording *recording, int64 begun_at)
 			recording->skip_locked = true;
 		else if (error.too_slow && n > 1)
 		{
-			batch_halve(&recorder->batch, n);
+			batch_failed(&recorder->batch, n, error.took, BATCH_TIME);
 			break;
 		}
 		else if (n > 1)

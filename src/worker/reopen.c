@@ -260,7 +260,7 @@ hurry_failed(AccountQueue *queue, const Hurrying *hurrying, const TransactionErr
 	Hurry	   *hurry = &queue->hurry;
 
 	if (transaction_may_disable_triggers(error) && hurrying->limit > 1)
-		batch_halve(&hurry->batch, hurrying->limit);
+		batch_failed(&hurry->batch, hurrying->limit, error->took, BATCH_TIME);
 	else if (++hurry->failures < HURRY_TRIES)
 		hurry->at = now + pace_backoff(USECS_PER_SEC, hurry->failures);
 	else

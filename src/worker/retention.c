@@ -173,14 +173,14 @@ retention_tidied(Retention *retention, TimestampTz now)
  * failed.  Returns true and its id if that should be logged.
  */
 static bool
-retention_failed(Retention *retention, TimestampTz now, int64 *id)
+retention_failed(Retention *retention, TimestampTz now, int64 took, int64 *id)
 {
 	bool		news = false;
 
 	if (retention->ahead.place.id == retention->pass.place.id)
 		retention->not_before = now + RETRY_DELAY;	/* it failed before the first message */
 	else if (retention->batch.limit > 1)
-		batch_halve(&retention->batch, retention->batch.limit);
+		batch_failed(&retention->batch, retention->batch.limit, took, WISH);
 	else
 	{
 		*id = retention->ahead.place.id;
@@ -279,7 +279,7 @@ retention_run(Retention *retention, const char *account, bool busy)
 		retention_took(retention, account, clock_us() - begun_at, busy);
 	}
 	else if (outcome == TRANSACTION_FAILED && !ShutdownRequestPending &&
-			 retention_failed(retention, now, &id))
+			 retention_failed(retention, now, error.took, &id))
 		transaction_report(&error, psprintf("could not delete or redact message " INT64_FORMAT
 											" of account \"%s\", skipping it and others like it",
 											id, account));

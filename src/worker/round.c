@@ -9,7 +9,7 @@
  * the next rounds are careful: claims have a transaction of their own, which writes row by
  * row, so that the row that fails is known.  That row alone is written with triggers
  * disabled, or left for later, and the others go on.  If user triggers are too slow, the
- * next round has half as many rows.
+ * next round has as few rows as they leave time for.
  */
 #include "postgres.h"
 
@@ -254,9 +254,9 @@ look_closer(Worker *worker, const Round *round, const TransactionError *error)
 	int			nclaims = round->dispatch->nids;
 
 	if (error->too_slow && round->part == ROUND_RECORD && nresults > 1)
-		batch_halve(&worker->recorder.batch, nresults);
+		batch_failed(&worker->recorder.batch, nresults, error->took, BATCH_TIME);
 	else if (error->too_slow && round->part == ROUND_CLAIM && nclaims > 1)
-		batch_halve(&worker->claims, nclaims);
+		batch_failed(&worker->claims, nclaims, error->took, BATCH_TIME);
 	else if (round->part == ROUND_RECORD)
 		recorder_be_careful(&worker->recorder);
 	else

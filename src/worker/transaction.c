@@ -135,8 +135,11 @@ take_error(TransactionError *error)
 	ErrorData  *data = CopyErrorData();
 
 	FlushErrorState();
-	error->too_slow = data->sqlerrcode == ERRCODE_QUERY_CANCELED && limited_at != 0 &&
-		clock_us() - limited_at >= (int64) TRIGGER_TIMEOUT_MS * 1000;
+	error->took = limited_at != 0 ? clock_us() - limited_at : 0;
+	error->too_slow = data->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		error->took >= (int64) TRIGGER_TIMEOUT_MS * 1000;
+	if (!error->too_slow)
+		error->took = 0;
 	drop_limits();
 	error->sqlstate = data->sqlerrcode;
 	error->message = data->message;

@@ -26,7 +26,8 @@ typedef struct TransactionError
 {
 	int			sqlstate;
 	const char *message;
-	bool		too_slow;		/* user triggers took longer than they may */
+	bool		too_slow;		/* user triggers took longer than they may: */
+	int64		took;			/* so many microseconds; 0: they did not */
 } TransactionError;
 
 /*

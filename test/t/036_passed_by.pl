@@ -152,6 +152,17 @@ is(run_sql($node, 'SELECT count(*), count(DISTINCT id) FROM ran'), '200|200',
 unlike(slurp_file($node->logfile, $offset), qr/triggers disabled/, 'a slow trigger is not disabled');
 run_sql($node, 'DROP FUNCTION user_function() CASCADE');
 
+# One that takes seconds: after the first failure, as few rows as there is time for.
+$offset = -s $node->logfile;
+create_trigger('BEFORE', '#hold slowest', q{RAISE LOG 'it runs'; PERFORM pg_sleep(3)});
+queue_until_taken($node, $gateway, '#hold slowest', n => 40);
+$gateway->release;
+wait_for_sql($node, 'postgres', q{SELECT count(*) > 0 FROM sms_outbox WHERE message = '#hold slowest' AND status = 'sent'});
+my @runs = slurp_file($node->logfile, $offset) =~ /LOG:  it runs/g;
+cmp_ok(scalar @runs, '<', 10, 'a very slow trigger is not tried with half as many rows again and again');
+run_sql($node, 'DROP FUNCTION user_function() CASCADE');
+wait_for_status($node, '#hold slowest', 'sent');
+
 # A trigger that fails for some of many results.
 create_trigger('AFTER', '#hold some', 'ASSERT NEW.id % 50 <> 0; INSERT INTO public.ran VALUES (-NEW.id)');
 queue_until_taken($node, $gateway, '#hold some', n => 200);
