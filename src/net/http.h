@@ -49,7 +49,6 @@ typedef struct HttpReply
 	const char *body;			/* what came of it; not terminated */
 	size_t		body_size;
 	const char *error;			/* NULL if the reply came whole */
-	int			connection;		/* that it came on, and that may be used again; -1: none */
 } HttpReply;
 
 /* Start; raises 58000 if libcurl or a system call fails. */

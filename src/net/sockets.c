@@ -101,8 +101,8 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
-	sockets->connections[fd] = (Connection) {.open = true,.endpoint = opener->endpoint,
-	.scout = opener->scout ? opener : NULL};
+	sockets->connections[fd] = (Connection) {.open = true,.number = ++sockets->nopened,
+	.endpoint = opener->endpoint,.scout = opener->scout ? opener : NULL};
 	opener->opened = true;
 	return fd;
 }
@@ -235,6 +235,21 @@ sockets_use(Opener *opener, CURL *easy)
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, opener);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, opener->sockets);
+}
+
+uint64
+sockets_number(Sockets *sockets, int fd)
+{
+	const Connection *connection = find(sockets, fd);
+
+	return connection && connection->open ? connection->number : 0;
+}
+
+void
+sockets_distrust(Sockets *sockets, int fd, uint64 number)
+{
+	if (number != 0 && sockets_number(sockets, fd) == number)
+		(void) shutdown(fd, SHUT_RDWR);
 }
 
 /* Make an opener's connection a scout if one is wanted and there is room.  Return whether it is. */

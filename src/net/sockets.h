@@ -26,6 +26,7 @@ typedef struct Opener
 typedef struct Connection
 {
 	bool		open;			/* libcurl has it */
+	uint64		number;			/* of all that were opened: descriptors are used again */
 	bool		idle;			/* kept for a later request */
 	bool		alone;			/* a scout's, which libcurl has closed: it is ours */
 	uint32		events;			/* what epoll looks for; 0: it does not know it */
@@ -41,6 +42,7 @@ struct Sockets
 	int			failed;			/* errno, if a socket could not be waited for */
 	Connection *connections;	/* by descriptor */
 	int			nconnections;
+	uint64		nopened;		/* connections, so far */
 	int			nscouts;		/* scouts that are out, each with a descriptor set aside */
 	int64		retire_at;		/* when an idle one may be too old; PG_INT64_MAX: none */
 	bool		retired;		/* some were shut down; see sockets_retire() */
@@ -59,6 +61,12 @@ extern void sockets_follow(Sockets *sockets, CURLM *multi);
 extern void sockets_use(Opener *opener, CURL *easy);
 extern int	sockets_ready(Sockets *sockets, ReadySocket *ready, int max, bool *more);
 extern bool sockets_retire(Sockets *sockets);
+
+/* Return the number of the connection that libcurl has on a descriptor; 0: none. */
+extern uint64 sockets_number(Sockets *sockets, int fd);
+
+/* Shut down the connection of a number, unless it is closed, so that libcurl does not use it again. */
+extern void sockets_distrust(Sockets *sockets, int fd, uint64 number);
 
 /* Make an opener's connection a scout if one is wanted and there is room.  Return whether it is. */
 extern bool sockets_send_scout(Opener *opener);

@@ -457,7 +457,10 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 	if (reply->error == NULL &&
 		curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &connection) == CURLE_OK &&
 		connection != CURL_SOCKET_BAD)
-		reply->connection = connection;
+	{
+		transfer->connection = connection;
+		transfer->connection_number = sockets_number(transfer->opener.sockets, connection);
+	}
 }
 
 /* Reset a transfer for the next request. */
@@ -483,15 +486,16 @@ transfer_clear(Transfer *transfer)
 	memset(&transfer->reply, 0, sizeof(HttpReply));
 	transfer->reply.body = transfer->buffer;
 	transfer->reply.retry_after = -1;
-	transfer->reply.connection = -1;
+	transfer->connection_number = 0;
 }
 
 /* libcurl finds it closed before it would use it again. */
 void
 http_distrust(const HttpReply *reply)
 {
-	if (reply->connection >= 0)
-		(void) shutdown(reply->connection, SHUT_RDWR);
+	const Transfer *transfer = (const Transfer *) reply;
+
+	sockets_distrust(transfer->opener.sockets, transfer->connection, transfer->connection_number);
 }
 
 const char *

@@ -28,6 +28,8 @@ typedef struct Transfer
 	bool		tls_begun;		/* its handshake, so there is a connection */
 	size_t		header_size;	/* bytes of header received */
 	bool		too_large;
+	int			connection;		/* that the reply came on: its descriptor */
+	uint64		connection_number;	/* and its number; 0: it is not known */
 	char	   *buffer;			/* the reply's body */
 	size_t		capacity;
 	bool		looks_up;		/* the address, for others too */
