@@ -324,6 +324,41 @@ without_password(Jsonb *result, const HttpReply *reply)
 	return result;
 }
 
+/* The digits that numbers with an exponent may have, once they are written without it. */
+#define MAX_DIGITS (64 * 1024)
+
+/*
+ * Return whether numbers in JSON text are so long without their exponents, as jsonb writes
+ * them, that nobody could read the reply: 1e131071 has 131,072 digits.
+ */
+static bool
+has_long_numbers(const char *json, size_t len)
+{
+	const char *end = json + len;
+	bool		in_string = false;
+	long		digits = 0;
+
+	for (const char *c = json; c < end; c++)
+	{
+		if (*c == '"')
+			in_string = !in_string;
+		else if (in_string)
+			c += *c == '\\';
+		else if ((*c == 'e' || *c == 'E') && c > json && isdigit((unsigned char) c[-1]))
+		{
+			long		exponent = 0;
+
+			c += c + 1 < end && (c[1] == '-' || c[1] == '+');
+			while (c + 1 < end && isdigit((unsigned char) c[1]) && exponent <= MAX_DIGITS)
+				exponent = exponent * 10 + (*++c - '0');
+			digits += exponent;
+			if (digits > MAX_DIGITS)
+				return true;
+		}
+	}
+	return false;
+}
+
 /*
  * Convert bytes to jsonb.  Bytes that jsonb rejects become {"raw": "..."}.
  * Returns NULL if there are none.
@@ -343,7 +378,7 @@ bytes_as_jsonb(const char *bytes, size_t len)
 	if (len == 0)
 		return NULL;
 
-	if (pg_encoding_verifymbstr(PG_UTF8, bytes, (int) len) == (int) len)
+	if (pg_encoding_verifymbstr(PG_UTF8, bytes, (int) len) == (int) len && !has_long_numbers(bytes, len))
 		result = parse(GetDatabaseEncoding() == PG_UTF8 ? pnstrdup(bytes, len) :
 					   printable(bytes, len));
 	if (result)
