@@ -235,6 +235,12 @@ my @DIRECTIVES = (
 		}
 	],
 	[
+		'items N',
+		qr/items (\d+)/,
+		'status -1, with data of N empty arrays',
+		sub ($form, $n) { json_answer('[' . join(',', ('[]') x $n) . ']', -1, 'success') }
+	],
+	[
 		'headers N',
 		qr/headers (\d+)/,
 		'the ordinary answer with N more header lines',

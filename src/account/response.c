@@ -391,10 +391,23 @@ bytes_as_jsonb(const char *bytes, size_t len)
 	return parse(raw.data);
 }
 
+/* To parse a reply takes many times its size. */
 Jsonb *
 response_as_jsonb(const HttpReply *reply)
 {
-	return without_password(bytes_as_jsonb(reply->body, reply->body_size), reply);
+	MemoryContext parsing = AllocSetContextCreate(CurrentMemoryContext, "sms3300 parsing", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(parsing);
+	Jsonb	   *parsed = without_password(bytes_as_jsonb(reply->body, reply->body_size), reply);
+	Jsonb	   *result = NULL;
+
+	MemoryContextSwitchTo(caller);
+	if (parsed)
+	{
+		result = palloc(VARSIZE(parsed));
+		memcpy(result, parsed, VARSIZE(parsed));
+	}
+	MemoryContextDelete(parsing);
+	return result;
 }
 
 char *

@@ -463,10 +463,19 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 	}
 }
 
+/* A buffer that is larger than what an ordinary reply needs is not kept. */
+#define KEPT_CAPACITY 4096
+
 /* Reset a transfer for the next request. */
 void
 transfer_clear(Transfer *transfer)
 {
+	if (transfer->capacity > KEPT_CAPACITY)
+	{
+		free(transfer->buffer);
+		transfer->buffer = NULL;
+		transfer->capacity = 0;
+	}
 	if (transfer->form)
 	{
 		explicit_bzero(transfer->form, transfer->form_size);

@@ -165,10 +165,12 @@ set_reply(Rows *rows, const MessageResult *result)
 	row_set_string(rows, OUTBOX_SENT_LINE, result->sent_line);
 }
 
-/* Write a result onto the row, which is locked. */
+/* Write a result onto the row, which is locked.  What that takes of memory is freed, as there are many. */
 static void
 write_result(Rows *rows, const MessageResult *result)
 {
+	MemoryContext writing = AllocSetContextCreate(CurrentMemoryContext, "sms3300 result", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(writing);
 	bool		queued = result->status == STATUS_QUEUED;
 
 	/* This looks at the attempts as they were. */
@@ -187,6 +189,8 @@ write_result(Rows *rows, const MessageResult *result)
 	if (result->tracked)
 		row_set_label(rows, OUTBOX_DELIVERY, delivery_label(DELIVERY_WAITING));
 	row_write(rows);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(writing);
 }
 
 /* Record a result, as results_record() does. */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "outbox/budget.h"
@@ -24,6 +25,9 @@
 
 /* Recordings that are careful after one failed. */
 #define CAREFUL_RECORDINGS 30
+
+/* The replies of the results that are written together; many, but for such as are much too long. */
+#define MAX_REPLIES (1024 * 1024)
 
 /* Maximum number of results that are retried one by one without serving the network. */
 #define MAX_RETRIED 8
@@ -138,30 +142,47 @@ typedef struct Some
 	int			n;
 } Some;
 
-/* Write some of the results. */
+/* Return how many results are written together, up to a number: some whose replies are small. */
+static int
+together(const Recording *recording, int first, int most)
+{
+	size_t		size = 0;
+	int			n = 0;
+
+	do
+	{
+		const HttpReply *reply = recording->jobs[first + n]->reply;
+
+		size += reply ? reply->body_size : 0;
+		n++;
+	} while (n < most && size < MAX_REPLIES);
+	return n;
+}
+
+/* Write some of the results.  What that takes of memory lasts until it is done for others. */
 static void
 write_some(void *arg)
 {
 	const Some *some = arg;
 	Recording  *recording = some->recording;
 	int			end = some->first + some->n;
+	MemoryContext caller = MemoryContextSwitchTo(recording->memory);
 
+	MemoryContextReset(recording->memory);
 	for (int i = some->first; i < end; i++)
-	{
-		MessageResult result;
-
-		/* Once is enough, however often it is tried to write it. */
-		if (recording->results[i].account != NULL)
-			continue;
-		job_result(recording->jobs[i], &result);
-		recording->results[i] = result;
-	}
+		job_result(recording->jobs[i], &recording->results[i]);
 	transaction_limit_triggers();
 	results_record(&recording->results[some->first], some->n, recording->skip_locked);
 	for (int i = some->first; i < end; i++)
 		if (recording->results[i].recorded && job_records_opt_out(recording->jobs[i]))
 			record_opt_out(recording->jobs[i]);
 	transaction_unlimit_triggers();
+	for (int i = some->first; i < end; i++)
+	{
+		recording->results[i].sent_line = recording->results[i].error = NULL;
+		recording->results[i].response = NULL;
+	}
+	MemoryContextSwitchTo(caller);
 }
 
 /* Write a result that failed by itself, with triggers disabled if it may be their fault. */
@@ -191,7 +212,8 @@ write_carefully(Recorder *recorder, Recording *recording, int64 begun_at)
 	recording->errors = palloc0(sizeof(TransactionError) * recording->njobs);
 	while (done < recording->njobs && (done == 0 || clock_us() - begun_at < BATCH_TIME))
 	{
-		int			n = bad > done ? Max((bad - done) / 2, 1) : Min(size, recording->njobs - done);
+		int			most = bad > done ? Max((bad - done) / 2, 1) : Min(size, recording->njobs - done);
+		int			n = together(recording, done, most);
 		Some		some = {recording, done, n};
 		TransactionError error;
 
@@ -228,16 +250,26 @@ void
 recording_write(Recorder *recorder, Recording *recording)
 {
 	int64		begun_at = clock_us();
+	int			done = 0;
 
 	if (recording->njobs == 0)
 		return;
 	recording->results = palloc0(sizeof(MessageResult) * recording->njobs);
+	recording->memory = AllocSetContextCreate(CurrentMemoryContext, "sms3300 results", ALLOCSET_DEFAULT_SIZES);
 	if (recording->careful)
-		recording->njobs = write_carefully(recorder, recording, begun_at);
-	else
-		write_some(&(Some) {recording, 0, recording->njobs});
-	results_tell(recording->results, recording->njobs);
-	batch_took(&recorder->batch, recording->njobs, clock_us() - begun_at, BATCH_TIME);
+		done = write_carefully(recorder, recording, begun_at);
+	while (!recording->careful && done < recording->njobs &&
+		   (done == 0 || clock_us() - begun_at < BATCH_TIME))
+	{
+		Some		some = {recording, done, together(recording, done, recording->njobs - done)};
+
+		write_some(&some);
+		done += some.n;
+	}
+	MemoryContextDelete(recording->memory);
+	recording->njobs = done;
+	results_tell(recording->results, done);
+	batch_took(&recorder->batch, done, clock_us() - begun_at, BATCH_TIME);
 }
 
 bool

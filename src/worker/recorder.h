@@ -31,6 +31,7 @@ typedef struct Recording
 	bool		skip_locked;	/* skip results whose row is locked */
 	bool		careful;		/* let a result that fails not concern the others */
 	MessageResult *results;		/* of the jobs, once written */
+	MemoryContext memory;		/* of what is being written */
 	TransactionError *errors;	/* careful: why one failed by itself; no message: it did not */
 } Recording;
 

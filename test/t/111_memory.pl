@@ -61,5 +61,19 @@ cmp_ok($after[0] - $before[0], '<', 8 * $messages, 'no memory context grows');
 cmp_ok($after[1] - $before[1], '<', 32 * $messages + 524288, 'the process does not grow');
 note("in contexts $before[0], then $after[0]; anonymous $before[1], then $after[1]");
 
+# Replies that take many times their size to parse, and that come together.
+sub peak
+{
+	return (slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m)[0] / 1024;
+}
+alter_account($node, max_in_flight => 200);
+queue_until_taken($node, $gateway, '#hold #items 21000', n => 150);
+append_to_file("/proc/$pid/clear_refs", 5);
+my $low = peak();
+$gateway->release;
+wait_for_status($node, '#hold #items 21000', 'sent');
+cmp_ok(peak() - $low, '<', 60, 'large replies are not parsed all at once');
+note("from $low to ${\peak()} MB");
+
 $node->stop;
 done_testing();
