@@ -29,7 +29,7 @@ typedef struct ReplyParse
 	int			depth;			/* objects and arrays around the current value */
 	bool		in_data;		/* inside the object "data" */
 	char		field[16];		/* the field whose value comes next */
-	bool		invalid;		/* an array, "status" is no number, or members contradict each other */
+	bool		invalid;		/* an array, a "status" is no number, or members contradict each other */
 } ReplyParse;
 
 /* Tell whether a text can be a line: short, and of digits. */
@@ -41,6 +41,13 @@ is_line(const char *text)
 	return len > 0 && len < GATEWAY_LINE_SIZE && strspn(text, "+-0123456789 ") == len;
 }
 
+/* Tell whether the current value is a "status" of the reply. */
+static bool
+is_status(const ReplyParse *parse)
+{
+	return parse->depth == 1 && strcmp(parse->field, "status") == 0;
+}
+
 /* Parser action: an object begins. */
 static JSON_ACTION_RESULT
 on_object_start(void *state)
@@ -49,6 +56,7 @@ on_object_start(void *state)
 
 	if (parse->depth == 1 && strcmp(parse->field, "data") == 0)
 		parse->in_data = true;
+	parse->invalid |= is_status(parse);
 	parse->depth++;
 	JSON_ACTION_DONE;
 }
@@ -71,8 +79,7 @@ on_array_start(void *state)
 {
 	ReplyParse *parse = state;
 
-	if (parse->depth == 0)
-		parse->invalid = true;
+	parse->invalid |= parse->depth == 0 || is_status(parse);
 	parse->depth++;
 	JSON_ACTION_DONE;
 }
@@ -139,11 +146,10 @@ on_scalar(void *state, char *token, JsonTokenType type)
 	ReplyParse *parse = state;
 	GatewayReply *reply = parse->reply;
 
-	if (type != JSON_TOKEN_NUMBER && type != JSON_TOKEN_STRING)
-		JSON_ACTION_DONE;
-
-	if (parse->depth == 1 && strcmp(parse->field, "status") == 0)
+	if (is_status(parse))
 		read_status(parse, token);
+	else if (type != JSON_TOKEN_NUMBER && type != JSON_TOKEN_STRING)
+		JSON_ACTION_DONE;
 	else if (parse->depth == 2 && parse->in_data)
 	{
 		if (strcmp(parse->field, "message_id") == 0)

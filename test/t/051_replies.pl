@@ -86,6 +86,10 @@ my @cases = (
 	[ '#json {"status": "-1"}',         'sent',    'api_status = -1' ],
 	[ '#json {"status": -1, "status": -1}', 'sent',    'api_status = -1' ],
 	[ '#json {"status": -1, "status": 14}', 'unknown', 'api_status IS NULL' ],
+	[ '#json {"status": false, "status": -1}', 'unknown', 'api_status IS NULL' ],
+	[ '#json {"status": -1, "status": null}',  'unknown', 'api_status IS NULL' ],
+	[ '#json {"status": {}, "status": -1}',    'unknown', 'api_status IS NULL' ],
+	[ '#json {"status": -1, "status": [5]}',   'unknown', 'api_status IS NULL' ],
 	[ '#json {"status": 14, "status": -1}', 'unknown', 'api_status IS NULL' ],
 
 	# The data.
