@@ -379,7 +379,7 @@ exit main();
 sub main
 {
 	GetOptions(\%option, qw(port=i host=s port-file=s log=s username=s password=s delay=f
-		  keepalive=f tls-cert=s tls-key=s tls-version=s pid-file=s early=s early-port-file=s asked-log=s states-by-id=s help))
+		  keepalive=f requests=i tls-cert=s tls-key=s tls-version=s pid-file=s early=s early-port-file=s asked-log=s states-by-id=s help))
 	  && !@ARGV
 	  or return usage(*STDERR, 2);
 	return usage(*STDOUT, 0) if $option{help};
@@ -448,6 +448,8 @@ as they come, newest first, each with its parts and its route.
   --delay MS              delay each answer by this many milliseconds (0)
   --keepalive SECONDS     close a connection that has been idle for so long
                           (60); 0 closes each after its answer
+  --requests N            answer so many requests on a connection, and close it without
+                          an answer when it gets another one
   --tls-cert, --tls-key   files in PEM format: serve https
   --tls-version VERSION   ... by this protocol only, such as TLSv1_1
   --early MODE            also listen on a second port, which fails before it
@@ -644,7 +646,8 @@ sub answer_request ($client, $request)
 	my $form = read_form($request->body);
 	return answer_states($client, $request, $form) if $path eq STATES_PATH;
 	my $answer =
-		$path ne API_PATH          ? http_answer(404, text => 'no such path')
+		$option{requests} && $client->{taken}++ >= $option{requests} ? { bytes => '', then => 'close' }
+	  : $path ne API_PATH          ? http_answer(404, text => 'no such path')
 	  : $request->method ne 'POST' ? http_answer(405, text => 'POST it', Allow => 'POST')
 	  :                              answer_to($form, directive_for($form));
 

@@ -25,6 +25,16 @@
 #define SHORTEST (100 * INT64CONST(1000))
 #define MAX_EARLY 3
 
+/*
+ * A server that closes a connection without an answer when it is used again, so many times
+ * and never answers between, gets each request on a connection of its own for this time.
+ */
+#define MAX_BROKEN 3
+#define FRESH_TIME (600 * INT64CONST(1000000))
+
+/* The longest name of a host. */
+#define MAX_HOST 255
+
 /* The pause between scouts is a multiple of how long the last one lasted, within bounds. */
 #define SCOUT_FACTOR 10
 #define MIN_SCOUT_PAUSE (10 * INT64CONST(1000000))
@@ -142,6 +152,8 @@ endpoint_keep_idle(const Endpoint *endpoint, int64 now)
 {
 	int64		keep_idle = endpoint->keep_idle;
 
+	if (!endpoint->told && now < endpoint->fresh_until)
+		return 0;
 	if (endpoint->told || endpoint->scout_since == 0)
 		return keep_idle;
 	keep_idle = Max(keep_idle, Min((now - endpoint->scout_since) / 2, ENDPOINT_MAX_KEEP_IDLE));
@@ -171,6 +183,20 @@ endpoint_ended(Endpoint *endpoint, int64 idle, int64 now)
 	if (endpoint->scout_since != 0)
 		endpoint->scout_since = now;
 	endpoint->next_scout = now;
+}
+
+/* Those that break together count once: the server may have been restarted. */
+void
+endpoint_used_again(Endpoint *endpoint, bool answered, int64 now)
+{
+	if (answered)
+		endpoint->broken = 0;
+	else if (endpoint->broken == 0 || now - endpoint->broken_at >= SHORTEST)
+	{
+		endpoint->broken_at = now;
+		if (++endpoint->broken >= MAX_BROKEN)
+			endpoint->fresh_until = now + FRESH_TIME;
+	}
 }
 
 void

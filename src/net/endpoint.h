@@ -30,6 +30,9 @@ typedef struct Endpoint
 	int64		keep_idle;		/* for how long an idle connection is used again */
 	int			early;			/* times that the server closed one at once, in a row */
 	int64		early_at;		/* the last of them */
+	int			broken;			/* times that it closed one without an answer when it was used again */
+	int64		broken_at;		/* the last of them */
+	int64		fresh_until;	/* so none is used again */
 
 	/* A connection that is left idle, to learn for how long the server keeps it */
 	bool		scouting;
@@ -68,6 +71,9 @@ extern bool endpoint_wants_scout(const Endpoint *endpoint, int64 now);
 
 /* Note that the server closed a connection that had been idle for a time. */
 extern void endpoint_ended(Endpoint *endpoint, int64 idle, int64 now);
+
+/* Note whether a request on a connection that was used again was answered, or made the server close it. */
+extern void endpoint_used_again(Endpoint *endpoint, bool answered, int64 now);
 
 /* Note that a scout starts, becomes idle, and ends. */
 extern void endpoint_scout_begin(Endpoint *endpoint);

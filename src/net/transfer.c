@@ -452,6 +452,10 @@ transfer_end(Transfer *transfer, CURLcode code, const char *error)
 	reply->request_left = request_left(transfer, code);
 	reply->phase = phase_reached(transfer, code);
 	reply->error = error ? error : transfer_describe(transfer, code);
+	if (transfer->repeated)
+		endpoint_used_again(transfer->opener.endpoint, false, clock_us());
+	else if (transfer->opener.begun && !transfer->opener.opened && transfer->header_size > 0)
+		endpoint_used_again(transfer->opener.endpoint, true, clock_us());
 	if (reply->error == NULL && reply->status == 0)
 		reply->error = "the reply has no HTTP status";
 	if (reply->error == NULL &&

@@ -76,5 +76,17 @@ is(run_sql($node, q{SELECT status, count(*) FROM sms_outbox WHERE message ~ '^\d
 is($gateway->count->{taken} - $taken, $n, 'each once');
 is_deeply([ grep { $_ > 0.9 } idle_times() ], [], 'none on a connection that was idle for long');
 
+# A server that answers one request on each connection, although it does not say so.
+my $single = new_gateway(requests => 1);
+create_account($node, 'postgres', account => 'single', url => $single->url, line => '983000330000', max_in_flight => 1);
+for my $n (1 .. 20)
+{
+	queue($node, 'one by one', account => 'single');
+	wait_for_end($node);
+}
+my $unknown = run_sql($node, q{SELECT count(*) FROM sms_outbox WHERE account = 'single' AND status = 'unknown'});
+cmp_ok($unknown, '>', 0, 'a connection that is used again is closed without an answer');
+cmp_ok($unknown, '<', 6, '... and after a few times, none is used again');
+
 $node->stop;
 done_testing();
