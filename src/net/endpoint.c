@@ -53,6 +53,7 @@ destroy(Endpoint *endpoint)
 {
 	free(endpoint->url);
 	curl_url_cleanup(endpoint->parsed);
+	curl_slist_free_all(endpoint->forget);
 	free(endpoint->ca_file);
 	free(endpoint);
 }
@@ -84,6 +85,24 @@ is_numeric(const char *url)
 	return host[0] == '[' || (length > 0 && strspn(host, "0123456789.") == length);
 }
 
+/* Return how libcurl is told to forget the address of a URL's host, or NULL. */
+static struct curl_slist *
+forget_address(CURLU *url)
+{
+	struct curl_slist *list = NULL;
+	char	   *host = NULL;
+	char	   *port = NULL;
+	char		entry[MAX_HOST + 16];
+
+	if (curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+		curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+		snprintf(entry, sizeof(entry), "-%s:%s", host, port) < (int) sizeof(entry))
+		list = curl_slist_append(NULL, entry);
+	curl_free(host);
+	curl_free(port);
+	return list;
+}
+
 /* Create an endpoint, or return NULL if memory runs out. */
 static Endpoint *
 create(const char *url, const char *ca_file)
@@ -108,6 +127,8 @@ create(const char *url, const char *ca_file)
 		curl_url_cleanup(endpoint->parsed);
 		endpoint->parsed = NULL;
 	}
+	if (endpoint->parsed && !endpoint->numeric)
+		endpoint->forget = forget_address(endpoint->parsed);
 	return endpoint;
 }
 

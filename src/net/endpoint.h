@@ -41,6 +41,7 @@ typedef struct Endpoint
 
 	/* Its name */
 	bool		numeric;		/* it has none */
+	struct curl_slist *forget;	/* has libcurl forget its address; NULL: memory ran out */
 	bool		looking_up;		/* a request looks it up */
 	int64		known_until;	/* libcurl knows its address as long */
 	dlist_head	waiting;		/* requests that need the address */

@@ -205,6 +205,7 @@ set_request(Transfer *transfer, const HttpRequest *request, int64 now)
 		 curl_easy_setopt(transfer->easy, CURLOPT_CURLU, endpoint->parsed) != CURLE_OK))
 		return false;
 	transfer->target = endpoint;
+	curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, NULL);
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER,
 					 request->body_size > LARGE_FORM ? without_expect : NULL);
 	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) request->body_size);
@@ -401,14 +402,17 @@ transfer_time_limit(const Transfer *transfer)
 }
 
 /*
- * Mark a transfer as the one that looks up the address.  A libcurl that joins the
- * lookup's thread when it gives up must not give up by itself: connect_timeout is
- * then enforced through transfer_time_limit().
+ * Mark a transfer as the one that looks up the address.  libcurl tells by the wall clock
+ * how old the one is that it knows: if that was set back, it would keep it for as long.
+ *
+ * A libcurl that joins the lookup's thread when it gives up must not give up by itself:
+ * connect_timeout is then enforced through transfer_time_limit().
  */
 void
 transfer_look_up(Transfer *transfer)
 {
 	transfer->looks_up = true;
+	curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, transfer->opener.endpoint->forget);
 	transfer->limits_connect = !CURL_JOINS_RESOLVER;
 	if (CURL_JOINS_RESOLVER)
 		curl_easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) PG_INT32_MAX);
