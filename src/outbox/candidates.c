@@ -85,6 +85,17 @@ queue_parameters(Datum *values, const char *account, const QueuePlace *after)
 	values[3] = statement_id_array(ids, NUM_PRIORITIES);
 }
 
+/* Return the sender in a row of the last result; mostly it is that of the row before, which is shared. */
+static char *
+read_sender(uint64 row, int column, char *former)
+{
+	bool		isnull;
+	Datum		value = statement_value(row, column, &isnull);
+	const char *sender = isnull ? "" : NameStr(*DatumGetName(value));
+
+	return former && strcmp(sender, former) == 0 ? former : pstrdup(sender);
+}
+
 /*
  * The messages of an account that are due and have at least a priority, best first: as
  * many as asked for, from behind a place in each priority on.  Returns how many there
@@ -96,6 +107,7 @@ outbox_candidates(const char *account, int least, const QueuePlace *after, Times
 				  int limit, Candidate *candidates, TimestampTz *later)
 {
 	Datum		values[8];
+	char	   *sender = NULL;
 	int			n = 0;
 
 	queue_parameters(values, account, after);
@@ -118,7 +130,7 @@ outbox_candidates(const char *account, int least, const QueuePlace *after, Times
 			candidates[n++] = (Candidate) {
 				.id = statement_int64(i, 1), .priority = statement_number(i, 2, INT4OID),
 				.due_at = statement_int64(i, 3), .size = statement_number(i, 4, INT4OID),
-				.sender = statement_name(i, 5)
+				.sender = sender = read_sender(i, 5, sender)
 			};
 	}
 	SPI_freetuptable(SPI_tuptable);

@@ -22,7 +22,7 @@ typedef struct Candidate
 	int			priority;
 	TimestampTz due_at;
 	int			size;			/* bytes of its text */
-	char	   *sender;			/* in memory of the caller */
+	char	   *sender;			/* in memory of the caller; several may share it */
 } Candidate;
 
 /* Priorities are 0 to 9. */

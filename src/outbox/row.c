@@ -58,6 +58,7 @@ struct Rows
 	ResultRelInfo *target;
 	TupleTableSlot *found;		/* the row as it is in the table */
 	TupleTableSlot *changed;	/* and as it is to be */
+	Oid		   *statuses;		/* those that were looked up; InvalidOid: not yet */
 
 	/* From rows_open() to rows_close() */
 	bool		writes;
@@ -191,6 +192,7 @@ start_executor(void)
 	init_epq_state(&rows->epq, rows->estate);
 	rows->found = table_slot_create(rows->table, &rows->estate->es_tupleTable);
 	rows->changed = ExecInitExtraTupleSlot(rows->estate, RelationGetDescr(rows->table), &TTSOpsVirtual);
+	rows->statuses = palloc0(sizeof(Oid) * NUM_MESSAGE_STATUSES);
 	callback->func = forget;
 	MemoryContextRegisterResetCallback(CurTransactionContext, callback);
 	started = rows;
@@ -324,7 +326,11 @@ label_value(const Rows *rows, enum OutboxColumn column, const char *label)
 Oid
 rows_status(const Rows *rows, MessageStatus wanted)
 {
-	return label_value(rows, OUTBOX_STATUS, status_label(wanted));
+	Oid		   *known = &rows->statuses[wanted];
+
+	if (!OidIsValid(*known))
+		*known = label_value(rows, OUTBOX_STATUS, status_label(wanted));
+	return *known;
 }
 
 bool
