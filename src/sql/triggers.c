@@ -463,9 +463,12 @@ set_reserved_columns(FunctionCallInfo fcinfo, Row *row)
 	set(row, OUTBOX_ORIGIN, Int64GetDatum(outbox_origin()));
 }
 
-/* Return whether no trigger follows that may change the row, and with it its account. */
+/*
+ * Return whether no trigger of an event follows that may change the row, and with it its
+ * account.
+ */
 static bool
-is_last_trigger(const TriggerData *trigger)
+is_last_trigger(const TriggerData *trigger, int16 event)
 {
 	const TriggerDesc *triggers = trigger->tg_relation->trigdesc;
 
@@ -473,7 +476,7 @@ is_last_trigger(const TriggerData *trigger)
 	{
 		const Trigger *other = &triggers->triggers[i];
 
-		if (TRIGGER_TYPE_MATCHES(other->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT))
+		if (TRIGGER_TYPE_MATCHES(other->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE, event))
 			return other->tgoid == trigger->tg_trigger->tgoid;
 	}
 	return false;
@@ -512,8 +515,8 @@ sms3300_outbox_insert(PG_FUNCTION_ARGS)
 	times = check_caller_columns(&row, route_account);
 	set_reserved_columns(fcinfo, &row);
 	set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
-	wake_for_account(is_last_trigger((TriggerData *) fcinfo->context) ? times.serverid : InvalidOid,
-					 times.send_after, times.send_before);
+	wake_for_account(is_last_trigger((TriggerData *) fcinfo->context, TRIGGER_TYPE_INSERT) ?
+					 times.serverid : InvalidOid, times.send_after, times.send_before);
 
 	return finish_row(&row);
 }
@@ -531,6 +534,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	bool		finished;
 	bool		isnull;
 	Datum		sender;
+	Datum		due_at;
 	Times		times;
 
 	require_trigger(fcinfo);
@@ -553,7 +557,9 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 		take_dedup_key(&row, DatumGetName(sender));
 	if (is_given(&row, OUTBOX_SEND_AFTER))
 		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
-	wake_for_anything();
+	due_at = get(&row, OUTBOX_DUE_AT, &isnull);
+	wake_for_account(is_last_trigger(trigger, TRIGGER_TYPE_UPDATE) ? times.serverid : InvalidOid,
+					 DatumGetTimestampTz(due_at), times.send_before);
 
 	return finish_row(&row);
 }
