@@ -534,7 +534,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	bool		finished;
 	bool		isnull;
 	Datum		sender;
-	Datum		due_at;
+	TimestampTz due_at;
 	Times		times;
 
 	require_trigger(fcinfo);
@@ -543,7 +543,7 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	changes_check(row.table, row.before, row.tuple);
 
 	/* A finished message may be changed: its text may be removed, for example. */
-	get(&row, OUTBOX_DUE_AT, &finished);
+	due_at = DatumGetTimestampTz(get(&row, OUTBOX_DUE_AT, &finished));
 	if (finished)
 	{
 		if (!has_status(&row, STATUS_SENT))
@@ -556,10 +556,12 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 	if (!isnull)
 		take_dedup_key(&row, DatumGetName(sender));
 	if (is_given(&row, OUTBOX_SEND_AFTER))
-		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(times.send_after));
-	due_at = get(&row, OUTBOX_DUE_AT, &isnull);
+	{
+		due_at = times.send_after;
+		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
+	}
 	wake_for_account(is_last_trigger(trigger, TRIGGER_TYPE_UPDATE) ? times.serverid : InvalidOid,
-					 DatumGetTimestampTz(due_at), times.send_before);
+					 due_at, times.send_before);
 
 	return finish_row(&row);
 }

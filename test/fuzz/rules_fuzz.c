@@ -32,7 +32,8 @@ route_has_fallback(const Route *route)
 char *
 parts_problem(Parts parts, const Account *account)
 {
-	return parts.n > account->max_parts ? psprintf("%d parts", parts.n) : NULL;
+	return parts.n > account->max_parts ||
+		(account->max_parts_per_day != 0 && parts.n > account->max_parts_per_day) ? psprintf("%d parts", parts.n) : NULL;
 }
 
 int

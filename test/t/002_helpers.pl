@@ -96,8 +96,8 @@ is(judged([ 400.5, 400.5 ], [ 401.5, 401.5 ], [ 395, 402 ], [ 499, 499 ], [ 500.
 is(judged((map { [ 10 + $_, 10 + $_, counts => 1 ] } 0, 1, 2, 12), [ 13, 13 ]), 'max_per_mobile 12', 'judge: max_per_mobile');
 is(judged([ 1, 1, counts => 1, parts => 3 ], [ 2, 2, parts => 9 ], [ 3, 3, counts => 1, parts => 2, mobile => $there ],
 		[ -5, -5, counts => 1, parts => 2 ]), 'max_parts_per_day 3', 'judge: max_parts_per_day, of that day');
-ok($rules->may_suppress($here, $day + 450, 'the recipient has opted out'), 'judge: who has opted out may be suppressed');
-ok(!$rules->may_suppress($here, $day + 350, 'the recipient has opted out'), 'judge: but not before');
-ok(!$rules->may_suppress($there, $day + 250, 'not in "deliver_only"'), 'judge: nor who is on the list');
+ok($rules->may_suppress($here, $day + 450, $day + 450, 'the recipient has opted out'), 'judge: who has opted out may be suppressed');
+ok(!$rules->may_suppress($here, $day + 350, $day + 350, 'the recipient has opted out'), 'judge: but not before');
+ok(!$rules->may_suppress($there, $day + 250, $day + 250, 'not in "deliver_only"'), 'judge: nor who is on the list');
 
 done_testing();
