@@ -101,6 +101,13 @@ on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		close(fd);
 		return CURL_SOCKET_BAD;
 	}
+
+	/*
+	 * What is not delivered when the connection is closed, or this process ends, is
+	 * dropped.  The kernel would repeat it for minutes: the request would arrive long
+	 * after the message has become unknown, and perhaps been sent again.
+	 */
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger) {.l_onoff = 1}, sizeof(struct linger));
 	sockets->connections[fd] = (Connection) {.open = true,.number = ++sockets->nopened,
 	.endpoint = opener->endpoint,.scout = opener->scout ? opener : NULL};
 	opener->opened = true;

@@ -7,7 +7,9 @@ use strict;
 use warnings;
 
 use Config;
+use Errno;
 use File::Temp qw(tempdir);
+use IO::Socket::INET;
 use IPC::Run   qw(run);
 use PostgreSQL::Test::Utils;
 use SMS3300;
@@ -270,6 +272,17 @@ is(run_sql($node, 'SELECT DISTINCT events->0->>\'phase\', attempts FROM sms_outb
 	'resolve|0', '... and end with it, unsent');
 tell_shim(address => "127.0.0.2\n");
 wait_for_status($node, \@lost, 'sent');
+
+# A request that could not be delivered does not arrive later: a connection that is given up is
+# reset, by which the kernel forgets what it would repeat.
+my $listener = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', Timeout => 180) or die "could not listen: $!";
+alter_account($node, url => 'http://127.0.0.1:' . $listener->sockport . '/', timeout => '1s', connect_timeout => '1s');
+my $given_up = queue($node, 'given up');
+my $accepted = $listener->accept or die "nobody connected: $!";
+wait_for_status($node, $given_up, 'unknown');
+$! = 0;
+1 while sysread $accepted, my $bytes, 65_536;
+ok($!{ECONNRESET}, 'a request that is given up is not delivered later');
 
 $node->stop;
 done_testing();
