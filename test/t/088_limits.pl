@@ -189,6 +189,7 @@ like(error_of("SELECT sms3300_send_now('$phone', 'now')"), qr/55000: a rule of a
 # A loop in a trigger.
 queue($node, \"'flood ' || n", mobile => '09353333333', n => 500);
 wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE message LIKE 'flood %' AND status = 'suppressed'", 497);
+wait_for_sql($node, 'postgres', "SELECT count(*) FROM sms_outbox WHERE message LIKE 'flood %' AND status = 'sent'", 3);
 is(taken_like('flood'), 3, 'a flood to one number is three messages');
 
 # After a restart it is read from the table, also what was redacted.

@@ -271,7 +271,7 @@ for my $sql ('UPDATE sms_opt_out SET reason = NULL', 'LOCK TABLE sms_opt_out IN 
 	if ($sql =~ /EXCLUSIVE/)
 	{
 		come('critical table_locked', 'the worker cannot record who has opted out');
-		says('table_locked', 'detail', qr/^sms_opt_out is locked by process \d+, .*, and another session waits for it$/);
+		says('table_locked', 'detail', qr/^sms_opt_out is locked by process \d+ \(role .*\), .*, and another session waits for it$/);
 	}
 	else
 	{
