@@ -155,9 +155,10 @@ backlog_expiring(Oid namespace, TimestampTz until)
 static Statement finished_statement = {
 	.sql = "SELECT f.account::pg_catalog.text, NULL::pg_catalog.text, f.status::pg_catalog.text,"
 	" pg_catalog.count(*), pg_catalog.min(f.finished_at), pg_catalog.min(f.id),"
-	" pg_catalog.max(f.finished_at), CASE WHEN f.status = 'unknown' THEN (pg_catalog.array_agg(CASE WHEN f.api_status IS NULL"
+	" pg_catalog.max(f.finished_at), (pg_catalog.array_agg(CASE WHEN f.api_status IS NULL"
 	"  THEN pg_catalog.replace(f.error, '; it may have been sent', '')"
-	"  ELSE 'the gateway answered with status ' || f.api_status END ORDER BY f.finished_at DESC))[1] END"
+	"  ELSE 'the gateway answered with status ' || f.api_status END ORDER BY f.finished_at DESC)"
+	"  FILTER (WHERE f.status = 'unknown'))[1]"
 	" FROM (SELECT o.account, o.status, o.finished_at, o.id, o.api_status, o.error FROM ONLY %1$s AS o"
 	"  WHERE o.finished_at IS NOT NULL AND o.error IS NOT NULL AND o.finished_at > $1"
 	"  AND (o.status = 'unknown' OR o.status = 'expired' AND o.finished_at > $2)"

@@ -43,7 +43,7 @@ locks_take_for_reading(Oid namespace)
 
 /* Whose a session is, what it is doing, and since when its transaction lasts. */
 #define SESSION \
-	"pg_catalog.concat_ws(', ', pg_catalog.concat('role ', a.usename)," \
+	"pg_catalog.concat_ws(', ', 'role ' OPERATOR(pg_catalog.||) a.usename::pg_catalog.text," \
 	" CASE WHEN a.application_name OPERATOR(pg_catalog.<>) '' THEN pg_catalog.concat('application ', a.application_name) END," \
 	" a.state, CASE WHEN a.xact_start IS NOT NULL" \
 	"  THEN pg_catalog.concat('transaction begun at ', pg_catalog.date_trunc('second', a.xact_start)) END)"

@@ -95,7 +95,7 @@ check_switches(Facts *facts)
 			true, "not_armed", NULL, seen_at ? seen_at : registry_started_at(), facts->readable ? facts->due : -1,
 			psprintf("the file \"%s\" does not exist, and nothing is sent; it was %s", armed_file,
 					 seen_at ? psprintf("last seen at %s", problems_show(seen_at)) :
-					 psprintf("not seen since the server started, at %s", problems_show(registry_started_at()))),
+					 psprintf("not seen since the server started or crashed, at %s", problems_show(registry_started_at()))),
 			"If this server is meant to send, create the file. On a copy, leave it as it is."
 		});
 	else if (!registry_enabled && facts->due > 0)
@@ -174,6 +174,7 @@ check_worker(Facts *facts)
 typedef struct Stop
 {
 	const char *reason;
+	const Oid  *role;			/* whose mapping is tried next; NULL: the account is */
 	TimestampTz since;
 	TimestampTz probe_at;		/* 0: it is being tried */
 } Stop;
@@ -189,19 +190,22 @@ find_stop(const AccountFacts *account, Stop *stop)
 	if (!registry_attached())
 		return false;
 	if (account_has_stopped(counted->live.state) && (!counted->live.of_mapping || nmappings <= 1))
-		*stop = (Stop) {counted->reason, counted->state_since, counted->live.probe_at};
-	else if (nmappings > 1 && mappings_stopped(account->account->serverid, first) == nmappings)
-		*stop = (Stop) {first->reason, first->stopped_at, first->live.probe_at};
+		*stop = (Stop) {counted->reason, NULL, counted->state_since, counted->live.probe_at};
+	else if (nmappings > 1 && mappings_stopped(account->account->serverid, first) >= nmappings)
+		*stop = (Stop) {first->reason, &first->user, first->stopped_at, first->live.probe_at};
 	else
 		return false;
 	return true;
 }
 
-/* Describe why an account, or a mapping of it, has stopped. */
+/* Describe why an account, or the mapping of a role, has stopped. */
 static const char *
-describe_stop(const char *reason, TimestampTz probe_at)
+describe_stop(const Stop *stop)
 {
-	return probe_at == 0 ? reason : psprintf("%s; next probe at %s", reason, problems_show(probe_at));
+	return psprintf("%s%s%s%s%s%s", stop->role ? "the user mapping for " : "",
+					stop->role ? problems_mapping(*stop->role) : "", stop->role ? ": " : "", stop->reason,
+					stop->probe_at == 0 ? "" : "; next probe at ",
+					stop->probe_at == 0 ? "" : problems_show(stop->probe_at));
 }
 
 /* no_account, account_stopped, paused: an account does not send. */
@@ -242,8 +246,8 @@ check_account(Facts *facts, AccountFacts *account)
 		problem.critical = true;
 		problem.name = "account_stopped";
 		problem.since = stop.since;
-		problem.detail = describe_stop(stop.reason, stop.probe_at);
-		problem.hint = problems_stop_hint(facts, account, stop.reason, NULL);
+		problem.detail = describe_stop(&stop);
+		problem.hint = problems_stop_hint(facts, account, stop.reason, stop.role);
 	}
 	else if (rules_opening(account->account, 0, facts->now) <= facts->now)
 		return;
@@ -300,9 +304,8 @@ check_stopped_mapping(Facts *facts, AccountFacts *account, const Backlog *sent_b
 		return;
 	account->explained = true;
 	problem.since = state.stopped_at;
-	problem.detail = psprintf("the user mapping for %s: %s", problems_mapping(role),
-							  describe_stop(state.reason, state.live.probe_at));
-	problem.hint = problems_stop_hint(facts, account, state.reason, problems_mapping(role));
+	problem.detail = describe_stop(&(Stop) {state.reason, &role, state.stopped_at, state.live.probe_at});
+	problem.hint = problems_stop_hint(facts, account, state.reason, &role);
 	if (!add_to_problem(facts, &problem))
 		problems_add(facts, problem);
 }
@@ -452,9 +455,9 @@ add_expired(Facts *facts, const Backlog *expired)
 	problems_add(facts, (Problem) {
 		false, "expired_messages", expired->account, expired->since, expired->n,
 		psprintf("they were not sent before send_before%s", blame_clock(facts, expired)),
-		expired->n == 1 ? psprintf("SELECT sms3300_resend(" INT64_FORMAT ")", expired->id) :
-		psprintf("SELECT sms3300_resend_many(array_agg(id)) FROM sms_outbox"
-				 " WHERE status = 'expired' AND account = %s AND finished_at >= %s",
+		expired->n == 1 ? psprintf("If it is still wanted: SELECT sms3300_resend(" INT64_FORMAT ")", expired->id) :
+		psprintf("If they are still wanted: SELECT sms3300_resend_many(array_agg(id)) FROM sms_outbox"
+				 " WHERE status = 'expired' AND account = %s AND error IS NOT NULL AND finished_at >= %s",
 				 quote_literal_cstr(expired->account), quote_literal_cstr(problems_show(expired->since)))
 	});
 }
@@ -490,8 +493,9 @@ check_foreign(Facts *facts)
 			false, "foreign_rows", foreign->account, foreign->since, foreign->n,
 			"another database queued them: they were restored, copied or replicated, and are not sent",
 			psprintf("If the original sends them, or has: SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox"
-					 " WHERE origin <> " INT64_FORMAT " AND status = 'queued'; if it never will: SELECT sms3300_adopt()",
-					 outbox_origin())
+					 " WHERE origin <> " INT64_FORMAT " AND account = %s AND due_at IS NOT NULL AND status = 'queued';"
+					 " what was being sent is left. That, or all if it never will: SELECT sms3300_adopt(), of all accounts",
+					 outbox_origin(), quote_literal_cstr(foreign->account))
 		});
 	}
 }

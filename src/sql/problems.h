@@ -32,9 +32,9 @@ extern const char *problems_show(TimestampTz time);
 /* Return whose user mapping a role's is, as ALTER USER MAPPING takes it; InvalidOid: for PUBLIC. */
 extern const char *problems_mapping(Oid role);
 
-/* Return what to type for what has stopped an account, or a mapping of it; NULL: all of it. */
+/* Return what to type for what has stopped an account, or the mapping of a role; NULL: all of it. */
 extern const char *problems_stop_hint(const Facts *facts, const AccountFacts *account, const char *reason,
-									  const char *mapping);
+									  const Oid *role);
 
 /* Say what holds back messages that are due although their account is sending, and what to do. */
 extern void problems_describe_overdue(const Facts *facts, const AccountFacts *sending, Problem *problem);
