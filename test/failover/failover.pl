@@ -104,8 +104,9 @@ sub start_client ($number, $until)
 			Failover::Client->new(%option{qw(folder bindir)}, number => $number, clients => CLIENTS,
 				until => $until, give_up => $until + FINAL)->run;
 			1;
-		} or warn $@;
-		_exit(0);
+		} and _exit(0);
+		warn $@;
+		_exit(1);
 	}
 	push @clients, $pid;
 	return;
@@ -135,7 +136,12 @@ sub break_things ($until, @faults)
 		my $node = $leader && $aim < PRIMARY ? $leader : $Failover::Cluster::NODES[$other];
 		my %fault = (name => $name, node => $node, leader => $leader, began => time);
 		my $end = $make->($node);
-		if ($end)
+		if (!$end)
+		{
+			say sprintf '%s  %-14s %s  not made', strftime('%H:%M:%S', gmtime $fault{began}), $name, $node;
+			next;
+		}
+		if (ref $end)
 		{
 			sleep $seconds;
 			$end->();
@@ -152,7 +158,8 @@ sub break_things ($until, @faults)
 sub others ($node) { return Failover::Cluster::others($node) }
 sub peers  ($node) { return grep { $_ ne $node } @Failover::Cluster::NODES }
 
-# Lose what a node and other hosts send each other; like the subs below, return what ends it.
+# Lose what a node and other hosts send each other; like the subs below, return what ends it:
+# a sub, or 1 if it ends by itself; false if it was not made.
 sub cut_both ($node, @hosts)
 {
 	$cluster->cut($node, @hosts);
@@ -175,8 +182,7 @@ sub cut_one_way ($node, $from, $to)
 sub kill_postgres ($node)
 {
 	my $postmaster = $cluster->postmaster($node) or return;
-	kill KILL => $postmaster;
-	return;
+	return kill KILL => $postmaster;
 }
 
 # Kill Patroni, and start it again later.
@@ -207,32 +213,37 @@ sub freeze_patroni ($node)
 	return sub { $cluster->kill_in('CONT', $node, \&Failover::Cluster::is_patroni) };
 }
 
-# Have another node become primary, in good order. The node is the one that patronictl runs on.
+# Have another node become primary, in good order. The node is the one that patronictl runs on;
+# its status is 0 even where Patroni refuses.
 sub switch_over ($node)
 {
 	my @command = $cluster->on_host($node, 'timeout', '60', '/usr/bin/patronictl', '-c', "$option{folder}/$node/patroni.yml",
 		qw(switchover sms --force));
-	my $pid = fork // die "could not fork: $!\n";
+	my $pid = open(my $out, '-|') // die "could not fork: $!\n";
 	if (!$pid)
 	{
-		open STDOUT, '>>', "$option{folder}/commands.log";
 		open STDERR, '>&', \*STDOUT;
 		exec { $command[0] } @command or _exit(127);
 	}
-	waitpid $pid, 0;
-	return;
+	my $printed = join '', <$out>;
+	my $ended_well = close $out;
+	open my $log, '>>', "$option{folder}/commands.log" or die "could not keep what patronictl says: $!\n";
+	print {$log} $printed;
+	close $log;
+	return $ended_well && $printed =~ /Successfully switched over/;
 }
 
-# End all faults, and wait until all messages are final; returns whether that came true.
+# End all faults, and wait until all messages are final; returns whether that came true, and no
+# client had died.
 sub mend_things
 {
 	my $mended = $cluster->mend or say 'the cluster did not become complete again';
-	waitpid $_, 0 for @clients;
+	my $died = grep { waitpid($_, 0) != $_ || $? != 0 } @clients and say 'a client died';
 	$cluster->sql_on_leader("SELECT sms3300_retry('sms3300')");
 	my $final = Failover::Cluster::wait_until(
 		sub { ($cluster->sql_on_leader("SELECT count(*) FROM sms_outbox WHERE status IN ('queued', 'sending')") // 1) eq '0' },
 		FINAL) or say 'messages are not final';
-	return $mended && $final;
+	return $mended && !$died && $final;
 }
 
 # ---------------------------------------------------------------------------
@@ -283,7 +294,7 @@ END
 	return map { decode_json($_) } split /\n/, $rows;
 }
 
-# Count, and print it; returns whether every promise was kept.
+# Count, and print it; returns whether every promise was kept, and there was something to keep.
 sub report
 {
 	my @told = map { [ split /\t/ ] } map { lines_of("client-$_.log") } 1 .. CLIENTS;
@@ -292,19 +303,22 @@ sub report
 	my @reigns = reigns();
 	my $count = Failover::Count->new(told => \@told, rows => [ rows() ], log => \@log, reigns => \@reigns);
 
-	print_faults($count, @reigns);
+	print_faults($count);
 	print_messages($count);
 	my @broken = $count->broken($option{synchronous});
-	say "BROKEN $_" for @broken;
-	return !@broken;
+	my @missing = $count->missing;
+	say "BROKEN $_"  for @broken;
+	say "MISSING $_" for @missing;
+	return !@broken && !@missing;
 }
 
 # Print a line for each kind of fault: how often it was made, at the primary, and what followed
 # before the next one: promotions, requests of an old primary that still ran and at most how
 # long after its successor's begin, and messages sent for the second time.
-sub print_faults ($count, @reigns)
+sub print_faults ($count)
 {
 	my %line;
+	my @promotions = $count->promotions;
 	my @again = map { $count->{messages}{$_}{accepted}[1]{at} } $count->twice;
 	for my $i (0 .. $#made)
 	{
@@ -314,7 +328,7 @@ sub print_faults ($count, @reigns)
 		my $line   = $line{ $fault->{name} } //= { map { ($_ => 0) } qw(made primary failovers late longest twice) };
 		$line->{made}++;
 		$line->{primary}++ if $fault->{node} eq ($fault->{leader} // '');
-		$line->{failovers} += grep { $during->($_->[0]) } @reigns;
+		$line->{failovers} += grep { $during->($_->[0]) } @promotions;
 		$line->{twice}     += grep { $during->($_) } @again;
 		for my $late (grep { $during->($_->{at}) } @{ $count->{late} })
 		{

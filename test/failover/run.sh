@@ -19,7 +19,8 @@
 #
 # It needs root, and namespaces with networks. No namespace has a way out of the machine. What
 # is missing is installed from apt; nothing is left running. The exit status is 0 if every
-# promise was kept that the manual makes for the mode.
+# promise was kept that the manual makes for the mode, messages were committed and sent, another
+# node became primary, and no client died.
 
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)

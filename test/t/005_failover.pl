@@ -42,12 +42,13 @@ message('claim lost',    [qw(try committed)],           [ 'sent', 10 ],    [ 101
 message('queued again',  [qw(try doubt try committed)], [ 'sent', 103 ],   [ 90, 'n1' ],  [ 104, 'n2' ]);
 message('primary again', [qw(try committed)],           [ 'sent', 10 ],    [ 90, 'n1' ],  [ 201, 'n1' ]);
 message('by one',        [qw(try committed)],           [ 'sent', 10 ],    [ 11, 'n1' ],  [ 12, 'n1' ]);
+message('restarted',     [qw(try committed)],           [ 'sent', 10 ],    [ 210, 'n1' ], [ 260, 'n1' ]);
 message('untrue',        [qw(try committed)],           [ 'sent',   10 ]);
 message('waits',         [qw(try committed)],           [ 'queued', 10 ]);
 push @rows, { %{ $rows[0] } };
 
 my $count = Failover::Count->new(told => \@told, rows => \@rows, log => \@log,
-	reigns => [ [ 0, 'n1', 110 ], [ 100, 'n2', 'inf' ], [ 200, 'n1', 'inf' ] ]);
+	reigns => [ [ 0, 'n1', 110 ], [ 100, 'n2', 'inf' ], [ 200, 'n1', 240 ], [ 250, 'n1', 'inf' ] ]);
 
 is_deeply(
 	{ map { ($_ => $count->{$_}) } qw(doubt refused unknown_accepted unknown_not lost accepted_lost not_queued
@@ -62,7 +63,7 @@ is_deeply(
 		not_queued       => [ 'doubt, gone', 'ended', 'refused' ],
 		twice_claimed    => [ 'claim lost', 'primary again' ],
 		twice_queued     => ['queued again'],
-		twice_wrong      => ['by one'],
+		twice_wrong      => [ 'by one', 'restarted' ],
 		untrue           => ['untrue'],
 		other            => ['waits'],
 		two_rows         => ['sent'],
@@ -73,12 +74,21 @@ is_deeply([ map { $_->{fields}{message} } @{ $count->{delayed} } ], ['delayed'],
 is_deeply([ $count->late_twice ], ['claim lost'], 'late and twice');
 
 my @always = ('untrue: sent, although the gateway did not say so', 'waits: neither sent nor unknown',
-	'sent: in two rows', 'by one: sent twice by a node that stayed primary');
+	'sent: in two rows', 'by one: sent twice by a node that stayed primary',
+	'restarted: sent twice by a node that stayed primary');
 is_deeply([ $count->broken('off') ], \@always, 'what must never be');
 is_deeply(
 	[ $count->broken('on') ],
 	[ @always, 'lost: committed, and lost', 'accepted: accepted, and lost', 'claim lost: sent twice', 'primary again: sent twice',
 		'queued again: queued again, and sent twice' ],
 	'what must not be either with a synchronous standby');
+
+is_deeply([ map { $_->[0] } $count->promotions ], [ 100, 200 ], 'a node that starts again is not promoted');
+is_deeply([ $count->missing ], [], 'something happened');
+my $nothing = Failover::Count->new(told => [], rows => [], log => [], reigns => [ [ 0, 'n1', 40 ], [ 50, 'n1', 'inf' ] ]);
+is_deeply(
+	[ $nothing->missing ],
+	[ 'no message was committed', 'no message was sent', 'no other node became primary' ],
+	'nothing happened');
 
 done_testing();

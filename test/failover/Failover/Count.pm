@@ -5,10 +5,12 @@
 #     $count->{twice};              # texts that the gateway accepted more than once
 #     $count->{late};               # entries of the log: from an old primary that still ran
 #     my @wrong = $count->broken('on');     # promises that were broken, a line each
+#     my @lacks = $count->missing;          # what did not happen, without which a run says nothing
 #
 # told: [time, what, text] as Failover::Client notes it; rows: {text, status, message_id,
 # created_at}; log: the gateway's entries, of which "from" is made the node; reigns: [time,
-# node, end], when each became primary, in order, and when its server ended.
+# node, end], when each became primary or started again as such, in order, and when its server
+# ended.
 
 package Failover::Count;
 
@@ -92,17 +94,32 @@ sub kind_of_row ($self, $row, @accepted)
 
 # Return why the gateway accepted a message twice: its client queued it again after its row was
 # lost; or a new primary, which did not know of the claim, sent it too. Nothing else may be: no
-# node sends twice while it stays primary.
+# node sends twice unless another one was primary between, as a restart forgets no claim.
 sub kind_of_repeat ($self, $row, @accepted)
 {
 	for my $i (1 .. $#accepted)
 	{
 		my ($before, $after) = @accepted[ $i - 1, $i ];
-		next if $before->{from} ne $after->{from};
-		return 'twice_wrong' unless first { $_->[1] eq $after->{from} && $_->[0] > $before->{at} && $_->[0] < $after->{at} }
-		  @{ $self->{reigns} };
+		my $from = $after->{from};
+		next if $before->{from} ne $from;
+		my ($first, $second) = map { $self->reign_at($from, $_->{at}) } $before, $after;
+		return 'twice_wrong' unless first { $_->[1] ne $from && $_->[0] > $first && $_->[0] < $second } @{ $self->{reigns} };
 	}
 	return $row && $row->{created_at} > $accepted[0]{at} ? 'twice_queued' : 'twice_claimed';
+}
+
+# Return when a node last became primary, or started as such, before a time; 0 if it never did.
+sub reign_at ($self, $node, $at)
+{
+	my $reign = first { $_->[1] eq $node && $_->[0] < $at } reverse @{ $self->{reigns} };
+	return $reign ? $reign->[0] : 0;
+}
+
+# Return the reigns that began when another node became primary, and not the same one again.
+sub promotions ($self)
+{
+	my @reigns = @{ $self->{reigns} };
+	return map { $reigns[$_] } grep { $reigns[$_][1] ne $reigns[ $_ - 1 ][1] } 1 .. $#reigns;
 }
 
 # Return what a request is if its node was not the primary: late, if another one became primary
@@ -129,6 +146,13 @@ sub late_twice ($self)
 {
 	my %twice = map { ($_ => 1) } $self->twice;
 	return grep { $twice{$_} } uniq map { $_->{fields}{message} } @{ $self->{late} };
+}
+
+# Return what did not happen and has to, for a run to say anything; a line each.
+sub missing ($self)
+{
+	return ((@{ $self->{committed} } ? () : 'no message was committed'), (@{ $self->{sent} } ? () : 'no message was sent'),
+		($self->promotions ? () : 'no other node became primary'));
 }
 
 # Return the promises that were broken, a line each.
