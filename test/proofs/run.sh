@@ -9,8 +9,8 @@
 #     --cache FOLDER    keep the Debian there, not in /var/cache/sms3300
 #     --fresh           make a new one
 #
-# NAMEs choose proofs whose names contain one. Without a cbmc on this machine, of version 6,
-# Debian 13 has it, in a folder that debootstrap makes; that needs root.
+# NAMEs choose proofs whose names contain one; each has to choose some. Without a cbmc on this
+# machine, of version 6, Debian 13 has it, in a folder that debootstrap makes; that needs root.
 
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -109,6 +109,15 @@ chosen()
 	return 1
 }
 
+# Give up if a name chooses no proof.
+check_names()
+{
+	for name in $names; do
+		echo "$proofs" | sed -n 's/^\([^ ]* [^ ]*\) .*/\1/p' | grep -qF -e "$name" ||
+			die "no proof has a name with \"$name\" in it"
+	done
+}
+
 # Have cbmc in a Debian, and run this script there.
 run_inside()
 {
@@ -124,6 +133,7 @@ if [ -n "$inside" ]; then
 	exit
 fi
 names=$*
+check_names
 if command -v cbmc >/dev/null; then
 	work=$(mktemp -d)
 	run_all
