@@ -438,7 +438,7 @@ blame_clock(const Facts *facts, const Backlog *expired)
 {
 	TimestampTz at;
 	int64		step = registry_attached() ? registry_clock_step(&at) : 0;
-	int			seconds = (int) (step / USECS_PER_SEC);
+	int			seconds = (int) ((step + USECS_PER_SEC / 2) / USECS_PER_SEC);
 
 	if (expired->last > facts->now + CLOCK_TOLERANCE)
 		return psprintf("; the clock was ahead: the last one expired at %s by it", problems_show(expired->last));

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -224,12 +225,16 @@ write_carefully(Recorder *recorder, Recording *recording, int64 begun_at)
 			continue;
 		}
 		recorder_be_careful(recorder);
+
+		/* It was cancelled to stop, which is the fault of no result. */
+		if (ShutdownRequestPending && error.sqlstate == ERRCODE_QUERY_CANCELED && !error.too_slow)
+			break;
 		if (error.sqlstate == ERRCODE_LOCK_NOT_AVAILABLE && !recording->skip_locked)
 			recording->skip_locked = true;
 		else if (error.too_slow && n > 1)
 		{
 			batch_failed(&recorder->batch, n, error.took, BATCH_TIME);
-			break;
+			return done;
 		}
 		else if (n > 1)
 			bad = done + n;
@@ -242,6 +247,24 @@ write_carefully(Recorder *recorder, Recording *recording, int64 begun_at)
 			size = Max(size / 4, 1);
 		}
 	}
+	batch_took(&recorder->batch, done, clock_us() - begun_at, BATCH_TIME);
+	return done;
+}
+
+/* Write the results, and return how many were written. */
+static int
+write_together(Recorder *recorder, Recording *recording, int64 begun_at)
+{
+	int			done = 0;
+
+	while (done < recording->njobs && (done == 0 || clock_us() - begun_at < BATCH_TIME))
+	{
+		Some		some = {recording, done, together(recording, done, recording->njobs - done)};
+
+		write_some(&some);
+		done += some.n;
+	}
+	batch_took(&recorder->batch, done, clock_us() - begun_at, BATCH_TIME);
 	return done;
 }
 
@@ -250,26 +273,15 @@ void
 recording_write(Recorder *recorder, Recording *recording)
 {
 	int64		begun_at = clock_us();
-	int			done = 0;
 
 	if (recording->njobs == 0)
 		return;
 	recording->results = palloc0(sizeof(MessageResult) * recording->njobs);
 	recording->memory = AllocSetContextCreate(CurrentMemoryContext, "sms3300 results", ALLOCSET_DEFAULT_SIZES);
-	if (recording->careful)
-		done = write_carefully(recorder, recording, begun_at);
-	while (!recording->careful && done < recording->njobs &&
-		   (done == 0 || clock_us() - begun_at < BATCH_TIME))
-	{
-		Some		some = {recording, done, together(recording, done, recording->njobs - done)};
-
-		write_some(&some);
-		done += some.n;
-	}
+	recording->njobs = recording->careful ? write_carefully(recorder, recording, begun_at) :
+		write_together(recorder, recording, begun_at);
 	MemoryContextDelete(recording->memory);
-	recording->njobs = done;
-	results_tell(recording->results, done);
-	batch_took(&recorder->batch, done, clock_us() - begun_at, BATCH_TIME);
+	results_tell(recording->results, recording->njobs);
 }
 
 bool

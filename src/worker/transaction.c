@@ -261,6 +261,10 @@ transaction_attempt(int options, void (*part) (void *arg), void *arg, Transactio
 		MemoryContextSwitchTo(caller);
 		take_error(error);
 		RollbackAndReleaseCurrentSubTransaction();
+
+		/* What cancels for a stop ends the transaction as well; anything else has been dealt with. */
+		QueryCancelPending = ShutdownRequestPending && error->sqlstate == ERRCODE_QUERY_CANCELED && !error->too_slow;
+		InterruptPending |= QueryCancelPending;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
