@@ -134,7 +134,8 @@ problems_describe_overdue(const Facts *facts, const AccountFacts *sending, Probl
 	double		seconds = (double) sending->counted.request_time / USECS_PER_SEC;
 	const char *server = quote_identifier(sending->name);
 
-	if (worker->last_error_at > sending->due.since)
+	/* An error is over if something has been counted since. */
+	if (worker->last_error_at > Max(sending->due.since, sending->counted.used_at))
 	{
 		problem->detail = psprintf("messages are due, and the last error of the worker, at %s, was: %s",
 								   problems_show(worker->last_error_at), worker->last_error);
