@@ -96,7 +96,7 @@ check_switches(Facts *facts)
 			psprintf("the file \"%s\" does not exist, and nothing is sent; it was %s", armed_file,
 					 seen_at ? psprintf("last seen at %s", problems_show(seen_at)) :
 					 psprintf("not seen since the server started or crashed, at %s", problems_show(registry_started_at()))),
-			"If this server is meant to send, create the file. On a copy, leave it as it is."
+			"If this server is meant to send, cancel what the original has sent, then create the file. On a copy, leave it as it is."
 		});
 	else if (!registry_enabled && facts->due > 0)
 		problems_add(facts, (Problem) {
