@@ -153,6 +153,17 @@ run_sql($node, 'ALTER TABLE sms_outbox DROP CONSTRAINT full_disk');
 run_sql($node, "SELECT sms3300_cancel($id)");
 come('', 'no longer overdue, either');
 
+# Once messages have been sent again, the error is not what holds up others.
+queue_until($node, 'sent', 'after the error');
+alter_account($node, rate => '0.001');
+queue($node, 'slow again', n => 2);
+make_overdue();
+come('warning overdue sms3300', 'overdue, after an error that is over');
+says('overdue', 'detail', qr/^more messages are due than the option "rate" allows/);
+run_sql($node, q{SELECT sms3300_cancel(id) FROM sms_outbox WHERE status = 'queued'});
+alter_account($node, rate => undef);
+come('', 'no longer overdue after it');
+
 # Accounts and mappings that are missing.
 run_sql($node, "CREATE SERVER other FOREIGN DATA WRAPPER sms3300 OPTIONS (line '$line', url '$url');"
 	  . q{ CREATE USER MAPPING FOR CURRENT_USER SERVER other OPTIONS (username 'u', password 'p')});
