@@ -67,7 +67,7 @@ clock_step(int64 *known)
 	int64		step = difference - *known;
 
 	/* What is known does not follow small corrections, so that they add up. */
-	if (Abs(step) <= CLOCK_TOLERANCE)
+	if (step <= CLOCK_TOLERANCE && step >= -CLOCK_TOLERANCE)
 		return 0;
 	*known = difference;
 	return step;
