@@ -560,8 +560,10 @@ sms3300_outbox_update(PG_FUNCTION_ARGS)
 		due_at = times.send_after;
 		set(&row, OUTBOX_DUE_AT, TimestampTzGetDatum(due_at));
 	}
+
+	/* It may expire before it is due, such as one that waits for another try. */
 	wake_for_account(is_last_trigger(trigger, TRIGGER_TYPE_UPDATE) ? times.serverid : InvalidOid,
-					 due_at, times.send_before);
+					 Min(due_at, times.send_before), times.send_before);
 
 	return finish_row(&row);
 }
