@@ -87,7 +87,7 @@ login_hint(const Facts *facts, const AccountFacts *account, const Oid *role, con
 	if (role == NULL && find_mapping_in_use(facts, account, &used))
 		role = &used;
 	if (role && has_password_file(server, *role))
-		return psprintf("Correct the password file of the user mapping for %s, then %s", problems_mapping(*role), retry);
+		return psprintf("Correct the password file of the user mapping for %s. %s", problems_mapping(*role), retry);
 	return psprintf("ALTER USER MAPPING FOR %s SERVER %s OPTIONS (SET password '...')",
 					role ? problems_mapping(*role) : "...", quote_identifier(account->name));
 }

@@ -88,17 +88,37 @@ come('warning mapping_stopped sms3300', 'mapping_stopped');
 says('mapping_stopped', 'messages, detail, hint', qr/^\d\|the user mapping for bob: the gateway answered with status 18 \(wrong user name or password\)[^|]*\|ALTER USER MAPPING FOR bob SERVER sms3300 OPTIONS \(SET password '\.\.\.'\)$/);
 wait_for_sql($node, 'postgres', q{SELECT state FROM sms3300_stat_account}, 'stopped');
 come('warning mapping_stopped sms3300', 'mapping_stopped: the account has nothing else to send');
+my $password_file = $node->basedir . '/password';
+append_to_file($password_file, "wrong\n");
+chmod 0600, $password_file;
+run_sql($node, "ALTER USER MAPPING FOR bob SERVER sms3300 OPTIONS (DROP password, ADD password_file '$password_file')");
+wait_for_sql($node, 'postgres', q{SELECT hint FROM sms3300_problems WHERE problem = 'mapping_stopped'},
+	q{Correct the password file of the user mapping for bob. SELECT sms3300_retry('sms3300') tries at once.});
+pass('mapping_stopped: a password that is in a file');
 queue_until($node, 'sent', 'by another role');
 come('warning mapping_stopped sms3300', 'mapping_stopped: others send');
 $gateway->mode('#status 14 no money');
 queue($node, 'by another role');
 come('critical account_stopped sms3300', 'account_stopped: all of its mappings');
+my ($of, $hint) = split /\|/, run_as($node, 'monitor', q{SELECT substring(detail, '^the user mapping for (\w+): '), hint FROM sms3300_problems});
+like($hint, $of eq 'bob' ? qr/^Correct the password file .* for bob\./ : qr/^Buy credit/, "account_stopped: the hint is for the mapping that the detail names");
 $gateway->mode('');
 run_sql($node, q{SELECT sms3300_cancel_many(array_agg(id)) FROM sms_outbox WHERE sender = 'bob'});
 run_sql($node, q{SELECT sms3300_retry('sms3300')});
 wait_for_end($node);
 run_sql($node, 'DROP USER MAPPING FOR bob SERVER sms3300');
 come('', 'the mapping is gone');
+
+# Many are refused with one code, which the reason names at its end.
+alter_account($node, stop_after_unknown => 2, max_in_flight => 1);
+$gateway->mode('#status 3 what');
+queue($node, 'unreadable', n => 10);
+come('critical account_stopped sms3300', 'account_stopped: the same refusal again and again');
+says('account_stopped', 'detail, hint', qr/^2 messages in a row were refused with one code: the gateway answered with status 3 .*\|(?!Correct what the detail names)[^|]+ SELECT sms3300_retry\('sms3300'\) tries at once\.$/);
+$gateway->mode('');
+alter_account($node, stop_after_unknown => undef, max_in_flight => undef);
+wait_for_end($node);
+come('', 'the others are taken');
 
 alter_account($node, paused => 'true');
 come('', 'a paused account with nothing due is no problem');
