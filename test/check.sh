@@ -233,10 +233,7 @@ wanted()
 		contains "$quick" "$1"
 		return
 	fi
-	for part in $names; do
-		case $1 in *"$part"*) return 0 ;; esac
-	done
-	return 1
+	asked_for "$1"
 }
 
 # The tools of static analysis find other things in each version; what they find in

@@ -72,18 +72,8 @@ hibernate=$java:$(printf '/usr/share/java/%s.jar:' hibernate-core hibernate-comm
 chosen()
 {
 	printf '%s' "$clients" | grep . | while read -r client packages command; do
-		! wanted "$client" || printf '%s\n' "$client $packages $command"
+		! asked_for "$client" || printf '%s\n' "$client $packages $command"
 	done
-}
-
-# Say whether a client is one of those asked for.
-wanted()
-{
-	[ -n "$names" ] || return 0
-	for part in $names; do
-		case $1 in *"$part"*) return 0 ;; esac
-	done
-	return 1
 }
 
 # Say whether a package is installed, or what can be in its place.
@@ -110,8 +100,8 @@ need_clients()
 # Those that are ready are in $work/chosen then; the others are skipped.
 install_clients()
 {
-	chosen >"$work/wanted"
-	need_clients <"$work/wanted"
+	chosen >"$work/asked_for"
+	need_clients <"$work/asked_for"
 	try_install && everything=yes || everything=
 	while read -r client; do
 		printf '%s\n' "$client" >"$work/client"
@@ -121,7 +111,7 @@ install_clients()
 		else
 			skip_stage "${client%% *}" "could not install$missing" >&2
 		fi
-	done <"$work/wanted" >"$work/chosen"
+	done <"$work/asked_for" >"$work/chosen"
 }
 
 # Leave out a client that was chosen: its name, and why.

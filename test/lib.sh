@@ -25,6 +25,16 @@ die()
 	exit 1
 }
 
+# Say whether something is asked for: some part of its name is in $names, or that is empty.
+asked_for()
+{
+	[ -n "$names" ] || return 0
+	for part in $names; do
+		case $1 in *"$part"*) return 0 ;; esac
+	done
+	return 1
+}
+
 # Run a command as root.
 as_root()
 {

@@ -386,7 +386,7 @@ stage()
 {
 	name=$1
 	shift
-	wanted "$name" || return 0
+	asked_for "$name" || return 0
 	started=$(date +%s)
 	if isolate "$@" >"$work/log" 2>&1; then
 		passed=$((passed + 1))
@@ -397,16 +397,6 @@ stage()
 		tail -n 300 "$work/log"
 	fi
 	say "$result $name ($(($(date +%s) - started)) s)"
-}
-
-# Say whether a stage is one of those asked for.
-wanted()
-{
-	[ -n "$names" ] || return 0
-	for part in $names; do
-		case $1 in *"$part"*) return 0 ;; esac
-	done
-	return 1
 }
 
 if [ -n "$inside" ]; then

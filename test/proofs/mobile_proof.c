@@ -49,7 +49,7 @@ prove_reading(void)
 	}
 }
 
-/* Every symbol after anything: it is added at the end, or there is no room for it. */
+/* Any symbol, after any number so far, is appended unless there is no room for it. */
 void
 prove_appending(void)
 {

@@ -67,7 +67,7 @@ run_all()
 {
 	failed=0
 	while read -r file function bounds; do
-		chosen "$file $function" || continue
+		asked_for "$file $function" || continue
 		# shellcheck disable=SC2086
 		if [ "$(prove "$root/src" "$file" "$function" $bounds)" = 'VERIFICATION SUCCESSFUL' ]; then
 			say "$file $function: proved,$(sed -n 's/^\*\* 0 of \([0-9]*\) failed.*/ \1 properties/p' "$work/log")"
@@ -80,7 +80,7 @@ run_all()
 		$(echo "$proofs" | grep .)
 	END
 	while read -r file function fault; do
-		chosen "$file $function" || continue
+		asked_for "$file $function" || continue
 		rm -rf "$work/faulty"
 		cp -r "$root/src" "$work/faulty"
 		find "$work/faulty/text/$file".[ch] -exec sed -i "$fault" {} +
@@ -97,16 +97,6 @@ run_all()
 		$(echo "$faults" | grep .)
 	END
 	return $failed
-}
-
-# Say whether a proof is asked for.
-chosen()
-{
-	[ -n "$names" ] || return 0
-	for name in $names; do
-		case $1 in *"$name"*) return 0 ;; esac
-	done
-	return 1
 }
 
 # Give up if a name chooses no proof.

@@ -77,9 +77,9 @@ own_width(uint32_t c)
 }
 
 /*
- * Every sequence of characters of one or two units, or in no alphabet, in parts of every short
- * length: the units are the sum, what is left agrees with the last part, and there is no way to
- * divide the characters into fewer parts.
+ * For each sequence of characters of one or two units, or outside the alphabet, and each short
+ * length of a part: the total is the sum of the units, the room that remains in the last part is
+ * right, and the characters do not fit into fewer parts.
  */
 void
 prove_filling(void)

@@ -136,24 +136,16 @@ sub new_shifted_node
 	return new_node($name, %option);
 }
 
-# Restart such a server, which keeps its clock.
-sub restart_shifted
-{
-	my ($node) = @_;
-	local $ENV{LD_PRELOAD}  = $shim;
-	local $ENV{CLOCK_SHIFT} = $shift;
-	$node->restart;
-	return;
-}
+# Start or restart such a server, which keeps its clock.
+sub start_shifted   { return with_clock(start   => @_); }
+sub restart_shifted { return with_clock(restart => @_); }
 
-# Start such a server, which keeps its clock.
-sub start_shifted
+sub with_clock
 {
-	my ($node) = @_;
+	my ($method, $node) = @_;
 	local $ENV{LD_PRELOAD}  = $shim;
 	local $ENV{CLOCK_SHIFT} = $shift;
-	$node->start;
-	return;
+	return $node->$method;
 }
 
 # Set the server's clock to a time.
