@@ -27,7 +27,8 @@
 
 /*
  * A server that closes a connection without an answer when it is used again, so many times
- * and never answers between, gets each request on a connection of its own for this time.
+ * and never answers between, gets each request on a connection of its own for this time,
+ * unless the account itself says for how long they are kept.
  */
 #define MAX_BROKEN 3
 #define FRESH_TIME (600 * INT64CONST(1000000))

@@ -71,7 +71,7 @@ count_parts(Oid schema, const Account *account, TimestampTz day)
 	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 
-	/* Whoever counts first counts for all, and may have taken a snapshot long before. */
+	/* The first session to count does so for all others, and its own snapshot may be old. */
 	PushActiveSnapshot(GetLatestSnapshot());
 	parts = run_as_owner(schema, has_parts(schema) ? &parts_statement : &messages_statement, values, NULL);
 	PopActiveSnapshot();

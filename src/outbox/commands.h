@@ -4,8 +4,8 @@
  *
  * To see a message is not to command it: the statements below are run with the
  * rights of the table's owner, and the caller of these functions checks first who
- * asks.  Each of them notes in "events" who did what, and when.  What cancels or queues again
- * notes what tell_send() is to tell, and wakes the worker at commit.
+ * asks.  Each of them notes in "events" who did what, and when.  What cancels notes what
+ * tell_send() is to tell.  That, and what queues again, wakes the worker at commit.
  */
 #ifndef SMS3300_OUTBOX_COMMANDS_H
 #define SMS3300_OUTBOX_COMMANDS_H

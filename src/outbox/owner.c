@@ -44,7 +44,7 @@ static List *
 deferrable_constraints(Oid table, bool initially_deferred)
 {
 	Relation	relation = table_open(table, AccessShareLock);
-	/* A copy, as the look-ups below may have the relation read anew. */
+	/* Copied, because the lookups below may rebuild the relation's cache entry. */
 	const TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc);
 	List	   *names = NIL;
 

@@ -1,6 +1,6 @@
 /*
  * news.h
- *		The accounts that messages were queued for, as far as a worker is told of them.
+ *		The accounts whose messages were queued, changed or cancelled, as a worker is told.
  */
 #ifndef SMS3300_SHARED_NEWS_H
 #define SMS3300_SHARED_NEWS_H

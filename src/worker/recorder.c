@@ -45,7 +45,6 @@ recorder_init(Recorder *recorder)
 {
 	dlist_init(&recorder->jobs);
 	batch_init(&recorder->batch, MAX_RECORDED, MAX_RECORDED);
-	recorder->careful = 0;
 }
 
 bool
@@ -451,7 +450,7 @@ typedef struct Apart
 	Recording	recording;
 } Apart;
 
-/* Transaction body: write the results of some jobs. */
+/* Transaction body: write the result of a job. */
 static void
 record_body(OutboxAccess access, void *arg)
 {

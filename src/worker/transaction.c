@@ -269,7 +269,7 @@ transaction_attempt(int options, void (*part) (void *arg), void *arg, Transactio
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
-	if (!done && (options & TRANSACTION_QUIET) == 0)
+	if (!done)
 		transaction_report(error, FAILED);
 	return done;
 }
