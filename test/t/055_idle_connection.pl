@@ -79,14 +79,21 @@ is_deeply([ grep { $_ > 0.9 } idle_times() ], [], 'none on a connection that was
 # A server that answers one request on each connection, although it does not say so.
 my $single = new_gateway(requests => 1);
 create_account($node, 'postgres', account => 'single', url => $single->url, line => '983000330000', max_in_flight => 1);
-for my $n (1 .. 20)
+
+# Those that break together count once, so how many it takes depends on the machine. While it
+# uses connections again, every second one breaks.
+my ($unknown, $in_a_row) = (0, 0);
+for my $n (1 .. 200)
 {
-	queue($node, 'one by one', account => 'single');
+	my $id = queue($node, 'one by one', account => 'single');
 	wait_for_end($node);
+	my $sent = statuses($node, [$id]) eq 'sent 1';
+	$unknown++ if !$sent;
+	$in_a_row = $sent ? $in_a_row + 1 : 0;
+	last if $in_a_row == 10;
 }
-my $unknown = run_sql($node, q{SELECT count(*) FROM sms_outbox WHERE account = 'single' AND status = 'unknown'});
-cmp_ok($unknown, '>', 0, 'a connection that is used again is closed without an answer');
-cmp_ok($unknown, '<', 6, '... and after a few times, none is used again');
+cmp_ok($unknown, '>', 2, 'connections that are used again are closed without an answer');
+is($in_a_row, 10, '... and after a few times, none is used again');
 
 $node->stop;
 done_testing();
